@@ -1,0 +1,193 @@
+package auth
+
+import (
+	"context"
+	"log/slog"
+
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
+	"github.com/cong1022/fieldsync/store"
+)
+
+// defaultPage is the page size where none is asked for.
+const defaultPage = 100
+
+// seesMember tells whether the principal may know of the member: an admin of all, a dispatcher of the crew members and
+// dispatchers of units that the dispatcher sees, others of nobody. No member is seen by nobody.
+func (p Principal) seesMember(tx *store.Tx, member *fieldsyncv1.Member) (bool, error) {
+	switch {
+	case member == nil:
+		return false, nil
+	case p.Role == fieldsyncv1.Role_ROLE_ADMIN:
+		return true, nil
+	case p.Role != fieldsyncv1.Role_ROLE_DISPATCHER:
+		return false, nil
+	}
+	unit, err := unitOf(tx, member)
+	// Admins and the hotline belong to no unit, not even to the one that sees all.
+	return unit != "" && p.SeesUnit(unit), err
+}
+
+// unitOf returns the unit of a dispatcher, and of a crew member that of the crew. Empty for anyone else.
+func unitOf(tx *store.Tx, member *fieldsyncv1.Member) (string, error) {
+	if member.GetRole() != fieldsyncv1.Role_ROLE_CREW {
+		return member.GetUnitId(), nil
+	}
+	crew, err := store.Get(tx, store.CrewKey(member.GetCrewId()))
+	return crew.GetUnitId(), err
+}
+
+func (p Principal) seesDevice(tx *store.Tx, device *storagev1.Device) (bool, error) {
+	if device == nil {
+		return false, nil
+	}
+	member, err := store.Get(tx, store.MemberKey(device.GetMemberId()))
+	if err != nil {
+		return false, err
+	}
+	return p.seesMember(tx, member)
+}
+
+// RevokeDevice implements the IdentityService. Whoever sees a device may revoke it, another dispatcher's of the unit
+// included: a lost phone must not wait for an admin.
+func (s *Service) RevokeDevice(ctx context.Context, req *fieldsyncv1.RevokeDeviceRequest) (*fieldsyncv1.RevokeDeviceResponse, error) {
+	p, err := PrincipalFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = s.st.Update(ctx, func(tx *store.Tx) error {
+		device, err := store.Get(tx, store.DeviceKey(req.GetDeviceId()))
+		if err != nil {
+			return err
+		}
+		if sees, err := p.seesDevice(tx, device); err != nil || !sees {
+			return orUnknown(err)
+		}
+		if device.GetRevokedAt() != nil {
+			return nil
+		}
+		device.RevokedAt = tx.Timestamp()
+		device.Push = nil // Nothing is sent there any more.
+		return store.Put(tx, store.DeviceKey(device.GetId()), device)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.o.Log.InfoContext(ctx, "device revoked", slog.String("device", req.GetDeviceId()), slog.String("by", p.MemberID))
+	return &fieldsyncv1.RevokeDeviceResponse{}, nil
+}
+
+func orUnknown(err error) error {
+	if err != nil {
+		return err
+	}
+	return errDeviceUnknown(fault.NotFound)
+}
+
+// ListDevices implements the IdentityService. A page's token is the id behind which the next one begins; a made-up one
+// begins elsewhere and shows nothing that the caller may not see.
+func (s *Service) ListDevices(ctx context.Context, req *fieldsyncv1.ListDevicesRequest) (*fieldsyncv1.ListDevicesResponse, error) {
+	p, err := PrincipalFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	size := int(req.GetPage().GetSize())
+	if size == 0 {
+		size = defaultPage
+	}
+	var after store.Key[storagev1.Device]
+	if token := req.GetPage().GetToken(); token != "" {
+		after = store.DeviceKey(token)
+	}
+	var res *fieldsyncv1.ListDevicesResponse
+	err = s.st.View(ctx, func(tx *store.Tx) error {
+		res = &fieldsyncv1.ListDevicesResponse{}
+		for device, err := range store.Scan(tx, store.Devices(), after) {
+			if err != nil {
+				return err
+			}
+			if sees, err := p.seesDevice(tx, device); err != nil {
+				return err
+			} else if !sees {
+				continue
+			}
+			if len(res.GetDevices()) == size {
+				res.NextToken = res.GetDevices()[size-1].GetId()
+				return nil
+			}
+			shown, err := showDevice(tx, device)
+			if err != nil {
+				return err
+			}
+			res.Devices = append(res.Devices, shown)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+func showDevice(tx *store.Tx, device *storagev1.Device) (*fieldsyncv1.Device, error) {
+	status, err := store.Get(tx, store.DeviceStatusKey(device.GetId()))
+	if err != nil {
+		return nil, err
+	}
+	seen := device.GetLastRefreshAt()
+	if synced := status.GetSeenAt(); synced.AsTime().After(seen.AsTime()) {
+		seen = synced
+	}
+	return &fieldsyncv1.Device{
+		Id:           device.GetId(),
+		Name:         device.GetName(),
+		MemberId:     device.GetMemberId(),
+		EnrolledAt:   device.GetEnrolledAt(),
+		LastSeenAt:   seen,
+		RevokedAt:    device.GetRevokedAt(),
+		InstallEpoch: device.GetInstallEpoch(),
+	}, nil
+}
+
+// RegisterPush implements the IdentityService.
+func (s *Service) RegisterPush(ctx context.Context, req *fieldsyncv1.RegisterPushRequest) (*fieldsyncv1.RegisterPushResponse, error) {
+	p, err := PrincipalFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = s.st.Update(ctx, func(tx *store.Tx) error {
+		device, err := store.Get(tx, store.DeviceKey(p.DeviceID))
+		switch {
+		case err != nil:
+			return err
+		case device == nil:
+			return errDeviceUnknown(fault.Unauthenticated)
+		case device.GetRevokedAt() != nil: // Since the call began.
+			return errDeviceRevoked()
+		}
+		device.Push = &storagev1.PushAddress{Kind: req.GetKind(), Value: req.GetValue(), SeenAt: tx.Timestamp()}
+		return store.Put(tx, store.DeviceKey(device.GetId()), device)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &fieldsyncv1.RegisterPushResponse{}, nil
+}
+
+// WhoAmI implements the IdentityService.
+func (s *Service) WhoAmI(ctx context.Context, _ *fieldsyncv1.WhoAmIRequest) (*fieldsyncv1.WhoAmIResponse, error) {
+	p, err := PrincipalFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var member *fieldsyncv1.Member
+	err = s.st.View(ctx, func(tx *store.Tx) (err error) {
+		member, err = store.Get(tx, store.MemberKey(p.MemberID))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &fieldsyncv1.WhoAmIResponse{Member: member, DeviceId: p.DeviceID}, nil
+}

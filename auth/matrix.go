@@ -1,0 +1,117 @@
+package auth
+
+import (
+	"context"
+	"slices"
+
+	"connectrpc.com/connect"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
+)
+
+// public are the procedures that need no token: a device that has none yet, and what operators' tools ask.
+var public = []string{
+	fieldsyncv1connect.IdentityServiceEnrolProcedure,
+	fieldsyncv1connect.IdentityServiceRefreshProcedure,
+	"/grpc.health.v1.Health/Check",
+	"/grpc.health.v1.Health/Watch",
+	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+}
+
+const (
+	crew       = fieldsyncv1.Role_ROLE_CREW
+	dispatcher = fieldsyncv1.Role_ROLE_DISPATCHER
+	hotline    = fieldsyncv1.Role_ROLE_HOTLINE
+	admin      = fieldsyncv1.Role_ROLE_ADMIN
+)
+
+// rights is the table: which roles may call a procedure at all. Whose tasks, crews and devices they reach with it is
+// decided where these are loaded. What does not stand here is denied.
+var rights = map[string][]fieldsyncv1.Role{
+	fieldsyncv1connect.SyncServiceSyncProcedure:  {crew, dispatcher},
+	fieldsyncv1connect.SyncServiceWatchProcedure: {crew, dispatcher},
+
+	fieldsyncv1connect.MediaServiceDeclareProcedure: {crew},
+	fieldsyncv1connect.MediaServiceCommitProcedure:  {crew},
+
+	fieldsyncv1connect.DispatchServicePutUnitProcedure:     {admin},
+	fieldsyncv1connect.DispatchServiceListUnitsProcedure:   {dispatcher, admin},
+	fieldsyncv1connect.DispatchServicePutCrewProcedure:     {dispatcher, admin},
+	fieldsyncv1connect.DispatchServiceListCrewsProcedure:   {dispatcher, admin},
+	fieldsyncv1connect.DispatchServicePutMemberProcedure:   {dispatcher, admin},
+	fieldsyncv1connect.DispatchServiceListMembersProcedure: {dispatcher, admin},
+	fieldsyncv1connect.DispatchServiceListTicketsProcedure: {dispatcher, admin},
+	fieldsyncv1connect.DispatchServiceCreateTaskProcedure:  {dispatcher, admin},
+	fieldsyncv1connect.DispatchServiceListTasksProcedure:   {dispatcher, admin},
+	fieldsyncv1connect.DispatchServiceGetTaskProcedure:     {dispatcher, admin},
+	fieldsyncv1connect.DispatchServiceAssignTaskProcedure:  {dispatcher, admin},
+	fieldsyncv1connect.DispatchServiceRecallTaskProcedure:  {dispatcher, admin},
+	fieldsyncv1connect.DispatchServiceCancelTaskProcedure:  {dispatcher, admin},
+
+	fieldsyncv1connect.HotlineServiceSubmitTicketsProcedure:          {hotline, admin},
+	fieldsyncv1connect.HotlineServiceGetTicketStatusProcedure:        {hotline},
+	fieldsyncv1connect.HotlineServiceListCompletionsProcedure:        {hotline},
+	fieldsyncv1connect.HotlineServiceAcknowledgeCompletionsProcedure: {hotline},
+
+	fieldsyncv1connect.IdentityServiceIssueCodeProcedure:    {dispatcher, admin},
+	fieldsyncv1connect.IdentityServiceRevokeDeviceProcedure: {dispatcher, admin},
+	fieldsyncv1connect.IdentityServiceListDevicesProcedure:  {dispatcher, admin},
+	fieldsyncv1connect.IdentityServiceRegisterPushProcedure: {crew, dispatcher, hotline, admin},
+	fieldsyncv1connect.IdentityServiceWhoAmIProcedure:       {crew, dispatcher, hotline, admin},
+}
+
+func isPublic(procedure string) bool { return slices.Contains(public, procedure) }
+
+// Allowed tells whether a caller may call the procedure ("/fieldsync.v1.SyncService/Sync"); p is nil where nobody knows who
+// calls. Unauthenticated "token_missing", PermissionDenied "role_denied". A procedure that nobody has thought of is denied.
+func Allowed(procedure string, p *Principal) error {
+	switch {
+	case isPublic(procedure):
+		return nil
+	case p == nil:
+		return errTokenMissing()
+	case !slices.Contains(rights[procedure], p.Role):
+		return errRoleDenied()
+	}
+	return nil
+}
+
+// Interceptor enforces the table on unary and streaming handlers. It belongs inside the one that turns faults into
+// Connect errors, and outside validation. Clients pass untouched.
+func (s *Service) Interceptor() connect.Interceptor { return interceptor{} }
+
+type interceptor struct{}
+
+func (interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		if !req.Spec().IsClient {
+			if err := allowedIn(ctx, req.Spec().Procedure); err != nil {
+				return nil, err
+			}
+		}
+		return next(ctx, req)
+	}
+}
+
+func (interceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+func (interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		if err := allowedIn(ctx, conn.Spec().Procedure); err != nil {
+			return err
+		}
+		return next(ctx, conn)
+	}
+}
+
+func allowedIn(ctx context.Context, procedure string) error {
+	p, err := PrincipalFrom(ctx)
+	if err != nil {
+		return Allowed(procedure, nil)
+	}
+	return Allowed(procedure, &p)
+}

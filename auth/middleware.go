@@ -1,0 +1,81 @@
+package auth
+
+import (
+	"log/slog"
+	"net/http"
+	"strings"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
+	"github.com/cong1022/fieldsync/internal/faultwire"
+	"github.com/cong1022/fieldsync/store"
+)
+
+// Middleware puts whoever calls into the request's context, from the header "Authorization: Bearer" and the store, for RPCs
+// and plain HTTP alike, and before any body is read. A request without a token passes without a principal: what needs
+// one refuses it by itself. A bad token is refused at once with "token_invalid", "token_expired" or "device_revoked".
+//
+// The public procedures are spared: a phone that sends its expired token along with the call that renews it must get
+// through.
+func (s *Service) Middleware(log *slog.Logger) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			headers := r.Header.Values("Authorization")
+			if len(headers) == 0 || isPublic(r.URL.Path) {
+				next.ServeHTTP(w, r)
+				return
+			}
+			p, err := s.authenticate(r, headers)
+			if err != nil {
+				if fault.KindOf(err) == fault.Unauthenticated {
+					w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`) // RFC 6750, 3.
+				}
+				faultwire.WriteHTTP(w, r, log, err)
+				return
+			}
+			next.ServeHTTP(w, r.WithContext(WithPrincipal(r.Context(), p)))
+		})
+	}
+}
+
+func (s *Service) authenticate(r *http.Request, headers []string) (Principal, error) {
+	scheme, token, _ := strings.Cut(headers[0], " ")
+	if len(headers) != 1 || !strings.EqualFold(scheme, "Bearer") {
+		return Principal{}, errTokenInvalid()
+	}
+	var p Principal
+	err := s.st.View(r.Context(), func(tx *store.Tx) error {
+		claims, err := s.parseToken(tx, token)
+		if err != nil {
+			return err
+		}
+		p, err = loadPrincipal(tx, claims)
+		return err
+	})
+	return p, err
+}
+
+// loadPrincipal reads what the token's device and member are now.
+func loadPrincipal(tx *store.Tx, claims *tokenClaims) (Principal, error) {
+	device, err := store.Get(tx, store.DeviceKey(claims.Device))
+	if err != nil {
+		return Principal{}, err
+	}
+	if device.GetRevokedAt() != nil {
+		return Principal{}, errDeviceRevoked()
+	}
+	member, err := store.Get(tx, store.MemberKey(device.GetMemberId()))
+	if err != nil {
+		return Principal{}, err
+	}
+	// A device that has been enrolled for somebody else since does not speak for that one with its former token.
+	if member == nil || member.GetId() != claims.Subject {
+		return Principal{}, errTokenInvalid()
+	}
+	p := Principal{DeviceID: device.GetId(), MemberID: member.GetId(), Role: member.GetRole()}
+	if p.Role == fieldsyncv1.Role_ROLE_CREW {
+		p.CrewID = member.GetCrewId()
+	}
+	p.UnitID, err = unitOf(tx, member)
+	return p, err
+}

@@ -1,0 +1,68 @@
+// Package auth answers who calls and what they may do. Every caller is a device with a P-256 key of its own, enrolled once
+// with a one-time code; with that key it gets access tokens that live for minutes, and the store says at each call what the
+// device's member may do. DESIGN.md says why.
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
+	"github.com/cong1022/fieldsync/store"
+)
+
+// Options configure a Service.
+type Options struct {
+	// Issuer names this server in the tokens (iss), usually by its public address. Required. Tokens of another issuer are
+	// refused, so a change of it makes every device refresh.
+	Issuer string
+	// AccessTTL is how long an access token is valid. 15 minutes by default.
+	AccessTTL time.Duration
+	// CodeTTL is how long an enrolment code is valid. 10 minutes by default.
+	CodeTTL time.Duration
+	// Log hears of enrolments and revocations, by ids only. slog.Default() by default.
+	Log *slog.Logger
+}
+
+// Service keeps devices, codes and signing keys in the store. It has no state of its own: several may share a store. The
+// time is the store's clock. All methods are safe for concurrent use; what changes anything is durable once it returns.
+type Service struct {
+	st     *store.Store
+	o      Options
+	tokens *jwt.Parser
+}
+
+var _ fieldsyncv1connect.IdentityServiceHandler = (*Service)(nil)
+
+// Open returns a Service over st. It makes sure that there are keys to sign with, which are durable when it returns.
+func Open(ctx context.Context, st *store.Store, o Options) (*Service, error) {
+	if o.Issuer == "" {
+		return nil, errors.New("auth: no issuer is configured")
+	}
+	if o.AccessTTL == 0 {
+		o.AccessTTL = 15 * time.Minute
+	}
+	if o.CodeTTL == 0 {
+		o.CodeTTL = 10 * time.Minute
+	}
+	if o.AccessTTL < time.Second || o.CodeTTL < time.Second {
+		return nil, fmt.Errorf("auth: tokens valid for %s and codes for %s: neither may be below a second", o.AccessTTL, o.CodeTTL)
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	s := &Service{st: st, o: o, tokens: tokenParser(o.Issuer, st.Now)}
+	err := st.Update(ctx, func(tx *store.Tx) error {
+		_, err := s.signingKey(tx)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("preparing the keys for access tokens: %w", err)
+	}
+	return s, nil
+}

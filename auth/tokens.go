@@ -1,0 +1,128 @@
+package auth
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	"github.com/cong1022/fieldsync/store"
+)
+
+const (
+	// tokenAudience is the aud of access tokens.
+	tokenAudience = "fieldsync"
+	// tokenLeeway is by how much the clocks of several nodes may differ.
+	tokenLeeway = 30 * time.Second
+	// maxTokenBytes bounds what is decoded at all. Own tokens have about 500 bytes.
+	maxTokenBytes = 4 << 10
+)
+
+// tokenClaims are those of an access token (RFC 7519). They name a device and its member; what these may do is not in it.
+type tokenClaims struct {
+	jwt.RegisteredClaims
+
+	Device string `json:"dev"`
+}
+
+// accessToken is what a transaction has decided on, to be signed once it is committed.
+type accessToken struct {
+	key     *storagev1.SigningKey
+	claims  tokenClaims
+	expires time.Time
+}
+
+func (s *Service) newToken(tx *store.Tx, device *storagev1.Device) (accessToken, error) {
+	key, err := s.signingKey(tx)
+	if err != nil {
+		return accessToken{}, err
+	}
+	id, err := tx.NewID()
+	if err != nil {
+		return accessToken{}, err
+	}
+	issued := tx.Now().Truncate(time.Second)
+	expires := issued.Add(s.o.AccessTTL)
+	return accessToken{key: key, expires: expires, claims: tokenClaims{
+		RegisteredClaims: jwt.RegisteredClaims{
+			Issuer:    s.o.Issuer,
+			Audience:  jwt.ClaimStrings{tokenAudience},
+			Subject:   device.GetMemberId(),
+			IssuedAt:  jwt.NewNumericDate(issued),
+			ExpiresAt: jwt.NewNumericDate(expires),
+			ID:        id,
+		},
+		Device: device.GetId(),
+	}}, nil
+}
+
+func (t accessToken) sign() (string, error) {
+	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, t.claims)
+	token.Header["kid"] = t.key.GetKid()
+	signed, err := token.SignedString(ed25519.NewKeyFromSeed(t.key.GetSeed()))
+	if err != nil {
+		return "", fmt.Errorf("signing an access token: %w", err)
+	}
+	return signed, nil
+}
+
+func tokenParser(issuer string, now func() time.Time) *jwt.Parser {
+	return jwt.NewParser(
+		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
+		jwt.WithIssuer(issuer),
+		jwt.WithAudience(tokenAudience),
+		jwt.WithExpirationRequired(),
+		jwt.WithIssuedAt(),
+		jwt.WithLeeway(tokenLeeway),
+		jwt.WithStrictDecoding(),
+		jwt.WithTimeFunc(now),
+	)
+}
+
+var errKey = errors.New("the token names no key of this server")
+
+// parseToken returns the claims of a token that this server signed and that is valid now. Unauthenticated "token_expired"
+// where time is all that it lacks, else "token_invalid", without saying what is wrong; other errors are the store's.
+func (s *Service) parseToken(tx *store.Tx, raw string) (*tokenClaims, error) {
+	if len(raw) > maxTokenBytes {
+		return nil, errTokenInvalid()
+	}
+	var storeErr error
+	var claims tokenClaims
+	_, err := s.tokens.ParseWithClaims(raw, &claims, func(token *jwt.Token) (any, error) {
+		if refuseCritical(token) {
+			return nil, errKey
+		}
+		kid, _ := token.Header["kid"].(string)
+		key, err := verificationKey(tx, kid)
+		if err != nil {
+			storeErr = err
+			return nil, err
+		}
+		if key == nil {
+			return nil, errKey
+		}
+		return key, nil
+	})
+	switch {
+	case storeErr != nil:
+		return nil, storeErr
+	case err == nil:
+		return &claims, nil
+	// The signature is checked before the claims: whoever reads "expired" held a token of this server.
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return nil, errTokenExpired()
+	default:
+		return nil, errTokenInvalid()
+	}
+}
+
+// refuseCritical tells whether the header names extensions that must be understood (RFC 7515, 4.1.11): none is, and the
+// library ignores the field.
+func refuseCritical(token *jwt.Token) bool {
+	_, critical := token.Header["crit"]
+	return critical
+}

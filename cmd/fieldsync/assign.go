@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+)
+
+func newAssignCommand() *cobra.Command {
+	var instruction, due string
+	cmd := &cobra.Command{
+		Use:   "assign TICKET-OR-TASK CREW",
+		Short: "Give a task to a crew; a ticket becomes a task first",
+		Long: `Give a task to a crew, taking it from whichever crew had it. The first argument is a task's id, a ticket's id, or the
+hotline's own id of a ticket; a ticket that is no task yet becomes one. Takes a shell that is enrolled as a dispatcher or
+an admin.`,
+		Example: `  fieldsync assign 1022-2026-00017 to-1
+  fieldsync assign 1022-2026-00017 to-1 --due 2026-11-27T17:00:00+07:00 --instruction "Mang theo cưa máy"`,
+		Args: cobra.ExactArgs(2),
+	}
+	profile := profileFlag(cmd)
+	cmd.Flags().StringVar(&instruction, "instruction", "", "what the crew should know")
+	cmd.Flags().StringVar(&due, "due", "", "when it should be done (RFC 3339)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		order := &fieldsyncv1.AssignTaskRequest{CrewId: args[1], Instruction: instruction}
+		if due != "" {
+			at, err := time.Parse(time.RFC3339, due)
+			if err != nil {
+				return fmt.Errorf("--due: %w", err)
+			}
+			order.DueAt = timestamppb.New(at)
+		}
+		return asOperator(*profile, func(o operator) (err error) {
+			if order.TaskId, err = taskOf(cmd.Context(), o, args[0]); err != nil {
+				return err
+			}
+			resp, err := o.dispatch().AssignTask(cmd.Context(), order)
+			if err == nil {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s → %s\n", resp.GetTask().GetId(), resp.GetTask().GetAssignment().GetCrewId())
+			}
+			return err
+		})
+	}
+	return cmd
+}
+
+// taskOf finds the task that an id means: a task's own, a ticket's, or the hotline's of a ticket.
+func taskOf(ctx context.Context, o operator, id string) (string, error) {
+	if _, err := o.dispatch().GetTask(ctx, &fieldsyncv1.GetTaskRequest{TaskId: id}); err == nil {
+		return id, nil
+	} else if !mayBeAnotherID(err) {
+		return "", err
+	}
+	created, err := o.dispatch().CreateTask(ctx, &fieldsyncv1.CreateTaskRequest{TicketId: id})
+	if err == nil || !mayBeAnotherID(err) {
+		return created.GetTask().GetId(), err
+	}
+	for page := (&fieldsyncv1.Page{Size: 500}); ; {
+		tickets, listErr := o.dispatch().ListTickets(ctx, &fieldsyncv1.ListTicketsRequest{Page: page})
+		if listErr != nil {
+			return "", listErr
+		}
+		for _, ticket := range tickets.GetTickets() {
+			if ticket.GetFacts().GetHotlineId() == id {
+				created, err := o.dispatch().CreateTask(ctx, &fieldsyncv1.CreateTaskRequest{TicketId: ticket.GetId()})
+				return created.GetTask().GetId(), err
+			}
+		}
+		if page.Token = tickets.GetNextToken(); page.GetToken() == "" {
+			return "", err
+		}
+	}
+}
+
+// mayBeAnotherID: there is no such task or ticket, or the id does not even have the shape of one.
+func mayBeAnotherID(err error) bool {
+	code := connect.CodeOf(err)
+	return code == connect.CodeNotFound || code == connect.CodeInvalidArgument
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/hotline/georeport"
+)
+
+// importBatch is how many tickets go into one call: one transaction of the server.
+const importBatch = 50
+
+func newImportCommand() *cobra.Command {
+	var unit string
+	cmd := &cobra.Command{
+		Use:   "import FILE",
+		Short: "Hand tickets over from a file of service requests (GeoReport v2 JSON)",
+		Long: `Hand tickets over from a file of service requests: GeoReport v2 JSON, an array of requests as GET /requests.json
+answers. "-" reads standard input.
+
+A ticket is known by its service_request_id: a second import of the same file changes nothing, one with newer facts
+updates. Rows that cannot be imported are reported by line and reason, and the rest goes on; the exit status is then 1.
+Takes a shell that is enrolled as the hotline or an admin.`,
+		Example: `  fieldsync import requests.json
+  fieldsync import --unit binh-thanh requests.json
+  curl -s https://city.example/open311/v2/requests.json | fieldsync import -`,
+		Args: cobra.ExactArgs(1),
+	}
+	profile := profileFlag(cmd)
+	cmd.Flags().StringVar(&unit, "unit", "", `unit that answers for the tickets (default: "city", whose dispatchers route them)`)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return asOperator(*profile, func(o operator) error {
+			in, size, err := openInput(args[0], cmd.InOrStdin())
+			if err != nil {
+				return err
+			}
+			defer in.Close()
+			i := importing{ctx: cmd.Context(), operator: o, unit: unit, errs: cmd.ErrOrStderr(), lang: language(cmd)}
+			err = i.run(withProgress(in, size, cmd.ErrOrStderr()))
+			fmt.Fprintf(cmd.OutOrStdout(), sentence(
+				"%d phiếu mới, %d cập nhật, %d không đổi, %d dòng lỗi\n",
+				"%d created, %d updated, %d unchanged, %d bad rows\n", i.lang), i.created, i.updated, i.unchanged, i.bad)
+			if err == nil && i.bad > 0 {
+				return errReported
+			}
+			return err
+		})
+	}
+	return cmd
+}
+
+func openInput(name string, stdin io.Reader) (io.ReadCloser, int64, error) {
+	if name == "-" {
+		return io.NopCloser(stdin), -1, nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
+}
+
+// withProgress shows on a terminal how much of the input has been read.
+func withProgress(in io.Reader, size int64, terminal io.Writer) io.Reader {
+	f, ok := terminal.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) { //nolint:gosec // A descriptor fits.
+		return in
+	}
+	bar := progressbar.NewOptions64(size, progressbar.OptionSetWriter(f), progressbar.OptionShowBytes(true),
+		progressbar.OptionSetDescription("import"), progressbar.OptionClearOnFinish())
+	return io.TeeReader(in, bar)
+}
+
+// importing is one run of the import.
+type importing struct {
+	ctx      context.Context //nolint:containedctx // Of the one run that this is.
+	operator operator
+	unit     string
+	errs     io.Writer
+	lang     string
+
+	batch                            []*fieldsyncv1.TicketIntake
+	created, updated, unchanged, bad int
+}
+
+func (i *importing) run(in io.Reader) error {
+	var failed error
+	err := georeport.Read(in, func(ticket *fieldsyncv1.TicketIntake, bad *georeport.RowError) bool {
+		if bad != nil {
+			i.bad++
+			fmt.Fprintf(i.errs, sentence("dòng %d (%s): %s\n", "line %d (%s): %s\n", i.lang),
+				bad.Line, bad.ID, sentence(bad.Reason.GetVi(), bad.Reason.GetEn(), i.lang))
+			return true
+		}
+		ticket.UnitId = i.unit
+		if i.batch = append(i.batch, ticket); len(i.batch) == importBatch {
+			failed = i.send()
+		}
+		return failed == nil
+	})
+	if failed != nil {
+		return failed
+	}
+	if sendErr := i.send(); sendErr != nil {
+		return sendErr
+	}
+	return err
+}
+
+func (i *importing) send() error {
+	if len(i.batch) == 0 {
+		return nil
+	}
+	resp, err := i.operator.hotline().SubmitTickets(i.ctx, &fieldsyncv1.SubmitTicketsRequest{Tickets: i.batch})
+	if err != nil {
+		return err
+	}
+	for _, result := range resp.GetResults() {
+		switch result.GetResult() {
+		case fieldsyncv1.IntakeResult_INTAKE_RESULT_CREATED:
+			i.created++
+		case fieldsyncv1.IntakeResult_INTAKE_RESULT_UPDATED:
+			i.updated++
+		default:
+			i.unchanged++
+		}
+	}
+	i.batch = i.batch[:0]
+	return nil
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
+	"github.com/cong1022/fieldsync/phone"
+)
+
+// operator is a shell that is enrolled as a device: the reference phone keeps its key and token, the RPCs that a phone has
+// no method for go through its client.
+type operator struct {
+	*phone.Phone
+
+	server string
+}
+
+func (o operator) dispatch() fieldsyncv1connect.DispatchServiceClient {
+	return fieldsyncv1connect.NewDispatchServiceClient(o.Client(), o.server, connect.WithSendGzip())
+}
+
+func (o operator) hotline() fieldsyncv1connect.HotlineServiceClient {
+	return fieldsyncv1connect.NewHotlineServiceClient(o.Client(), o.server, connect.WithSendGzip())
+}
+
+func (o operator) identity() fieldsyncv1connect.IdentityServiceClient {
+	return fieldsyncv1connect.NewIdentityServiceClient(o.Client(), o.server)
+}
+
+// profileFlag adds the flag that names the folder of the shell's identity.
+func profileFlag(cmd *cobra.Command) *string {
+	return cmd.PersistentFlags().String("profile", "", "folder with this shell's identity (default: fieldsync/operator in the user's configuration folder)")
+}
+
+func openProfile(profile string) (*phone.Phone, error) {
+	if profile == "" {
+		base, err := os.UserConfigDir()
+		if err != nil {
+			return nil, fmt.Errorf("no place for the profile, name one with --profile: %w", err)
+		}
+		profile = filepath.Join(base, "fieldsync", "operator")
+	}
+	return phone.Open(profile, phone.Options{AppVersion: "fieldsync"})
+}
+
+// asOperator runs f as the profile's device.
+func asOperator(profile string, f func(operator) error) error {
+	p, err := openProfile(profile)
+	if err != nil {
+		return err
+	}
+	server, err := p.Server()
+	if err == nil {
+		err = f(operator{p, server})
+	}
+	return errors.Join(err, p.Close())
+}
+
+func newEnrolCommand() *cobra.Command {
+	var server, code, name string
+	cmd := &cobra.Command{
+		Use:   "enrol",
+		Short: "Enrol this shell as a device of an admin, a dispatcher or the hotline",
+		Example: `  fieldsync enrol --server http://127.0.0.1:8022 --code K7QD-2MXA-9RTC
+  fieldsync enrol --profile ./hotline --server http://127.0.0.1:8022 --code K7QD-2MXA-9RTC`,
+		Args: cobra.NoArgs,
+	}
+	profile := profileFlag(cmd)
+	cmd.Flags().StringVar(&server, "server", "", "address of the server")
+	cmd.Flags().StringVar(&code, "code", "", "one-time enrolment code")
+	cmd.Flags().StringVar(&name, "name", "shell", "what to call this device")
+	for _, flag := range []string{"server", "code"} {
+		if err := cmd.MarkFlagRequired(flag); err != nil {
+			panic(err) // The flag is defined three lines above.
+		}
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		p, err := openProfile(*profile)
+		if err != nil {
+			return err
+		}
+		err = p.Enrol(cmd.Context(), server, code, name)
+		if err == nil {
+			fmt.Fprintln(cmd.OutOrStdout(), sentence("Đã đăng ký.", "Enrolled.", language(cmd)))
+		}
+		return errors.Join(err, p.Close())
+	}
+	return cmd
+}
+
+func newTokenCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "token",
+		Short: "Print an access token of this shell, for curl",
+		Example: `  curl -H "Authorization: Bearer $(fieldsync token)" -H 'Content-Type: application/json' \
+    -d '{}' http://127.0.0.1:8022/fieldsync.v1.IdentityService/WhoAmI`,
+		Args: cobra.NoArgs,
+	}
+	profile := profileFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return asOperator(*profile, func(o operator) error {
+			token, err := o.Token(cmd.Context())
+			if err == nil {
+				fmt.Fprintln(cmd.OutOrStdout(), token)
+			}
+			return err
+		})
+	}
+	return cmd
+}
+
+func newAdminCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "admin",
+		Short: "Keep units, crews, members and devices",
+		Example: `  fieldsync admin unit binh-thanh "Phường Bình Thạnh"
+  fieldsync admin crew to-1 binh-thanh "Tổ 1"
+  fieldsync admin member an crew to-1 "Nguyễn Văn An"
+  fieldsync admin member chi dispatcher city "Lê Thị Chi"
+  fieldsync admin member he-thong-1022 hotline "" "Hệ thống 1022"
+  fieldsync admin code an
+  fieldsync admin revoke DEVICE`,
+	}
+	profile := profileFlag(cmd)
+	// run makes the RunE of a subcommand that prints what f returns.
+	run := func(f func(cmd *cobra.Command, o operator, args []string) (string, error)) func(*cobra.Command, []string) error {
+		return func(cmd *cobra.Command, args []string) error {
+			return asOperator(*profile, func(o operator) error {
+				line, err := f(cmd, o, args)
+				if err == nil {
+					fmt.Fprintln(cmd.OutOrStdout(), line)
+				}
+				return err
+			})
+		}
+	}
+	cmd.AddCommand(
+		&cobra.Command{
+			Use: "unit ID NAME", Short: "Create or rename a unit", Args: cobra.ExactArgs(2),
+			Example: `  fieldsync admin unit binh-thanh "Phường Bình Thạnh"`,
+			RunE: run(func(cmd *cobra.Command, o operator, args []string) (string, error) {
+				_, err := o.dispatch().PutUnit(cmd.Context(), &fieldsyncv1.PutUnitRequest{Unit: &fieldsyncv1.Unit{Id: args[0], Name: args[1]}})
+				return args[0], err
+			}),
+		},
+		&cobra.Command{
+			Use: "crew ID UNIT NAME", Short: "Create or rename a crew", Args: cobra.ExactArgs(3),
+			Example: `  fieldsync admin crew to-1 binh-thanh "Tổ 1"`,
+			RunE: run(func(cmd *cobra.Command, o operator, args []string) (string, error) {
+				_, err := o.dispatch().PutCrew(cmd.Context(), &fieldsyncv1.PutCrewRequest{
+					Crew: &fieldsyncv1.Crew{Id: args[0], UnitId: args[1], Name: args[2]},
+				})
+				return args[0], err
+			}),
+		},
+		&cobra.Command{
+			Use: "member ID ROLE CREW-OR-UNIT NAME", Args: cobra.ExactArgs(4),
+			Short: "Create or change a member: of the role crew (in a crew), dispatcher (of a unit), hotline or admin",
+			Example: `  fieldsync admin member an crew to-1 "Nguyễn Văn An"
+  fieldsync admin member chi dispatcher city "Lê Thị Chi"
+  fieldsync admin member he-thong-1022 hotline "" "Hệ thống 1022"`,
+			RunE: run(func(cmd *cobra.Command, o operator, args []string) (string, error) {
+				role := fieldsyncv1.Role(fieldsyncv1.Role_value["ROLE_"+strings.ToUpper(args[1])])
+				member := &fieldsyncv1.Member{Id: args[0], Role: role, Name: args[3]}
+				if role == fieldsyncv1.Role_ROLE_DISPATCHER {
+					member.UnitId = args[2]
+				} else {
+					member.CrewId = args[2]
+				}
+				_, err := o.dispatch().PutMember(cmd.Context(), &fieldsyncv1.PutMemberRequest{Member: member})
+				return args[0], err
+			}),
+		},
+		&cobra.Command{
+			Use: "code MEMBER", Short: "Issue a one-time enrolment code", Args: cobra.ExactArgs(1),
+			Example: `  fieldsync admin code an`,
+			RunE: run(func(cmd *cobra.Command, o operator, args []string) (string, error) {
+				resp, err := o.identity().IssueCode(cmd.Context(), &fieldsyncv1.IssueCodeRequest{MemberId: args[0]})
+				return resp.GetCode(), err
+			}),
+		},
+		&cobra.Command{
+			Use: "revoke DEVICE", Short: "Revoke a device: its next call is refused", Args: cobra.ExactArgs(1),
+			Example: `  fieldsync admin revoke 01k9zt0m4vq3`,
+			RunE: run(func(cmd *cobra.Command, o operator, args []string) (string, error) {
+				_, err := o.identity().RevokeDevice(cmd.Context(), &fieldsyncv1.RevokeDeviceRequest{DeviceId: args[0]})
+				return args[0], err
+			}),
+		},
+	)
+	return cmd
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
+)
+
+// Run runs the command line and returns the exit status: 0 for success, 1 for an error, which it has printed. It ends early
+// and in good order when ctx does.
+func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	if !errors.Is(err, errReported) {
+		fmt.Fprintln(stderr, "fieldsync: "+explain(err, language(cmd)))
+	}
+	return 1
+}
+
+// errReported ends a command whose output has told already what failed.
+var errReported = errors.New("reported")
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "fieldsync",
+		Short: "Offline-first sync between a city's hotline and its field crews",
+		Long: `fieldsync stands between a city's hotline and its field crews: tickets become tasks, tasks reach the crews'
+phones, what the crews do without signal comes back, and sealed completions close the tickets.
+
+fieldsync đứng giữa tổng đài 1022 và các tổ hiện trường: phiếu phản ánh thành công việc, công việc đến điện thoại
+của tổ, việc làm khi mất sóng được gửi về, và báo cáo hoàn thành có ký số khép lại phiếu.`,
+		Example: `  fieldsync demo                      # the whole story in a minute, then a server to play with
+  fieldsync serve --config city.yaml  # a server for a city
+  fieldsync phone --help              # a crew's phone on the command line`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.PersistentFlags().Var(new(languageFlag), "lang", "language of messages: vi or en (default: from LC_ALL or LANG, else vi)")
+	root.AddCommand(
+		newDemoCommand(), newServeCommand(), group(newPhoneCommand()),
+		newEnrolCommand(), newTokenCommand(), group(newAdminCommand()), newImportCommand(), newAssignCommand(),
+	)
+	return root
+}
+
+// languageFlag is vi or en.
+type languageFlag string
+
+// String implements pflag.Value.
+func (l *languageFlag) String() string { return string(*l) }
+
+// Type implements pflag.Value.
+func (*languageFlag) Type() string { return "string" }
+
+// Set implements pflag.Value.
+func (l *languageFlag) Set(said string) error {
+	if said != "vi" && said != "en" {
+		return errors.New("vi or en")
+	}
+	*l = languageFlag(said)
+	return nil
+}
+
+// group makes cmd one that only holds others: alone it shows its help, and what it does not hold is an error.
+func group(cmd *cobra.Command) *cobra.Command {
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	return cmd
+}
+
+// language is what --lang says, else what the environment says, else Vietnamese.
+func language(cmd *cobra.Command) string {
+	if f := cmd.Flags().Lookup("lang"); f != nil && f.Value.String() != "" {
+		return f.Value.String()
+	}
+	for _, name := range []string{"LC_ALL", "LANG"} {
+		if strings.HasPrefix(os.Getenv(name), "en") {
+			return "en"
+		}
+	}
+	return "vi"
+}
+
+// explain says an error in the language: faults and the server's errors have a sentence in both, anything else is English.
+func explain(err error, lang string) string {
+	var f *fault.Error
+	if errors.As(err, &f) {
+		return sentence(f.Vi, f.En, lang) + " [" + f.Code + "]"
+	}
+	var c *connect.Error
+	if errors.As(err, &c) {
+		for _, detail := range c.Details() {
+			value, derr := detail.Value()
+			if info, ok := value.(*fieldsyncv1.ErrorInfo); derr == nil && ok {
+				return sentence(info.GetMessage().GetVi(), info.GetMessage().GetEn(), lang) + " [" + info.GetCode() + "]"
+			}
+		}
+	}
+	return err.Error()
+}
+
+func sentence(vi, en, lang string) string {
+	if lang == "en" {
+		return en
+	}
+	return vi
+}

@@ -1,0 +1,110 @@
+package dispatch
+
+import (
+	"context"
+
+	"github.com/cong1022/fieldsync/auth"
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
+	"github.com/cong1022/fieldsync/store"
+)
+
+// PutMember creates a member or changes the role, crew or unit of one. A dispatcher puts members of the role crew into
+// crews of the own unit; everything else takes an admin. Errors: Denied "role_denied", NotFound "crew_unknown",
+// "unit_unknown", "member_unknown" (the id is taken by a member whom the caller may not see).
+func (s *Service) PutMember(ctx context.Context, request *fieldsyncv1.PutMemberRequest) (*fieldsyncv1.PutMemberResponse, error) {
+	p, err := dispatcher(ctx)
+	if err != nil {
+		return nil, err
+	}
+	member := request.GetMember()
+	if p.Role != fieldsyncv1.Role_ROLE_ADMIN && member.GetRole() != fieldsyncv1.Role_ROLE_CREW {
+		return nil, roleDenied()
+	}
+	err = s.store.Update(ctx, func(tx *store.Tx) error { return putMember(tx, p, member) })
+	if err != nil {
+		return nil, err
+	}
+	s.log.InfoContext(ctx, "member put", "member", member.GetId(), "role", member.GetRole().String(),
+		"crew", member.GetCrewId(), "unit", member.GetUnitId(), "by", p.MemberID)
+	return &fieldsyncv1.PutMemberResponse{Member: member}, nil
+}
+
+// putMember stores a member, and which crew has whom.
+func putMember(tx *store.Tx, p auth.Principal, member *fieldsyncv1.Member) error {
+	before, err := store.Get(tx, store.MemberKey(member.GetId()))
+	if err != nil {
+		return err
+	}
+	if before != nil && p.Role != fieldsyncv1.Role_ROLE_ADMIN {
+		seen, err := seesMember(tx, p, before)
+		switch {
+		case err != nil:
+			return err
+		case !seen:
+			return fault.New(fault.NotFound, "member_unknown", "Không có thành viên này.", "There is no such member.")
+		case before.GetRole() != fieldsyncv1.Role_ROLE_CREW:
+			return roleDenied()
+		}
+	}
+	switch member.GetRole() {
+	case fieldsyncv1.Role_ROLE_CREW:
+		err = seenCrew(tx, p, member.GetCrewId())
+	case fieldsyncv1.Role_ROLE_DISPATCHER:
+		err = seenUnit(tx, p, member.GetUnitId())
+	default:
+	}
+	if err != nil {
+		return err
+	}
+	if crew := before.GetCrewId(); crew != "" {
+		if err := store.Delete(tx, store.CrewMemberKey(crew, member.GetId())); err != nil {
+			return err
+		}
+	}
+	if crew := member.GetCrewId(); crew != "" {
+		if err := store.Put(tx, store.CrewMemberKey(crew, member.GetId()), &fieldsyncv1.Member{Id: member.GetId()}); err != nil {
+			return err
+		}
+	}
+	return store.Put(tx, store.MemberKey(member.GetId()), member)
+}
+
+// ListMembers lists members by id: those of the caller's unit and of its crews. Errors: Invalid "page_token_invalid".
+func (s *Service) ListMembers(ctx context.Context, request *fieldsyncv1.ListMembersRequest) (*fieldsyncv1.ListMembersResponse, error) {
+	p, err := dispatcher(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := newCut(request.GetPage())
+	if err != nil {
+		return nil, err
+	}
+	response := &fieldsyncv1.ListMembersResponse{}
+	return response, s.store.View(ctx, func(tx *store.Tx) error {
+		members := store.Scan(tx, store.Members(), behind(c, store.MemberKey))
+		response.Members, response.NextToken, err = list(c, members, (*fieldsyncv1.Member).GetId,
+			func(member *fieldsyncv1.Member) (*fieldsyncv1.Member, bool, error) {
+				seen, err := seesMember(tx, p, member)
+				return member, seen, err
+			})
+		return err
+	})
+}
+
+// seesMember tells whether a dispatcher may see a member. Who belongs to no unit (the hotline, admins) is seen only by those
+// who see all.
+func seesMember(tx *store.Tx, p auth.Principal, member *fieldsyncv1.Member) (bool, error) {
+	if seesAll(p) {
+		return true, nil
+	}
+	unit := member.GetUnitId()
+	if member.GetCrewId() != "" {
+		crew, err := store.Get(tx, store.CrewKey(member.GetCrewId()))
+		if err != nil {
+			return false, err
+		}
+		unit = crew.GetUnitId()
+	}
+	return unit != "" && p.SeesUnit(unit), nil
+}

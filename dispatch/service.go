@@ -1,0 +1,55 @@
+// Package dispatch is the dispatchers' room: units, crews and members, tickets that become tasks, and tasks that are given
+// to crews, taken back or called off. An order and the pushes that it causes are written in one transaction.
+package dispatch
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/cong1022/fieldsync/auth"
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
+	"github.com/cong1022/fieldsync/internal/fault"
+	"github.com/cong1022/fieldsync/store"
+)
+
+// Service implements fieldsync.v1.DispatchService. It expects requests that protovalidate has passed and contexts that
+// carry an auth.Principal. All methods are safe for concurrent use; what they have answered is durable.
+type Service struct {
+	store *store.Store
+	log   *slog.Logger
+}
+
+var _ fieldsyncv1connect.DispatchServiceHandler = (*Service)(nil)
+
+// Options are what a Service needs. Both are required.
+type Options struct {
+	Store *store.Store
+	Log   *slog.Logger
+}
+
+// New makes a Service.
+func New(o Options) *Service { return &Service{store: o.Store, log: o.Log} }
+
+// dispatcher returns the caller, who must be a dispatcher or an admin: this room's rules are written for them alone.
+func dispatcher(ctx context.Context) (auth.Principal, error) {
+	p, err := auth.PrincipalFrom(ctx)
+	if err != nil {
+		return p, err
+	}
+	if p.Role != fieldsyncv1.Role_ROLE_DISPATCHER && p.Role != fieldsyncv1.Role_ROLE_ADMIN {
+		return p, roleDenied()
+	}
+	return p, nil
+}
+
+// seesAll tells whether a dispatcher or an admin sees every unit.
+func seesAll(p auth.Principal) bool {
+	return p.Role == fieldsyncv1.Role_ROLE_ADMIN || p.UnitID == auth.CityUnit
+}
+
+func roleDenied() error {
+	return fault.New(fault.Denied, "role_denied",
+		"Vai trò của bạn không được làm việc này: hãy nhờ quản trị viên.",
+		"Your role may not do this: ask an admin.")
+}

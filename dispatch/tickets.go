@@ -1,0 +1,64 @@
+package dispatch
+
+import (
+	"context"
+
+	"github.com/cong1022/fieldsync/auth"
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
+	"github.com/cong1022/fieldsync/store"
+)
+
+// ListTickets lists the tickets of the caller's unit by id. Errors: Invalid "page_token_invalid".
+func (s *Service) ListTickets(ctx context.Context, request *fieldsyncv1.ListTicketsRequest) (*fieldsyncv1.ListTicketsResponse, error) {
+	p, err := dispatcher(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := newCut(request.GetPage())
+	if err != nil {
+		return nil, err
+	}
+	response := &fieldsyncv1.ListTicketsResponse{}
+	return response, s.store.View(ctx, func(tx *store.Tx) error {
+		tickets := store.Scan(tx, store.Tickets(), behind(c, store.TicketKey))
+		if !seesAll(p) {
+			tickets = store.Scan(tx, store.UnitTickets(p.UnitID), behind(c, func(id string) store.Key[storagev1.Ticket] {
+				return store.UnitTicketKey(p.UnitID, id)
+			}))
+		}
+		response.Tickets, response.NextToken, err = list(c, tickets, (*storagev1.Ticket).GetId,
+			func(ticket *storagev1.Ticket) (_ *fieldsyncv1.Ticket, keep bool, err error) {
+				if !seesAll(p) { // The index holds only the id.
+					ticket, err = store.Get(tx, store.TicketKey(ticket.GetId()))
+				}
+				return showTicket(ticket), !request.GetUntaskedOnly() || ticket.GetTaskId() == "", err
+			})
+		return err
+	})
+}
+
+func showTicket(ticket *storagev1.Ticket) *fieldsyncv1.Ticket {
+	return &fieldsyncv1.Ticket{
+		Id:         ticket.GetId(),
+		HotlineId:  ticket.GetFacts().GetHotlineId(),
+		Facts:      ticket.GetFacts(),
+		TaskId:     ticket.GetTaskId(),
+		ReceivedAt: ticket.GetReceivedAt(),
+		ClosedAt:   ticket.GetClosedAt(),
+	}
+}
+
+// loadTicket returns the ticket if the caller dispatches for its unit. NotFound "ticket_unknown", one and the same, where
+// there is none and where it is another unit's.
+func loadTicket(tx *store.Tx, p auth.Principal, id string) (*storagev1.Ticket, error) {
+	ticket, err := store.Get(tx, store.TicketKey(id))
+	if err != nil {
+		return nil, err
+	}
+	if ticket == nil || !p.SeesUnit(ticket.GetFacts().GetUnitId()) {
+		return nil, fault.New(fault.NotFound, "ticket_unknown", "Không có phiếu này.", "There is no such ticket.")
+	}
+	return ticket, nil
+}

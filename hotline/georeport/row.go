@@ -1,0 +1,209 @@
+package georeport
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"buf.build/go/protovalidate"
+	"golang.org/x/text/unicode/norm"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+)
+
+// request is a service request as GeoReport v2 has it: what a ticket is made of, without the rest.
+type request struct {
+	ID          text `json:"service_request_id"`
+	Name        text `json:"service_name"`
+	Code        text `json:"service_code"`
+	Description text `json:"description"`
+	StatusNotes text `json:"status_notes"`
+	Address     text `json:"address"`
+	Lat         text `json:"lat"`
+	Long        text `json:"long"`
+	Requested   text `json:"requested_datetime"`
+	// Notes is Chicago's extension; elsewhere the word may stand for anything.
+	Notes json.RawMessage `json:"notes"`
+}
+
+// text is a string, a number as it is written (ids and coordinates come as either), or empty for null. White space around
+// it is not part of it.
+type text string
+
+var errNoText = errors.New("neither a string nor a number")
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *text) UnmarshalJSON(b []byte) error {
+	switch {
+	case b[0] == '"':
+		var s string
+		err := json.Unmarshal(b, &s)
+		*t = text(strings.TrimSpace(s))
+		return err
+	case b[0] == '-' || (b[0] >= '0' && b[0] <= '9'):
+		*t = text(b)
+	case !bytes.Equal(b, []byte("null")):
+		return errNoText
+	}
+	return nil
+}
+
+// parse makes a ticket of a row. reason is nil where it can be handed over; id is the row's as far as it can be told.
+func parse(r row) (ticket *fieldsyncv1.TicketIntake, id string, reason *fieldsyncv1.Sentence) {
+	text := bytes.TrimSpace(r.text)
+	switch {
+	case r.long:
+		return nil, "", &fieldsyncv1.Sentence{Vi: "hàng dài hơn 1 MiB", En: "the row is longer than 1 MiB"}
+	case len(text) == 0:
+		return nil, "", &fieldsyncv1.Sentence{Vi: "không có gì giữa hai dấu phẩy", En: "there is nothing between two commas"}
+	case !utf8.Valid(text):
+		return nil, "", &fieldsyncv1.Sentence{Vi: "hàng không phải là UTF-8", En: "the row is not UTF-8"}
+	case text[0] != '{':
+		return nil, "", &fieldsyncv1.Sentence{Vi: "hàng không phải là một đối tượng JSON", En: "the row is not a JSON object"}
+	}
+	var in request
+	if err := json.Unmarshal(text, &in); err != nil {
+		return nil, string(in.ID), undecodable(err)
+	}
+	ticket, reason = in.ticket()
+	if reason == nil {
+		reason = broken(ticket)
+	}
+	return ticket, string(in.ID), reason
+}
+
+func undecodable(err error) *fieldsyncv1.Sentence {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return &fieldsyncv1.Sentence{
+			Vi: fmt.Sprintf("JSON sai cú pháp ở byte thứ %d của hàng", syntax.Offset),
+			En: fmt.Sprintf("JSON syntax error at byte %d of the row: %s", syntax.Offset, syntax),
+		}
+	}
+	return &fieldsyncv1.Sentence{
+		Vi: "một trường của GeoReport không phải là chuỗi hay số",
+		En: "a field of GeoReport is neither a string nor a number",
+	}
+}
+
+func (in request) ticket() (*fieldsyncv1.TicketIntake, *fieldsyncv1.Sentence) {
+	if in.ID == "" {
+		return nil, &fieldsyncv1.Sentence{Vi: "thiếu service_request_id", En: "service_request_id is missing"}
+	}
+	title := oneLine(string(cmp.Or(in.Name, in.Code)))
+	if title == "" {
+		return nil, &fieldsyncv1.Sentence{Vi: "thiếu service_name và service_code", En: "service_name and service_code are missing"}
+	}
+	ticket := &fieldsyncv1.TicketIntake{
+		HotlineId:   string(in.ID),
+		Category:    cmp.Or(slug(string(in.Name)), slug(string(in.Code)), title),
+		Title:       title,
+		Description: in.description(),
+		Address:     oneLine(string(in.Address)),
+	}
+	var reason *fieldsyncv1.Sentence
+	if ticket.Position, reason = in.position(); reason != nil {
+		return nil, reason
+	}
+	if in.Requested != "" {
+		at, err := time.Parse(time.RFC3339, string(in.Requested))
+		ticket.ReportedAt = timestamppb.New(at)
+		if err != nil || !ticket.GetReportedAt().IsValid() {
+			return nil, &fieldsyncv1.Sentence{
+				Vi: fmt.Sprintf("requested_datetime %q không phải là thời điểm RFC 3339 có múi giờ", in.Requested),
+				En: fmt.Sprintf("requested_datetime %q is not an RFC 3339 time with an offset", in.Requested),
+			}
+		}
+	}
+	return ticket, nil
+}
+
+// description is what the citizen said. Where the file does not tell, what the city noted is the next best thing.
+func (in request) description() string {
+	if said := cmp.Or(in.Description, in.StatusNotes); said != "" {
+		return string(said)
+	}
+	var notes []struct {
+		Summary text `json:"summary"`
+	}
+	if json.Unmarshal(in.Notes, &notes) != nil {
+		return ""
+	}
+	var summaries []string
+	for _, note := range notes {
+		if note.Summary != "" {
+			summaries = append(summaries, string(note.Summary))
+		}
+	}
+	return strings.Join(summaries, "\n")
+}
+
+// position is absent where both coordinates are.
+func (in request) position() (*fieldsyncv1.Position, *fieldsyncv1.Sentence) {
+	if in.Lat == "" && in.Long == "" {
+		return nil, nil
+	}
+	lat, latErr := strconv.ParseFloat(string(in.Lat), 64)
+	long, longErr := strconv.ParseFloat(string(in.Long), 64)
+	if latErr != nil || longErr != nil {
+		return nil, &fieldsyncv1.Sentence{
+			Vi: fmt.Sprintf("tọa độ lat %q, long %q không phải là hai số", in.Lat, in.Long),
+			En: fmt.Sprintf("lat %q and long %q are not two numbers", in.Lat, in.Long),
+		}
+	}
+	return &fieldsyncv1.Position{Latitude: lat, Longitude: long}, nil
+}
+
+// rules are the fields of a ticket as a GeoReport file names them, and what SubmitTickets asks of them.
+var rules = map[string]struct{ name, vi, en string }{
+	"hotline_id":  {"service_request_id", "phải có 1 đến 100 ký tự in được", "must have 1 to 100 printable characters"},
+	"category":    {"service_name", "phải có 1 đến 100 ký tự", "must have 1 to 100 characters"},
+	"title":       {"service_name", "phải có 1 đến 300 ký tự", "must have 1 to 300 characters"},
+	"description": {"description", "không được quá 8.000 ký tự", "must have at most 8,000 characters"},
+	"address":     {"address", "không được quá 500 ký tự", "must have at most 500 characters"},
+	"latitude":    {"lat", "phải từ -90 đến 90", "must be between -90 and 90"},
+	"longitude":   {"long", "phải từ -180 đến 180", "must be between -180 and 180"},
+}
+
+// broken names the rule of SubmitTickets that a ticket breaks, nil where it keeps them all.
+func broken(ticket *fieldsyncv1.TicketIntake) *fieldsyncv1.Sentence {
+	err := protovalidate.Validate(ticket)
+	if err == nil {
+		return nil
+	}
+	var invalid *protovalidate.ValidationError
+	if errors.As(err, &invalid) && len(invalid.Violations) > 0 {
+		if field := invalid.Violations[0].FieldDescriptor; field != nil {
+			if rule, ok := rules[string(field.Name())]; ok {
+				return &fieldsyncv1.Sentence{Vi: rule.name + " " + rule.vi, En: rule.name + " " + rule.en}
+			}
+		}
+	}
+	return &fieldsyncv1.Sentence{Vi: "phiếu không hợp lệ: " + err.Error(), En: "the ticket is not valid: " + err.Error()}
+}
+
+// slug turns the name of a service into a category: "Cây đổ" into "cay-do". Empty where no Latin letter or digit is in it.
+func slug(name string) string {
+	var b strings.Builder
+	for _, c := range norm.NFD.String(strings.ToLower(name)) {
+		switch {
+		case c == 'đ': // The one letter of Vietnamese that is no Latin letter with marks.
+			b.WriteByte('d')
+		case (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'):
+			b.WriteRune(c)
+		case unicode.Is(unicode.Mn, c):
+		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
+			b.WriteByte('-')
+		}
+	}
+	return strings.TrimSuffix(b.String(), "-")
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

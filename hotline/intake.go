@@ -1,0 +1,219 @@
+package hotline
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cong1022/fieldsync/auth"
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
+	"github.com/cong1022/fieldsync/store"
+)
+
+// MaxBatchBytes bounds a call of SubmitTickets, as protobuf. A ticket is stored once by itself and once in its task, and all
+// of the call fits into one transaction of the store (store.MaxTransactionBytes).
+const MaxBatchBytes = 256 << 10
+
+// SubmitTickets hands tickets over: all of the call or none. A ticket is known by its hotline_id, within the call too, where
+// the later one updates the earlier. Errors: Invalid "ticket_time_invalid", NotFound "unit_unknown", Exhausted
+// "batch_too_large".
+func (s *Service) SubmitTickets(ctx context.Context, request *fieldsyncv1.SubmitTicketsRequest) (*fieldsyncv1.SubmitTicketsResponse, error) {
+	p, err := auth.PrincipalFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if proto.Size(request) > MaxBatchBytes {
+		return nil, batchTooLarge()
+	}
+	for _, in := range request.GetTickets() {
+		if err := checkTimes(in); err != nil {
+			return nil, err
+		}
+	}
+	var response *fieldsyncv1.SubmitTicketsResponse
+	err = s.store.Update(ctx, func(tx *store.Tx) error {
+		response = &fieldsyncv1.SubmitTicketsResponse{}
+		for _, in := range request.GetTickets() {
+			result, err := takeIn(tx, in)
+			if err != nil {
+				return err
+			}
+			response.Results = append(response.Results, result)
+		}
+		return nil
+	})
+	if errors.Is(err, store.ErrTooLarge) { // Tasks that have grown large by themselves.
+		return nil, batchTooLarge()
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.log.InfoContext(ctx, "tickets taken in", "by", p.MemberID, "tickets", len(response.GetResults()),
+		"created", count(response, fieldsyncv1.IntakeResult_INTAKE_RESULT_CREATED),
+		"updated", count(response, fieldsyncv1.IntakeResult_INTAKE_RESULT_UPDATED))
+	return response, nil
+}
+
+func count(response *fieldsyncv1.SubmitTicketsResponse, result fieldsyncv1.IntakeResult) (n int) {
+	for _, r := range response.GetResults() {
+		if r.GetResult() == result {
+			n++
+		}
+	}
+	return n
+}
+
+func batchTooLarge() error {
+	return fault.New(fault.Exhausted, "batch_too_large",
+		fmt.Sprintf("Gói phiếu quá lớn (tối đa %d KiB): hãy chia thành các gói nhỏ hơn rồi gửi lại.", MaxBatchBytes>>10),
+		fmt.Sprintf("The batch is too large (at most %d KiB): split it into smaller ones and send those.", MaxBatchBytes>>10))
+}
+
+// checkTimes refuses times that no JSON answer could show again: one would poison every list that it is in.
+func checkTimes(in *fieldsyncv1.TicketIntake) error {
+	reported, fixed := in.GetReportedAt(), in.GetPosition().GetFixedAt()
+	if (reported == nil || reported.IsValid()) && (fixed == nil || fixed.IsValid()) {
+		return nil
+	}
+	return fault.New(fault.Invalid, "ticket_time_invalid",
+		fmt.Sprintf("Phiếu %s có thời điểm không hợp lệ (reported_at hoặc position.fixed_at).", in.GetHotlineId()),
+		fmt.Sprintf("The ticket %s has an invalid time (reported_at or position.fixed_at).", in.GetHotlineId()))
+}
+
+// takeIn stores a report as a new ticket, or as an update of the one that the hotline knows by the same id.
+func takeIn(tx *store.Tx, in *fieldsyncv1.TicketIntake) (*fieldsyncv1.SubmitTicketsResponse_Result, error) {
+	if err := checkUnit(tx, in); err != nil {
+		return nil, err
+	}
+	ticket, err := ticketByHotlineID(tx, in.GetHotlineId())
+	if err != nil {
+		return nil, err
+	}
+	result := &fieldsyncv1.SubmitTicketsResponse_Result{
+		HotlineId: in.GetHotlineId(),
+		TicketId:  ticket.GetId(),
+		Result:    fieldsyncv1.IntakeResult_INTAKE_RESULT_UNCHANGED,
+	}
+	switch {
+	case ticket == nil:
+		result.Result = fieldsyncv1.IntakeResult_INTAKE_RESULT_CREATED
+		result.TicketId, err = create(tx, in)
+	case !proto.Equal(factsOf(in, ticket.GetFacts()), ticket.GetFacts()):
+		result.Result = fieldsyncv1.IntakeResult_INTAKE_RESULT_UPDATED
+		err = update(tx, ticket, factsOf(in, ticket.GetFacts()))
+	}
+	return result, err
+}
+
+func create(tx *store.Tx, in *fieldsyncv1.TicketIntake) (string, error) {
+	id, err := tx.NewID()
+	if err != nil {
+		return "", err
+	}
+	facts := factsOf(in, &fieldsyncv1.TicketFacet{TicketId: id, Revision: 1, UnitId: auth.CityUnit, ReportedAt: tx.Timestamp()})
+	ticket := &storagev1.Ticket{Id: id, Facts: facts, ReceivedAt: tx.Timestamp()}
+	stub := &storagev1.Ticket{Id: id}
+	if err := store.Put(tx, store.TicketByHotlineKey(in.GetHotlineId()), stub); err != nil {
+		return "", err
+	}
+	if err := store.Put(tx, store.UnitTicketKey(facts.GetUnitId(), id), stub); err != nil {
+		return "", err
+	}
+	return id, store.Put(tx, store.TicketKey(id), ticket)
+}
+
+// update gives a ticket, and the task that it became, other facts. Where they name another unit, both move there; the crew
+// keeps the task until a dispatcher says otherwise.
+func update(tx *store.Tx, ticket *storagev1.Ticket, facts *fieldsyncv1.TicketFacet) error {
+	from, to := ticket.GetFacts().GetUnitId(), facts.GetUnitId()
+	facts.Revision++
+	ticket.Facts = facts
+	if from != to {
+		if err := store.Delete(tx, store.UnitTicketKey(from, ticket.GetId())); err != nil {
+			return err
+		}
+		if err := store.Put(tx, store.UnitTicketKey(to, ticket.GetId()), &storagev1.Ticket{Id: ticket.GetId()}); err != nil {
+			return err
+		}
+	}
+	if err := store.Put(tx, store.TicketKey(ticket.GetId()), ticket); err != nil || ticket.GetTaskId() == "" {
+		return err
+	}
+	record, err := store.Get(tx, store.TaskKey(ticket.GetTaskId()))
+	if err != nil {
+		return err
+	}
+	record.Task.Ticket = proto.CloneOf(facts)
+	record.Task.Ticket.Revision = store.NextRevision(record)
+	if from != to {
+		if err := moveTask(tx, record, from, to); err != nil {
+			return err
+		}
+	}
+	return store.SaveTask(tx, record, fieldsyncv1.RemovalReason_REMOVAL_REASON_REASSIGNED)
+}
+
+func moveTask(tx *store.Tx, record *storagev1.TaskRecord, from, to string) error {
+	id := record.GetTask().GetId()
+	scopes := slices.DeleteFunc(record.GetScopes(), func(scope string) bool { return scope == string(store.UnitScope(from)) })
+	scopes = append(scopes, string(store.UnitScope(to)))
+	slices.Sort(scopes)
+	record.Scopes = scopes
+	if err := store.Delete(tx, store.UnitTaskKey(from, id)); err != nil {
+		return err
+	}
+	return store.Put(tx, store.UnitTaskKey(to, id), &storagev1.TaskRecord{Task: &fieldsyncv1.Task{Id: id}})
+}
+
+// factsOf is what a report says, on top of what was known before: the revision, and what it does not mention (the time of
+// the report, and the unit: a ticket that dispatchers have routed does not jump back because the hotline repeats itself).
+func factsOf(in *fieldsyncv1.TicketIntake, before *fieldsyncv1.TicketFacet) *fieldsyncv1.TicketFacet {
+	reported := in.GetReportedAt()
+	if reported == nil {
+		reported = before.GetReportedAt()
+	}
+	return &fieldsyncv1.TicketFacet{
+		Revision:    before.GetRevision(),
+		TicketId:    before.GetTicketId(),
+		HotlineId:   in.GetHotlineId(),
+		Category:    in.GetCategory(),
+		Title:       in.GetTitle(),
+		Description: in.GetDescription(),
+		Address:     in.GetAddress(),
+		Position:    in.GetPosition(),
+		Urgency:     in.GetUrgency(),
+		Reporter:    in.GetReporter(),
+		ReportedAt:  reported,
+		UnitId:      cmp.Or(in.GetUnitId(), before.GetUnitId()),
+	}
+}
+
+func checkUnit(tx *store.Tx, in *fieldsyncv1.TicketIntake) error {
+	if id := in.GetUnitId(); id != "" && id != auth.CityUnit {
+		unit, err := store.Get(tx, store.UnitKey(id))
+		if err != nil {
+			return err
+		}
+		if unit == nil {
+			return fault.New(fault.NotFound, "unit_unknown",
+				fmt.Sprintf("Phiếu %s ghi đơn vị %s nhưng không có đơn vị này.", in.GetHotlineId(), id),
+				fmt.Sprintf("The ticket %s names the unit %s, which does not exist.", in.GetHotlineId(), id))
+		}
+	}
+	return nil
+}
+
+// ticketByHotlineID returns the ticket that the hotline knows by its own id, or nil where there is none.
+func ticketByHotlineID(tx *store.Tx, hotlineID string) (*storagev1.Ticket, error) {
+	stub, err := store.Get(tx, store.TicketByHotlineKey(hotlineID))
+	if err != nil || stub == nil {
+		return nil, err
+	}
+	return store.Get(tx, store.TicketKey(stub.GetId()))
+}

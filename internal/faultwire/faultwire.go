@@ -1,0 +1,83 @@
+// Package faultwire puts faults on the wire: one table from their kinds to codes, for every face of the server.
+package faultwire
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
+)
+
+// codes is the table: a kind's Connect code, from which the Connect protocol derives the HTTP status.
+var codes = map[fault.Kind]connect.Code{
+	fault.Invalid:         connect.CodeInvalidArgument,
+	fault.NotFound:        connect.CodeNotFound,
+	fault.Precondition:    connect.CodeFailedPrecondition,
+	fault.OutOfRange:      connect.CodeOutOfRange,
+	fault.Unauthenticated: connect.CodeUnauthenticated,
+	fault.Denied:          connect.CodePermissionDenied,
+	fault.Exhausted:       connect.CodeResourceExhausted,
+	fault.Unavailable:     connect.CodeUnavailable,
+	fault.DataLoss:        connect.CodeDataLoss,
+}
+
+// Connect turns any error into one that may be shown to a client: a fault with its code and an ErrorInfo; an error that is
+// already Connect's, and the end of the caller's own context, as they are; everything else as a plain internal error,
+// logged here, once.
+func Connect(ctx context.Context, log *slog.Logger, err error) *connect.Error {
+	var shown *connect.Error
+	var f *fault.Error
+	switch {
+	case errors.As(err, &shown):
+		return shown
+	case errors.As(err, &f):
+		return withInfo(f)
+	case errors.Is(err, context.Canceled):
+		return connect.NewError(connect.CodeCanceled, context.Canceled)
+	case errors.Is(err, context.DeadlineExceeded):
+		return connect.NewError(connect.CodeDeadlineExceeded, context.DeadlineExceeded)
+	}
+	log.ErrorContext(ctx, "internal error", "error", err)
+	return withInfo(fault.New(fault.Internal, "internal",
+		"Lỗi bên trong máy chủ; yêu cầu có thể đã hoặc chưa được thực hiện. Hãy thử lại.",
+		"An error inside the server; the request may or may not have taken effect. Try again."))
+}
+
+func withInfo(f *fault.Error) *connect.Error {
+	code, ok := codes[f.Kind]
+	if !ok {
+		code = connect.CodeInternal
+	}
+	e := connect.NewError(code, errors.New(f.Error()))
+	info := &fieldsyncv1.ErrorInfo{
+		Code:           f.Code,
+		Message:        &fieldsyncv1.Sentence{Vi: f.Vi, En: f.En},
+		ExpectedNumber: f.ExpectedNumber,
+	}
+	if f.RetryAfter > 0 {
+		info.RetryAfter = durationpb.New(f.RetryAfter)
+	}
+	if !f.ServerTime.IsZero() {
+		info.ServerTime = timestamppb.New(f.ServerTime)
+	}
+	if detail, err := connect.NewErrorDetail(info); err == nil {
+		e.AddDetail(detail)
+	}
+	return e
+}
+
+// WriteHTTP answers a request outside the RPCs (tus, downloads) or before them (authentication) with err, in the shape and
+// with the status that the request's protocol wants: JSON as the Connect protocol has it where it is no RPC.
+func WriteHTTP(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
+	e := Connect(r.Context(), log, err)
+	if werr := connect.NewErrorWriter().Write(w, r, e); werr != nil {
+		log.DebugContext(r.Context(), "answering with an error", "error", werr)
+	}
+}

@@ -1,0 +1,185 @@
+package server
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// keys are the leaves of a section, as paths such as media.s3.bucket.
+func keys(section reflect.Type, prefix string) (paths []string) {
+	for i := range section.NumField() {
+		field := section.Field(i)
+		path := prefix + field.Tag.Get("yaml")
+		if field.Type.Kind() == reflect.Struct {
+			paths = append(paths, keys(field.Type, path+".")...)
+		} else {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+func envName(key string) string {
+	return envPrefix + "_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+func write(tb testing.TB, text string) string {
+	tb.Helper()
+	file := filepath.Join(tb.TempDir(), "config.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	return file
+}
+
+// Protects: what --print-config prints names every key, is a valid configuration, and changes nothing.
+func TestDefaults(t *testing.T) {
+	bare, err := LoadConfig("", noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed, err := LoadConfig(write(t, string(DefaultConfig)), noEnv)
+	if err != nil || !reflect.DeepEqual(bare, printed) {
+		t.Errorf("%v\n%+v\n%+v", err, bare, printed)
+	}
+	for _, file := range []string{"", "---\n", "# only a comment\n"} {
+		if c, err := LoadConfig(write(t, file), noEnv); err != nil || !reflect.DeepEqual(bare, c) {
+			t.Errorf("%q: %v %+v", file, err, c)
+		}
+	}
+	for _, key := range keys(reflect.TypeFor[Config](), "") {
+		leaf := key[strings.LastIndex(key, ".")+1:]
+		if !strings.Contains(string(DefaultConfig), leaf+":") {
+			t.Errorf("default.yaml does not name %s", key)
+		}
+	}
+}
+
+// Protects: a file overrides what it states and nothing else.
+func TestFile(t *testing.T) {
+	c, err := LoadConfig(write(t, "listen: :9000\ntokens: {access_ttl: 1h}\ncors: {origins: [https://a.example, https://b.example]}\n"), noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Listen != ":9000" || c.Tokens.AccessTTL != time.Hour || c.Tokens.CodeTTL != 10*time.Minute || len(c.CORS.Origins) != 2 || c.Issuer != "fieldsync" {
+		t.Errorf("%+v", c)
+	}
+}
+
+// Protects: a configuration that says something else than its author meant does not start a server, and the error says
+// where to look.
+func TestBadConfig(t *testing.T) {
+	for _, c := range []struct{ name, file, names string }{
+		{"an unknown key", "lisen: :80", "lisen"},
+		{"an unknown key of a section", "media: {s3: {buckets: x}}", "buckets"},
+		{"a key twice", "listen: :80\nlisten: :81", "listen"},
+		{"no YAML", "listen: [", "yaml"},
+		{"a list", "[listen]", "yaml"},
+		{"two documents", "listen: :80\n---\ndata: /x", "more than one"},
+		{"no port", "listen: localhost", "listen"},
+		{"no data", `data: ""`, "data"},
+		{"no issuer", `issuer: ""`, "issuer"},
+		{"no time to stop", "shutdown_timeout: 0s", "shutdown_timeout"},
+		{"no duration", "shutdown_timeout: soon", "line 1"},
+		{"an unknown level", "log: {level: loud}", "loud"},
+		{"an unknown format", "log: {format: xml}", "log.format"},
+		{"tokens that never live", "tokens: {access_ttl: 1ms}", "tokens.access_ttl"},
+		{"tokens that never die", "tokens: {access_ttl: 25h}", "tokens.access_ttl"},
+		{"codes that never die", "tokens: {code_ttl: 25h}", "tokens.code_ttl"},
+		{"an unknown store", "media: {store: tape}", "media.store"},
+		{"S3 without an endpoint", "media: {store: s3}", "media.s3.endpoint"},
+		{"S3 without a bucket", `media: {store: s3, s3: {endpoint: "x:9000", bucket: ""}}`, "media.s3.bucket"},
+		{"a secret that is not there", "media: {s3: {secret_key_file: /nowhere}}", "media.s3.secret_key_file"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if _, err := LoadConfig(write(t, c.file), noEnv); err == nil || !strings.Contains(err.Error(), c.names) {
+				t.Errorf("got %v, which should name %s", err, c.names)
+			}
+		})
+	}
+	if _, err := LoadConfig(filepath.Join(t.TempDir(), "none.yaml"), noEnv); err == nil || !strings.Contains(err.Error(), "none.yaml") {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	if _, err := LoadConfig(write(t, "listen: x\ndata: \"\"\n"), noEnv); err == nil || !strings.Contains(err.Error(), "listen") || !strings.Contains(err.Error(), "data") {
+		t.Errorf("two mistakes are not told together: %v", err)
+	}
+}
+
+// Protects: every key can be overridden by its environment variable, which wins over the file.
+func TestEnv(t *testing.T) {
+	values := map[string]string{
+		"listen": ":1", "data": "/d", "issuer": "i", "shutdown_timeout": "3s", "log.level": "debug", "log.format": "json",
+		"tokens.access_ttl": "5m", "tokens.code_ttl": "1h", "cors.origins": "[https://a.example]",
+		"media.store": "s3", "media.s3.endpoint": "e:1", "media.s3.bucket": "b", "media.s3.region": "r", "media.s3.tls": "false",
+		"media.s3.access_key": "a", "media.s3.secret_key": "{s: 1}", "media.s3.secret_key_file": "",
+		"push.fcm_credentials_file": "f", "push.fcm_endpoint": "u",
+	}
+	env := map[string]string{}
+	for _, key := range keys(reflect.TypeFor[Config](), "") {
+		value, ok := values[key]
+		if !ok {
+			t.Fatalf("the key %s has no value here", key)
+		}
+		env[envName(key)] = value
+	}
+	got, err := LoadConfig(write(t, "listen: :2\nlog: {level: error}\n"), lookup(env))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config{
+		Listen: ":1", Data: "/d", Issuer: "i", ShutdownTimeout: 3 * time.Second,
+		Log:    LogConfig{Level: slog.LevelDebug, Format: "json"},
+		Tokens: TokenConfig{AccessTTL: 5 * time.Minute, CodeTTL: time.Hour},
+		CORS:   CORSConfig{Origins: []string{"https://a.example"}},
+		Media: MediaConfig{Store: "s3", S3: S3Config{
+			Endpoint: "e:1", Bucket: "b", Region: "r", AccessKey: "a", SecretKey: "{s: 1}",
+		}},
+		Push: PushConfig{FCMCredentialsFile: "f", FCMEndpoint: "u"},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	for name, value := range map[string]string{
+		"FIELDSYNC_SHUTDOWN_TIMEOUT": "soon", "FIELDSYNC_CORS_ORIGINS": "https://a.example", "FIELDSYNC_MEDIA_S3_TLS": "maybe",
+	} {
+		if _, err := LoadConfig("", lookup(map[string]string{name: value})); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s=%s: %v", name, value, err)
+		}
+	}
+}
+
+func lookup(env map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		value, ok := env[name]
+		return value, ok
+	}
+}
+
+// Protects: a secret comes from a file of its own where one is named, without the line's end, and stands in no error.
+func TestSecret(t *testing.T) {
+	const secret = "hunter2-hunter2"
+	file := write(t, secret+"\n")
+	c, err := LoadConfig("", lookup(map[string]string{"FIELDSYNC_MEDIA_S3_SECRET_KEY_FILE": file}))
+	if err != nil || c.Media.S3.SecretKey != secret {
+		t.Errorf("from a file: %q %v", c.Media.S3.SecretKey, err)
+	}
+	for _, broken := range []string{
+		"media: {store: s3, s3: {secret_key: " + secret + "}}",
+		"media: {s3: {secret_key: " + secret + ", nonsense: 1}}",
+		"media: {s3: {secret_key: " + secret + "}}\nlisten: [",
+	} {
+		if _, err := LoadConfig(write(t, broken), noEnv); err == nil || strings.Contains(err.Error(), "hunter") {
+			t.Errorf("%q: %v", broken, err)
+		}
+	}
+	config := testConfig(t)
+	config.Media = MediaConfig{Store: "s3", S3: S3Config{Endpoint: "127.0.0.1:1", Bucket: "b", Region: "r", AccessKey: "a", SecretKey: secret}}
+	if s, err := Open(t.Context(), config, slog.New(slog.DiscardHandler)); err == nil || strings.Contains(err.Error(), "hunter") {
+		t.Errorf("an object store that is away: %v %v", s, err)
+	}
+}

@@ -1,0 +1,140 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"connectrpc.com/connect"
+	connectcors "connectrpc.com/cors"
+	"connectrpc.com/grpchealth"
+	"connectrpc.com/grpcreflect"
+	"connectrpc.com/validate"
+	"github.com/rs/cors"
+
+	"github.com/cong1022/fieldsync/auth"
+	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
+	"github.com/cong1022/fieldsync/internal/fault"
+	"github.com/cong1022/fieldsync/internal/faultwire"
+)
+
+const (
+	// maxMessageBytes bounds a request message, decompressed: 200 mutations of the largest size fit.
+	maxMessageBytes = 4 << 20
+	// maxBodyBytes bounds what is read of a request's body as it comes over the wire. Uploads have bounds of their own.
+	maxBodyBytes = maxMessageBytes + 64<<10
+	// compressAboveBytes: below it gzip makes an answer larger rather than smaller.
+	compressAboveBytes = 512
+)
+
+// services are what health and reflection tell of.
+var services = []string{
+	fieldsyncv1connect.SyncServiceName,
+	fieldsyncv1connect.MediaServiceName,
+	fieldsyncv1connect.DispatchServiceName,
+	fieldsyncv1connect.HotlineServiceName,
+	fieldsyncv1connect.IdentityServiceName,
+}
+
+// handler mounts every face of the server. From the outside in: CORS, security headers, authentication, then for RPCs the
+// right to call at all, the bound on the body, the request's rules, and the room.
+func (s *Server) handler() http.Handler {
+	options := []connect.HandlerOption{
+		connect.WithRequestGate(s.allowed),
+		connect.WithRecover(s.recovered), // Within the former, which puts its fault on the wire.
+		connect.WithReadMaxBytes(maxMessageBytes),
+		connect.WithCompression("gzip", newBoundedGzip, newGzip),
+		connect.WithCompressMinBytes(compressAboveBytes),
+		connect.WithInterceptors(faultInterceptor{s.log}),
+		connect.WithInterceptors(validate.NewInterceptor()),
+	}
+	rpcs := http.NewServeMux()
+	rpcs.Handle(fieldsyncv1connect.NewSyncServiceHandler(s.sync, options...))
+	rpcs.Handle(fieldsyncv1connect.NewMediaServiceHandler(s.media, options...))
+	rpcs.Handle(fieldsyncv1connect.NewDispatchServiceHandler(s.dispatch, options...))
+	rpcs.Handle(fieldsyncv1connect.NewHotlineServiceHandler(s.hotline, options...))
+	rpcs.Handle(fieldsyncv1connect.NewIdentityServiceHandler(s.auth, options...))
+	rpcs.Handle(grpchealth.NewHandler(health{s.store.Failed()}, options...))
+	reflector := grpcreflect.NewStaticReflector(services...)
+	rpcs.Handle(grpcreflect.NewHandlerV1(reflector, options...))
+	rpcs.Handle(grpcreflect.NewHandlerV1Alpha(reflector, options...))
+
+	mux := http.NewServeMux()
+	mux.Handle("/", http.MaxBytesHandler(rpcs, maxBodyBytes))
+	mux.Handle("/.well-known/jwks.json", s.auth.JWKS())
+	mux.Handle("/.well-known/fieldsync-proof-keys.json", s.sealer.Keys(s.log))
+	s.media.Routes(mux)
+
+	return s.cors().Handler(securityHeaders(s.auth.Middleware(s.log)(mux)))
+}
+
+// cors lets web pages of the configured origins call: Connect and gRPC-Web with a token, and tus.
+func (s *Server) cors() *cors.Cors {
+	tus := []string{
+		"Tus-Resumable", "Upload-Length", "Upload-Offset", "Upload-Metadata", "Upload-Defer-Length", "Upload-Concat",
+		"Tus-Version", "Tus-Max-Size", "Tus-Extension", "X-HTTP-Method-Override", "X-Requested-With",
+	}
+	return cors.New(cors.Options{
+		AllowedOrigins: s.config.CORS.Origins,
+		// With an empty list the library would allow every origin.
+		AllowOriginFunc: deniedIfNone(s.config.CORS.Origins),
+		AllowedMethods:  append(connectcors.AllowedMethods(), http.MethodHead, http.MethodPatch),
+		AllowedHeaders:  append(append(connectcors.AllowedHeaders(), "Authorization", "Range"), tus...),
+		ExposedHeaders:  append(append(connectcors.ExposedHeaders(), "Location", "ETag", "Content-Range"), tus...),
+		MaxAge:          7200,
+	})
+}
+
+func deniedIfNone(origins []string) func(string) bool {
+	if len(origins) > 0 {
+		return nil
+	}
+	return func(string) bool { return false }
+}
+
+func securityHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// allowed refuses a call that the caller's role does not reach before a byte of its message is read or decompressed.
+func (s *Server) allowed(ctx context.Context, spec connect.Spec, _ connect.Peer, _ http.Header) (context.Context, error) {
+	var caller *auth.Principal
+	if p, err := auth.PrincipalFrom(ctx); err == nil {
+		caller = &p
+	}
+	if err := auth.Allowed(spec.Procedure, caller); err != nil {
+		return nil, faultwire.Connect(ctx, s.log, err)
+	}
+	return ctx, nil
+}
+
+// recovered turns a panic in a room into an internal error of that one call.
+func (s *Server) recovered(ctx context.Context, spec connect.Spec, _ http.Header, reason any) error {
+	s.log.ErrorContext(ctx, "panic", "procedure", spec.Procedure, "reason", reason, "stack", stack())
+	return fault.New(fault.Internal, "internal", "Lỗi bên trong máy chủ.", "An error inside the server.")
+}
+
+// health serves grpc.health.v1.Health: serving as long as the store knows what is durable.
+type health struct{ failed <-chan struct{} }
+
+// Check implements grpchealth.Checker.
+func (h health) Check(_ context.Context, req *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
+	known := req.Service == "" || strings.HasPrefix(req.Service, "grpc.")
+	for _, name := range services {
+		known = known || req.Service == name
+	}
+	if !known {
+		return nil, connect.NewError(connect.CodeNotFound, nil)
+	}
+	select {
+	case <-h.failed:
+		return &grpchealth.CheckResponse{Status: grpchealth.StatusNotServing}, nil
+	default:
+		return &grpchealth.CheckResponse{Status: grpchealth.StatusServing}, nil
+	}
+}

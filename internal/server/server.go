@@ -1,0 +1,198 @@
+// Package server composes the rooms of the house into one server: their handlers behind one port, their workers, and the
+// order in which all of it starts and stops.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cong1022/fieldsync/auth"
+	"github.com/cong1022/fieldsync/dispatch"
+	"github.com/cong1022/fieldsync/hotline"
+	"github.com/cong1022/fieldsync/media"
+	"github.com/cong1022/fieldsync/media/folder"
+	"github.com/cong1022/fieldsync/media/s3"
+	"github.com/cong1022/fieldsync/proof"
+	"github.com/cong1022/fieldsync/push"
+	"github.com/cong1022/fieldsync/store"
+	"github.com/cong1022/fieldsync/store/embedded"
+	syncengine "github.com/cong1022/fieldsync/sync"
+)
+
+// Limits of the port. A phone on a bad network is slow in its body, not in its headers.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10
+)
+
+// Server is a composed server. It owns its data folder from Open to Close.
+type Server struct {
+	config   Config
+	log      *slog.Logger
+	store    *store.Store
+	auth     *auth.Service
+	sync     *syncengine.Engine
+	dispatch *dispatch.Service
+	hotline  *hotline.Service
+	media    *media.Service
+	sealer   *proof.Sealer
+	pusher   *push.Worker
+	listener net.Listener
+}
+
+// Open opens the data folder, makes the rooms and takes the port, so that everything that can go wrong at a start has gone
+// wrong when it returns. Serve does the rest.
+func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err error) {
+	s := &Server{config: config, log: log}
+	if err := checkWritable(config.Data); err != nil {
+		return nil, err
+	}
+	engine, err := embedded.Open(filepath.Join(config.Data, "store"), log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, engine.Close())
+		}
+	}()
+	if s.store, err = store.Open(ctx, engine, store.Options{}); err != nil {
+		return nil, err
+	}
+	if err := s.openRooms(ctx); err != nil {
+		return nil, err
+	}
+	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", config.Listen); err != nil {
+		return nil, fmt.Errorf("taking the port (key listen): %w", err)
+	}
+	return s, nil
+}
+
+func (s *Server) openRooms(ctx context.Context) (err error) {
+	c := s.config
+	if s.auth, err = auth.Open(ctx, s.store, auth.Options{
+		Issuer: c.Issuer, AccessTTL: c.Tokens.AccessTTL, CodeTTL: c.Tokens.CodeTTL, Log: s.log,
+	}); err != nil {
+		return err
+	}
+	if s.sealer, err = proof.Open(ctx, s.store); err != nil {
+		return err
+	}
+	if s.sync, err = syncengine.New(syncengine.Options{Store: s.store, Log: s.log, Claim: s.sealer.Claim}); err != nil {
+		return err
+	}
+	s.dispatch = dispatch.New(dispatch.Options{Store: s.store, Log: s.log})
+	s.hotline = hotline.New(hotline.Options{Store: s.store, Log: s.log})
+	blobs, err := s.openBlobs(ctx)
+	if err != nil {
+		return err
+	}
+	if s.media, err = media.Open(media.Options{
+		Store: s.store, Blobs: blobs, SpoolDir: filepath.Join(c.Data, "uploads"), Log: s.log, PhotosVerified: s.sealer.Advance,
+	}); err != nil {
+		return err
+	}
+	sender, err := s.openSender(ctx)
+	if err != nil {
+		return err
+	}
+	s.pusher = push.NewWorker(push.Options{Store: s.store, Sender: sender, Log: s.log})
+	return nil
+}
+
+func (s *Server) openSender(ctx context.Context) (push.Sender, error) {
+	if s.config.Push.FCMCredentialsFile == "" {
+		return push.Log{Logger: s.log}, nil
+	}
+	credentials, err := os.ReadFile(s.config.Push.FCMCredentialsFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading push.fcm_credentials_file: %w", err)
+	}
+	return push.NewFCM(ctx, push.FCMOptions{CredentialsJSON: credentials, Endpoint: s.config.Push.FCMEndpoint})
+}
+
+// openBlobs opens the place for verified photos that the configuration names.
+func (s *Server) openBlobs(ctx context.Context) (media.Blobs, error) {
+	if c := s.config.Media; c.Store == "s3" {
+		return s3.Open(ctx, s3.Options{
+			Endpoint: c.S3.Endpoint, Region: c.S3.Region, Bucket: c.S3.Bucket,
+			AccessKey: c.S3.AccessKey, SecretKey: c.S3.SecretKey, PlainHTTP: !c.S3.TLS,
+		})
+	}
+	return folder.Open(filepath.Join(s.config.Data, "photos"))
+}
+
+// URL is where the server listens.
+func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
+
+// AdminCode issues a fresh one-time code for the first admin; it is empty once an admin's device is enrolled.
+func (s *Server) AdminCode(ctx context.Context) (code string, expires time.Time, err error) {
+	return s.auth.Bootstrap(ctx)
+}
+
+// Serve serves until ctx ends, then lets the requests under way finish (at most shutdown_timeout), stops the workers and
+// closes the data folder. It returns nil after an orderly stop. It stops by itself, with an error, when the store can no
+// longer tell what is durable: a restart recovers.
+func (s *Server) Serve(ctx context.Context) error {
+	srv := &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		Protocols:         new(http.Protocols),
+	}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetUnencryptedHTTP2(true) // gRPC without TLS, behind a proxy.
+
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	group, running := errgroup.WithContext(running)
+	group.Go(func() error {
+		if err := srv.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	group.Go(func() error { return s.pusher.Run(running) })
+	group.Go(func() error {
+		select {
+		case <-running.Done():
+		case <-s.store.Failed():
+			s.sync.Drain()
+			_ = srv.Close() // Nothing that is acknowledged from now on could be relied upon.
+			return store.ErrOutcomeUnknown
+		}
+		s.sync.Drain()
+		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.ShutdownTimeout)
+		defer cancel()
+		if err := srv.Shutdown(deadline); err != nil {
+			s.log.WarnContext(ctx, "requests under way were cut off", "after", s.config.ShutdownTimeout)
+			return srv.Close()
+		}
+		return nil
+	})
+	return errors.Join(group.Wait(), s.store.Close())
+}
+
+// checkWritable makes the data folder and finds out at once whether it can be written.
+func checkWritable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("making the data folder (key data): %w", err)
+	}
+	probe, err := os.CreateTemp(dir, ".writable-*")
+	if err != nil {
+		return fmt.Errorf("the data folder %s (key data) cannot be written: %w", dir, err)
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}

@@ -1,0 +1,172 @@
+package media
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"slices"
+
+	"github.com/cong1022/fieldsync/auth"
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
+	"github.com/cong1022/fieldsync/store"
+)
+
+const (
+	// maxOpenUploads bounds what one device can leave unfinished in the spool.
+	maxOpenUploads = 200
+	// maxTasks bounds the tasks that wait for one open upload, since one transaction verifies the photo in all of them.
+	maxTasks = 8
+)
+
+// Declare implements the MediaService.
+//
+// It asks whether the device has attached the photo, not whether it may see the task now: evidence must reach the city even
+// when the task was given to another crew or closed meanwhile.
+func (s *Service) Declare(ctx context.Context, req *fieldsyncv1.DeclareRequest) (*fieldsyncv1.DeclareResponse, error) {
+	principal, err := auth.PrincipalFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var upload *storagev1.Upload
+	err = s.store.Update(ctx, func(tx *store.Tx) error {
+		record, err := store.Get(tx, store.TaskKey(req.GetTaskId()))
+		if err != nil {
+			return err
+		}
+		photo := attachedPhoto(record, req.GetPhotoId(), principal.DeviceID)
+		if photo == nil {
+			return fault.New(fault.NotFound, "photo_unknown",
+				"Công việc không có ảnh này từ thiết bị này: hãy đồng bộ trước rồi thử lại.",
+				"The task has no such photo of this device: sync first, then try again.")
+		}
+		upload, err = s.declare(tx, req.GetTaskId(), photo)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	answer := &fieldsyncv1.DeclareResponse{
+		UploadId:   upload.GetId(),
+		UploadPath: uploadsPath + upload.GetId(),
+		Offset:     upload.GetSizeBytes(),
+		State:      upload.GetState(),
+	}
+	if upload.GetState() != fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED {
+		offset, err := s.spool.offset(upload.GetId())
+		if err != nil {
+			return nil, fmt.Errorf("looking into the spool: %w", err)
+		}
+		answer.Offset = uint64(offset) //nolint:gosec // The size of a file.
+	}
+	return answer, nil
+}
+
+// attachedPhoto finds the photo that the device has attached to the task.
+func attachedPhoto(record *storagev1.TaskRecord, id, device string) *fieldsyncv1.Photo {
+	for _, photo := range record.GetTask().GetPhotos() {
+		if photo.GetId() == id && photo.GetDeviceId() == device && device != "" {
+			return photo
+		}
+	}
+	return nil
+}
+
+// declare finds the device's upload of these bytes, or opens one.
+func (s *Service) declare(tx *store.Tx, task string, photo *fieldsyncv1.Photo) (*storagev1.Upload, error) {
+	known, err := store.Get(tx, store.DeviceUploadKey(photo.GetDeviceId(), photo.GetSha256()))
+	if err != nil {
+		return nil, err
+	}
+	if known == nil {
+		return openUpload(tx, task, photo)
+	}
+	upload, err := store.Get(tx, store.UploadKey(known.GetId()))
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case upload == nil:
+		return nil, fmt.Errorf("the upload %s of device %s is missing", known.GetId(), photo.GetDeviceId())
+	case upload.GetState() == fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED:
+		// The bytes came for another task, or this photo was attached while they were being verified.
+		return upload, s.verifyPhotos(tx, task, upload)
+	case slices.Contains(upload.GetTaskIds(), task):
+		return upload, nil
+	case len(upload.GetTaskIds()) >= maxTasks:
+		return nil, fault.New(fault.Exhausted, "upload_tasks",
+			fmt.Sprintf("Ảnh này đang được gửi cho %d công việc: hãy gửi xong rồi khai báo lại.", maxTasks),
+			fmt.Sprintf("This photo is on its way for %d tasks: finish sending it, then declare it again.", maxTasks))
+	}
+	upload.TaskIds = append(upload.TaskIds, task)
+	return upload, store.Put(tx, store.UploadKey(upload.GetId()), upload)
+}
+
+func openUpload(tx *store.Tx, task string, photo *fieldsyncv1.Photo) (*storagev1.Upload, error) {
+	device := photo.GetDeviceId()
+	open := 0
+	for _, err := range store.Scan(tx, store.OpenUploads(device), nil) {
+		if err != nil {
+			return nil, err
+		}
+		if open++; open == maxOpenUploads {
+			return nil, fault.New(fault.Exhausted, "uploads_open",
+				fmt.Sprintf("Thiết bị này có %d ảnh chưa gửi xong: hãy gửi xong bớt rồi thử lại.", maxOpenUploads),
+				fmt.Sprintf("This device has %d unfinished uploads: finish some of them, then try again.", maxOpenUploads))
+		}
+	}
+	// Ids of the store tell their age; the id of an upload stands in a URL and should tell nothing.
+	var id [16]byte
+	if err := tx.Random(id[:]); err != nil {
+		return nil, err
+	}
+	upload := &storagev1.Upload{
+		Id:          hex.EncodeToString(id[:]),
+		DeviceId:    device,
+		Sha256:      photo.GetSha256(),
+		SizeBytes:   photo.GetSizeBytes(),
+		ContentType: photo.GetContentType(),
+		State:       fieldsyncv1.PhotoState_PHOTO_STATE_ON_PHONE,
+		CreatedAt:   tx.Timestamp(),
+		TaskIds:     []string{task},
+	}
+	idOnly := &storagev1.Upload{Id: upload.GetId()}
+	if err := store.Put(tx, store.DeviceUploadKey(device, upload.GetSha256()), idOnly); err != nil {
+		return nil, err
+	}
+	if err := store.Put(tx, store.OpenUploadKey(device, upload.GetId()), idOnly); err != nil {
+		return nil, err
+	}
+	return upload, store.Put(tx, store.UploadKey(upload.GetId()), upload)
+}
+
+// ownUpload returns the upload if the caller's device has declared it. NotFound "upload_unknown", one and the same, where
+// there is none, where it is another's, and where the id is none.
+func (s *Service) ownUpload(ctx context.Context, id string) (*storagev1.Upload, error) {
+	principal, err := auth.PrincipalFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !uploadID.MatchString(id) {
+		return nil, uploadUnknown()
+	}
+	var upload *storagev1.Upload
+	err = s.store.View(ctx, func(tx *store.Tx) error {
+		upload, err = store.Get(tx, store.UploadKey(id))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if upload == nil || upload.GetDeviceId() != principal.DeviceID {
+		return nil, uploadUnknown()
+	}
+	return upload, nil
+}
+
+func uploadUnknown() error {
+	return fault.New(fault.NotFound, "upload_unknown",
+		"Không có lượt tải lên này: hãy khai báo lại ảnh.",
+		"There is no such upload: declare the photo again.")
+}

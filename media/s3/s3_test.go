@@ -1,0 +1,107 @@
+package s3_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"testing"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/cong1022/fieldsync/internal/miniotest"
+	"github.com/cong1022/fieldsync/media/blobtest"
+	"github.com/cong1022/fieldsync/media/s3"
+)
+
+const bucket = "evidence"
+
+// Protects: the contract of media.Blobs on a real object store.
+func TestBlobs(t *testing.T) {
+	blobtest.Run(t, open(t, start(t)))
+}
+
+// Protects: an original is written once, a second Put included, and the store has checked its SHA-256 on the way in.
+func TestWrittenOnce(t *testing.T) {
+	server := start(t)
+	blobs := open(t, server)
+	client, err := minio.New(server.Endpoint, &minio.Options{
+		Creds: credentials.NewStaticV4(server.AccessKey, server.SecretKey, ""),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// With versions kept, a second write would show.
+	if err := client.EnableVersioning(t.Context(), bucket); err != nil {
+		t.Fatal(err)
+	}
+	content := []byte("a photo")
+	sum := sha256.Sum256(content)
+	for range 2 {
+		if err := blobs.Put(t.Context(), sum, bytes.NewReader(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	versions := 0
+	for object := range client.ListObjects(t.Context(), bucket, minio.ListObjectsOptions{WithVersions: true, Recursive: true}) {
+		if object.Err != nil {
+			t.Fatal(object.Err)
+		}
+		if versions++; object.Key != "cas/"+hex.EncodeToString(sum[:]) {
+			t.Errorf("an object under %q", object.Key)
+		}
+	}
+	if versions != 1 {
+		t.Errorf("%d versions of one original, want 1", versions)
+	}
+	info, err := client.StatObject(t.Context(), bucket, "cas/"+hex.EncodeToString(sum[:]), minio.StatObjectOptions{Checksum: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := base64.StdEncoding.EncodeToString(sum[:]); info.ChecksumSHA256 != want {
+		t.Errorf("the store's checksum is %q, want %q", info.ChecksumSHA256, want)
+	}
+}
+
+// Protects: whoever sets the store up wrongly learns it at the start, not with the first photo.
+func TestOpenFails(t *testing.T) {
+	server := start(t)
+	for name, change := range map[string]func(*s3.Options){
+		"wrong secret": func(o *s3.Options) { o.SecretKey = "wrong-secret-key" },
+		"bad bucket":   func(o *s3.Options) { o.Bucket = "No Bucket" },
+		"a URL":        func(o *s3.Options) { o.Endpoint = "http://" + o.Endpoint + "/path" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options(server)
+			change(&o)
+			if _, err := s3.Open(t.Context(), o); err == nil {
+				t.Fatal("opened")
+			}
+		})
+	}
+}
+
+func start(t *testing.T) miniotest.Server {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("left out by -short: runs a real MinIO, which is built from source on a new machine")
+	}
+	return miniotest.Start(t)
+}
+
+func options(server miniotest.Server) s3.Options {
+	return s3.Options{
+		Endpoint: server.Endpoint, Bucket: bucket,
+		AccessKey: server.AccessKey, SecretKey: server.SecretKey, PlainHTTP: true,
+	}
+}
+
+func open(t *testing.T, server miniotest.Server) *s3.Blobs {
+	t.Helper()
+	blobs, err := s3.Open(t.Context(), options(server))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return blobs
+}

@@ -1,0 +1,105 @@
+// Package media takes in the originals of photos and gives them out again.
+//
+// Service declares and commits uploads, takes their bytes by tus into a spool, and serves verified originals. Blobs is the
+// seam behind which the originals are kept; packages folder and s3 implement it.
+package media
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+
+	"github.com/tus/tusd/v2/pkg/memorylocker"
+
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
+	"github.com/cong1022/fieldsync/store"
+)
+
+// maxPhotoBytes is the largest original, as the rules of PhotoDeclaration have it: 50 MiB.
+const maxPhotoBytes = 50 << 20
+
+var uploadID = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+// Options are what a Service works with.
+type Options struct {
+	// Store holds the tasks and what is known of the uploads.
+	Store *store.Store
+	// Blobs keeps the originals.
+	Blobs Blobs
+	// SpoolDir is where the bytes of unfinished uploads lie. It is made where it is missing. One process at a time may
+	// use it.
+	SpoolDir string
+	// Log hears of photos by their ids only.
+	Log *slog.Logger
+	// PhotosVerified is called in the transaction that verifies photos of a task, once per task, with the task as it will
+	// be stored and the new revision, which it sets on what it changes. It must have no effect outside the transaction:
+	// it may run more than once. Its error discards the transaction; the next Commit tries again. Nil calls nothing.
+	PhotosVerified func(tx *store.Tx, record *storagev1.TaskRecord, revision uint64) error
+}
+
+// Service implements the MediaService and what goes beside it by plain HTTP.
+type Service struct {
+	store          *store.Store
+	blobs          Blobs
+	spool          spool
+	tus            http.Handler
+	commits        *memorylocker.MemoryLocker
+	log            *slog.Logger
+	photosVerified func(tx *store.Tx, record *storagev1.TaskRecord, revision uint64) error
+}
+
+var _ fieldsyncv1connect.MediaServiceHandler = (*Service)(nil)
+
+// Open makes the spool ready and removes from it what a crash has left of uploads that are no longer open.
+func Open(o Options) (*Service, error) {
+	spool, err := openSpool(o.SpoolDir, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	tus, err := newTus(spool)
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{
+		store: o.Store, blobs: o.Blobs, spool: spool, tus: tus, commits: memorylocker.New(), log: o.Log,
+		photosVerified: o.PhotosVerified,
+	}
+	if err := s.sweep(); err != nil {
+		return nil, fmt.Errorf("sweeping the spool: %w", err)
+	}
+	return s, nil
+}
+
+// Routes mounts the uploads (HEAD, PATCH and OPTIONS by tus 1.0) and the originals of verified photos. Whoever composes the
+// server puts authentication before the mux: both look for the Principal in the request's context.
+func (s *Service) Routes(mux *http.ServeMux) {
+	mux.HandleFunc(uploadsPath, s.serveUpload)
+	mux.HandleFunc("GET /v1/tasks/{task}/photos/{photo}", s.servePhoto)
+}
+
+// sweep removes the bytes of uploads that are verified or dropped. Commit removes them after its transaction, and a late
+// PATCH may write them once more: a crash, or that race, leaves them behind.
+func (s *Service) sweep() error {
+	ids, err := s.spool.list()
+	if err != nil {
+		return err
+	}
+	return s.store.View(context.Background(), func(tx *store.Tx) error {
+		var errs []error
+		for _, id := range ids {
+			upload, err := store.Get(tx, store.UploadKey(id))
+			if err != nil {
+				return err
+			}
+			if upload.GetState() != fieldsyncv1.PhotoState_PHOTO_STATE_ON_PHONE {
+				errs = append(errs, s.spool.remove(id))
+			}
+		}
+		return errors.Join(errs...)
+	})
+}

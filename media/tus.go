@@ -1,0 +1,81 @@
+package media
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tus/tusd/v2/pkg/handler"
+	"github.com/tus/tusd/v2/pkg/memorylocker"
+	tusslog "golang.org/x/exp/slog"
+
+	"github.com/cong1022/fieldsync/internal/faultwire"
+)
+
+const (
+	uploadsPath = "/v1/uploads/"
+	tusVersion  = "1.0.0"
+)
+
+// newTus returns the two methods of tus that carry bytes, for requests whose owner is known. tusd's POST would open uploads
+// that nobody declared and reset those that were; its GET and DELETE are not for phones.
+func newTus(spool spool) (http.Handler, error) {
+	composer := handler.NewStoreComposer()
+	composer.UseCore(spool)
+	memorylocker.New().UseIn(composer)
+	tus, err := handler.NewUnroutedHandler(handler.Config{
+		StoreComposer: composer,
+		BasePath:      uploadsPath,
+		MaxSize:       maxPhotoBytes,
+		// The spool has nothing to finish after a request. At the default, each request would leave two goroutines for 10 s.
+		GracefulRequestCompletionTimeout: time.Millisecond,
+		// The server's own CORS stands before every route.
+		Cors: &handler.CorsConfig{Disable: true},
+		// tusd reports each cut connection as an error. What concerns the server, the spool logs.
+		Logger: tusslog.New(tusslog.NewTextHandler(io.Discard, &tusslog.HandlerOptions{Level: tusslog.Level(math.MaxInt)})),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("setting tus up: %w", err)
+	}
+	return tus.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			tus.HeadFile(w, r)
+			return
+		}
+		tus.PatchFile(w, r)
+	})), nil
+}
+
+// serveUpload is tus 1.0 (https://tus.io/protocols/resumable-upload), the core protocol: HEAD and PATCH for the device that
+// has declared the upload, OPTIONS for everybody. To all others an upload does not exist.
+func (s *Service) serveUpload(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Tus-Resumable", tusVersion)
+	w.Header().Set("Tus-Version", tusVersion)
+	switch r.Method {
+	case http.MethodHead, http.MethodPatch:
+	case http.MethodOptions:
+		w.Header().Set("Tus-Max-Size", strconv.Itoa(maxPhotoBytes))
+		w.WriteHeader(http.StatusNoContent)
+		return
+	default:
+		w.Header().Set("Allow", "HEAD, PATCH, OPTIONS")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	upload, err := s.ownUpload(r.Context(), strings.TrimPrefix(r.URL.Path, uploadsPath))
+	if err != nil {
+		faultwire.WriteHTTP(w, r, s.log, err)
+		return
+	}
+	r = r.WithContext(context.WithValue(r.Context(), uploadKey{}, upload))
+	// tusd takes the whole path for the id.
+	r.URL = &url.URL{Path: "/" + upload.GetId()}
+	s.tus.ServeHTTP(w, r)
+}

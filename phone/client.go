@@ -1,0 +1,58 @@
+package phone
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Server is the address that this device was enrolled at. Unauthenticated "not_enrolled".
+func (p *Phone) Server() (string, error) {
+	var server string
+	err := p.view(func(_ *bolt.Tx, st *state) error {
+		if server = st.Server; server == "" {
+			return errNotEnrolled()
+		}
+		return nil
+	})
+	return server, err
+}
+
+// Token returns an access token that is good for at least another minute or so, renewed where needed.
+func (p *Phone) Token(ctx context.Context) (string, error) {
+	_, token, err := p.token(ctx, "")
+	return token, err
+}
+
+// Client is an HTTP client that calls as this device: for the RPCs that a dispatcher, the hotline or an admin needs and a
+// crew's phone has no method for. It adds the access token and renews it ahead of its end. Requests to any other server
+// than the one enrolled at go without a token, wherever a redirect or a mistake sends them.
+func (p *Phone) Client() *http.Client {
+	return &http.Client{Transport: bearerTransport{p}}
+}
+
+type bearerTransport struct{ phone *Phone }
+
+// RoundTrip implements http.RoundTripper.
+func (t bearerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	server, token, err := t.phone.token(r.Context(), "")
+	if err != nil {
+		return nil, fmt.Errorf("getting an access token: %w", err)
+	}
+	home, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+	if r.URL.Scheme == home.Scheme && r.URL.Host == home.Host {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	next := t.phone.http.Transport
+	if next == nil {
+		next = http.DefaultTransport
+	}
+	return next.RoundTrip(r)
+}

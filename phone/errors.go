@@ -1,0 +1,101 @@
+package phone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"connectrpc.com/connect"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
+)
+
+func errNotEnrolled() error {
+	return fault.New(fault.Unauthenticated, "not_enrolled",
+		"Máy này chưa được đăng ký: hãy đăng ký bằng mã do điều phối viên cấp.",
+		"This phone is not enrolled: enrol it with a code from the dispatcher.")
+}
+
+func errTaskNotHeld(task string) error {
+	return fault.New(fault.NotFound, "task_unknown",
+		fmt.Sprintf("Máy này không giữ công việc %s.", task),
+		fmt.Sprintf("This phone holds no task %s.", task))
+}
+
+func errInvalid(what string) error {
+	return fault.New(fault.Invalid, "intent_invalid",
+		"Nội dung không hợp lệ, chưa ghi gì cả: "+what+".",
+		"Not valid, nothing was recorded: "+what+".")
+}
+
+// errAnswer is what becomes of an answer that no honest server gives. Nothing of it was applied.
+func errAnswer(what string) error {
+	return fault.New(fault.Unavailable, "answer_malformed",
+		"Câu trả lời của máy chủ không đúng giao thức, chưa áp dụng gì: "+what+".",
+		"The server's answer breaks the protocol, nothing of it was applied: "+what+".")
+}
+
+func errReplica() error {
+	return fault.New(fault.DataLoss, "replica_mismatch",
+		"Dữ liệu trên máy vẫn khác máy chủ sau khi tải lại toàn bộ. Việc đã ghi không mất; hãy báo quản trị viên.",
+		"What this phone holds still differs from the server after a full reload. Nothing recorded is lost; tell an administrator.")
+}
+
+// kinds turns the code of a Connect error back into the kind that the server meant.
+var kinds = map[connect.Code]fault.Kind{
+	connect.CodeInvalidArgument:    fault.Invalid,
+	connect.CodeNotFound:           fault.NotFound,
+	connect.CodeFailedPrecondition: fault.Precondition,
+	connect.CodeOutOfRange:         fault.OutOfRange,
+	connect.CodeUnauthenticated:    fault.Unauthenticated,
+	connect.CodePermissionDenied:   fault.Denied,
+	connect.CodeResourceExhausted:  fault.Exhausted,
+	connect.CodeUnavailable:        fault.Unavailable,
+	connect.CodeDeadlineExceeded:   fault.Unavailable,
+	connect.CodeDataLoss:           fault.DataLoss,
+}
+
+// callFault turns what a call failed with into a fault, with the sentence that the server sent or, where the server was
+// not reached or said nothing of its own, with one of the phone's. The end of the caller's own context stays what it is.
+func callFault(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var ce *connect.Error
+	if !errors.As(err, &ce) {
+		return unreachable(err)
+	}
+	for _, detail := range ce.Details() {
+		value, derr := detail.Value()
+		if derr != nil {
+			continue
+		}
+		if info, ok := value.(*fieldsyncv1.ErrorInfo); ok {
+			f := fault.New(kinds[ce.Code()], info.GetCode(), info.GetMessage().GetVi(), info.GetMessage().GetEn())
+			f.RetryAfter = info.GetRetryAfter().AsDuration()
+			f.ExpectedNumber = info.GetExpectedNumber()
+			if info.GetServerTime() != nil {
+				f.ServerTime = info.GetServerTime().AsTime()
+			}
+			return f
+		}
+	}
+	kind, ok := kinds[ce.Code()]
+	if !ok || kind == fault.Unavailable {
+		return unreachable(err)
+	}
+	return fault.New(kind, ce.Code().String(),
+		"Máy chủ từ chối: "+ce.Message()+".", "The server refuses: "+ce.Message()+".")
+}
+
+// unreachable covers everything after which the phone knows nothing: no network, a cut, a proxy's error page, a lost answer.
+func unreachable(err error) error {
+	f := fault.New(fault.Unavailable, "server_unreachable",
+		"Không liên lạc được máy chủ. Việc đã ghi vẫn nằm trong máy và sẽ được gửi sau.",
+		"The server cannot be reached. What was recorded stays on the phone and is sent later.")
+	return fmt.Errorf("%w (%w)", f, err)
+}

@@ -1,0 +1,177 @@
+// Package phone is the reference phone: an honest client of the API that never waits for the network and never loses what
+// was recorded. The command line, the demo, the load tests and, through gomobile, an app run on it.
+//
+// A [Phone] keeps four things in one folder: the outbox (what the crew member meant and the server has not judged), the
+// replica (the tasks of the scope, the server's truth as of a cursor), the verdicts that were not plain "applied", and the
+// photos whose originals the server has not verified. Recording an intent touches only the folder; [Phone.Sync] sends and
+// receives in one call; [Phone.Upload] sends the originals; [Phone.Watch] waits for a change; [Phone.Run] does all of it for
+// as long as it is let.
+package phone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
+)
+
+// Options of a phone. The zero value works.
+type Options struct {
+	// HTTPClient makes every request. It must not have a Timeout of its own, which would end the watch stream; each call
+	// has one already. Default: a client over a transport of the phone's own.
+	HTTPClient *http.Client
+	// Clock is the wall clock. Default: time.Now.
+	Clock func() time.Time
+	// Monotonic is the time since boot, sleep included, and BootID names that boot: one goes with the other. Default: the
+	// platform's, or none where it has none.
+	Monotonic func() time.Duration
+	// BootID names the boot that Monotonic counts from.
+	BootID string
+	// Position gives the newest fix, nil where there is none. Asked at each recording. Default: no fix, ever.
+	Position func() *fieldsyncv1.Position
+	// Log hears what goes on: ids and codes, never names, texts or tokens. Default: nothing.
+	Log *slog.Logger
+	// AppVersion is told to the server with each sync, for people: at most 64 characters.
+	AppVersion string
+	// ChunkBytes is the size of one piece of an upload. Default: 256 KiB.
+	ChunkBytes int
+	// RetryMin and RetryMax bound the waits between attempts. Default: 1 second and 5 minutes.
+	RetryMin, RetryMax time.Duration
+}
+
+// Phone is one device. Its methods may be called from several goroutines. They return a *fault.Error, with a sentence for
+// the crew member, wherever the cause is not a bug or the disk.
+type Phone struct {
+	dir        string
+	db         *bolt.DB
+	http       *http.Client
+	clock      func() time.Time
+	bootID     string
+	monotonic  func() time.Duration
+	position   func() *fieldsyncv1.Position
+	log        *slog.Logger
+	appVersion string
+	chunk      int
+	retry      Backoff
+
+	// One sync at a time, one upload at a time, one refresh at a time; each may go on beside the others and beside recording.
+	syncing    chan struct{}
+	uploading  chan struct{}
+	refreshing chan struct{}
+	// recorded wakes Run when something was recorded.
+	recorded chan struct{}
+	// closeIdle ends the connections of the phone's own client; another's are not touched.
+	closeIdle func()
+	// photoMu keeps the sweep of orphaned copies away from a copy whose record is about to be written.
+	photoMu sync.Mutex
+}
+
+// lockWait is how long Open waits for another process to let go of the folder.
+const lockWait = 2 * time.Second
+
+// Open opens the phone in dir, which is made where it does not exist. Only one process at a time can: the others get
+// Unavailable "phone_in_use". Close it.
+func Open(dir string, o Options) (*Phone, error) {
+	if err := os.MkdirAll(filepath.Join(dir, photosDir), 0o700); err != nil {
+		return nil, fmt.Errorf("making the phone's folder: %w", err)
+	}
+	db, err := bolt.Open(filepath.Join(dir, "phone.db"), 0o600, &bolt.Options{Timeout: lockWait})
+	if errors.Is(err, berrors.ErrTimeout) {
+		return nil, fault.New(fault.Unavailable, "phone_in_use",
+			fmt.Sprintf("Thư mục %s đang được một tiến trình khác dùng.", dir),
+			fmt.Sprintf("Another process is using the folder %s.", dir))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the phone's database: %w", err)
+	}
+	p := newPhone(dir, db, o)
+	if err := p.prepare(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return p, nil
+}
+
+func newPhone(dir string, db *bolt.DB, o Options) *Phone {
+	p := &Phone{
+		dir: dir, db: db,
+		http: o.HTTPClient, clock: o.Clock, bootID: o.BootID, monotonic: o.Monotonic, position: o.Position, log: o.Log,
+		appVersion: o.AppVersion, chunk: o.ChunkBytes, retry: Backoff{Min: o.RetryMin, Max: o.RetryMax},
+		syncing: make(chan struct{}, 1), uploading: make(chan struct{}, 1), refreshing: make(chan struct{}, 1),
+		recorded: make(chan struct{}, 1),
+	}
+	p.closeIdle = func() {}
+	if p.http == nil {
+		p.http = &http.Client{Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 30 * time.Second,
+			IdleConnTimeout: 90 * time.Second, MaxIdleConnsPerHost: 4,
+		}}
+		p.closeIdle = p.http.CloseIdleConnections
+	}
+	if p.clock == nil {
+		p.clock = time.Now
+	}
+	if p.monotonic == nil {
+		p.bootID, p.monotonic = platformClock()
+	}
+	if p.position == nil {
+		p.position = func() *fieldsyncv1.Position { return nil }
+	}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	if p.chunk <= 0 {
+		p.chunk = 256 << 10
+	}
+	return p
+}
+
+// prepare brings a folder into order that may be new, or may have been left by a kill at any point.
+func (p *Phone) prepare() error {
+	if err := p.db.Update(initialise); err != nil {
+		return fmt.Errorf("preparing the phone's database: %w", err)
+	}
+	if err := p.sweepPhotos(); err != nil {
+		return err
+	}
+	return syncDir(p.dir)
+}
+
+// Close ends the phone. Calls under way should have ended before.
+func (p *Phone) Close() error {
+	p.closeIdle()
+	return p.db.Close()
+}
+
+// hold takes a one-place semaphore, and gives up when ctx ends.
+func hold(ctx context.Context, place chan struct{}) (release func(), err error) {
+	select {
+	case place <- struct{}{}:
+		return func() { <-place }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// syncDir makes the names in a folder durable. Windows has no such call and needs none.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

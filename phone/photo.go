@@ -1,0 +1,171 @@
+package phone
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/gabriel-vasile/mimetype"
+	bolt "go.etcd.io/bbolt"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
+)
+
+// photosDir holds a copy of each photo until the server has verified it, named by the photo's id.
+const photosDir = "photos"
+
+// maxPhoto is the largest original that the API takes.
+const maxPhoto = 50 << 20
+
+// PhotoFacts is what the crew member says of a photo.
+type PhotoFacts struct {
+	// Kind is what it shows.
+	Kind fieldsyncv1.PhotoKind
+	// FromGallery: picked from the gallery instead of just taken. Such a photo claims no capture time.
+	FromGallery bool
+}
+
+// Photo attaches the image in file (JPEG, PNG, WebP or HEIC, at most 50 MiB) to a task: its bytes are copied and hashed, and
+// the attach is recorded; both are durable when Photo returns the photo's id. The original may be deleted then.
+// Errors beyond those of every intent: Invalid "photo_type", "photo_size"; NotFound "photo_file".
+func (p *Phone) Photo(task, file string, facts PhotoFacts) (string, error) {
+	p.photoMu.Lock()
+	defer p.photoMu.Unlock()
+	id := strings.ToLower(rand.Text())
+	declaration, err := p.copyPhoto(id, file)
+	if err != nil {
+		return "", err
+	}
+	declaration.Kind = facts.Kind
+	declaration.FromGallery = facts.FromGallery
+	declaration.Position = p.position()
+	// A crash here leaves a copy that nothing speaks of: the next Open sweeps it.
+	err = p.recordWith(&fieldsyncv1.Mutation{
+		TaskId: task,
+		Intent: &fieldsyncv1.Mutation_AttachPhoto{AttachPhoto: &fieldsyncv1.AttachPhoto{Photo: declaration}},
+	}, func(tx *bolt.Tx) error {
+		return putJSON(tx.Bucket(bucketPhotos), []byte(id), &photo{
+			ID: id, TaskID: task, Size: declaration.GetSizeBytes(), State: photoQueued,
+		})
+	})
+	if err != nil {
+		return "", errors.Join(err, os.Remove(p.photoPath(id)))
+	}
+	return id, nil
+}
+
+// copyPhoto brings the file's bytes into the folder, durably, and says what they are.
+func (p *Phone) copyPhoto(id, file string) (_ *fieldsyncv1.PhotoDeclaration, err error) {
+	from, err := os.Open(file)
+	if err != nil {
+		return nil, fault.New(fault.NotFound, "photo_file",
+			fmt.Sprintf("Không đọc được tệp ảnh %s.", file), fmt.Sprintf("Cannot read the photo: %v.", err))
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
+	path := p.photoPath(id)
+	to, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err = errors.Join(err, to.Close()); err != nil {
+			err = errors.Join(err, os.Remove(path))
+		}
+	}()
+	hash := sha256.New()
+	size, err := io.Copy(io.MultiWriter(to, hash), io.LimitReader(from, maxPhoto+1))
+	if err != nil {
+		return nil, fmt.Errorf("copying the photo: %w", err)
+	}
+	if size == 0 || size > maxPhoto {
+		return nil, fault.New(fault.Invalid, "photo_size",
+			"Ảnh phải có từ 1 byte đến 50 MiB.", "A photo has 1 byte to 50 MiB.")
+	}
+	kind, err := sniff(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(to.Sync(), syncDir(filepath.Dir(path))); err != nil {
+		return nil, fmt.Errorf("keeping the photo: %w", err)
+	}
+	return &fieldsyncv1.PhotoDeclaration{
+		PhotoId: id, Sha256: hash.Sum(nil), SizeBytes: uint64(size), ContentType: kind, //nolint:gosec // Not negative.
+	}, nil
+}
+
+// sniff tells an image's media type by its bytes, whatever its name says.
+func sniff(path string) (string, error) {
+	found, err := mimetype.DetectFile(path)
+	if err != nil {
+		return "", err
+	}
+	for _, kind := range []string{"image/jpeg", "image/png", "image/webp", "image/heic", "image/heif"} {
+		if found.Is(kind) {
+			return kind, nil
+		}
+	}
+	return "", fault.New(fault.Invalid, "photo_type",
+		fmt.Sprintf("Tệp là %s; ảnh phải là JPEG, PNG, WebP hoặc HEIC.", found),
+		fmt.Sprintf("The file is %s; a photo is JPEG, PNG, WebP or HEIC.", found))
+}
+
+func (p *Phone) photoPath(id string) string { return filepath.Join(p.dir, photosDir, id) }
+
+// sweepPhotos forgets the photos that are verified and that nothing in the outbox speaks of any more, and removes the
+// copies of those that are forgotten. The record goes first: a crash in between leaves a copy without a record, which the
+// next sweep removes; the other way round would leave a record of bytes that are gone.
+func (p *Phone) sweepPhotos() error {
+	p.photoMu.Lock()
+	defer p.photoMu.Unlock()
+	kept := make(map[string]bool)
+	err := p.update(func(tx *bolt.Tx, _ *state) error {
+		spoken := make(map[string]bool)
+		for q, err := range outbox(tx) {
+			if err != nil {
+				return err
+			}
+			spoken[q.mutation.GetAttachPhoto().GetPhoto().GetPhotoId()] = true
+			for _, id := range q.mutation.GetComplete().GetPhotoIds() {
+				spoken[id] = true
+			}
+		}
+		var gone [][]byte
+		for ph, err := range photos(tx) {
+			if err != nil {
+				return err
+			}
+			if ph.State == photoVerified && !spoken[ph.ID] {
+				gone = append(gone, []byte(ph.ID))
+			} else {
+				kept[ph.ID] = true
+			}
+		}
+		for _, id := range gone {
+			if err := tx.Bucket(bucketPhotos).Delete(id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("sweeping photos: %w", err)
+	}
+	entries, err := os.ReadDir(filepath.Join(p.dir, photosDir))
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if !kept[entry.Name()] {
+			if err := os.Remove(p.photoPath(entry.Name())); err != nil {
+				return fmt.Errorf("removing the copy of a photo: %w", err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,286 @@
+package phone
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+	"google.golang.org/protobuf/proto"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
+	"github.com/cong1022/fieldsync/internal/fault"
+)
+
+const (
+	// maxBatch is how many mutations the API takes in one call.
+	maxBatch = 200
+	// maxVerdicts is how many verdicts other than "applied" are kept, the newest.
+	maxVerdicts = 1000
+)
+
+// Report says what a sync did. It is right for as far as the sync came, also where it ended with an error.
+type Report struct {
+	// Calls is the number of calls that were answered.
+	Calls int
+	// Sent is the number of mutations that got their verdict, and Verdicts holds these in the order of recording.
+	Sent     int
+	Verdicts []Judged
+	// Changed and Removed count the tasks that changed in the replica and those that left it.
+	Changed, Removed int
+	// Reset: the replica was replaced, because the server did not know the cursor or this was the first sync.
+	Reset bool
+	// Renumbered: the server had lost what came before the outbox (it was restored), which went out under a new install epoch.
+	Renumbered bool
+	// Resynced: the replica differed from the server's digest and was loaded again.
+	Resynced bool
+}
+
+// Judged is a mutation with its verdict.
+type Judged struct {
+	InstallEpoch uint32
+	Mutation     *fieldsyncv1.Mutation
+	Verdict      *fieldsyncv1.Verdict
+}
+
+// Sync sends the outbox and receives what has changed, in as many calls as it takes: one, but for more than 200 mutations or
+// a large delta. Each answer takes effect in one durable transaction, so a kill or a lost answer at any point costs nothing
+// but a repeat, which the server knows by the numbers.
+//
+// It mends by itself, once a sync: a server that has fallen behind this phone's numbers ("mutation_gap",
+// "install_epoch_unknown": it was restored from a backup) gets the outbox under a new install epoch; a replica that does not
+// have the server's digest is loaded anew. Errors: Unauthenticated "not_enrolled" and the API's; Unavailable
+// "server_unreachable" and the API's; DataLoss "replica_mismatch".
+func (p *Phone) Sync(ctx context.Context) (Report, error) {
+	var report Report
+	release, err := hold(ctx, p.syncing)
+	if err != nil {
+		return report, err
+	}
+	defer release()
+	for {
+		answer, request, err := p.exchange(ctx)
+		if code := fault.CodeOf(err); (code == "mutation_gap" || code == "install_epoch_unknown") && !report.Renumbered {
+			report.Renumbered = true
+			if err = p.newEpoch(ctx); err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return report, err
+		}
+		next, err := p.apply(request, answer, &report)
+		if err != nil {
+			return report, err
+		}
+		switch {
+		case next == nextMismatch && report.Resynced:
+			return report, errReplica()
+		case next == nextMismatch:
+			p.log.WarnContext(ctx, "the replica differs from the server's digest; loading it anew")
+			report.Resynced = true
+		case next == nextNothing:
+			return report, nil
+		}
+	}
+}
+
+func (p *Phone) newEpoch(ctx context.Context) error {
+	release, err := hold(ctx, p.refreshing)
+	if err != nil {
+		return err
+	}
+	defer release()
+	_, err = p.refresh(ctx, true)
+	return err
+}
+
+// exchange makes one call. Nothing is stored.
+func (p *Phone) exchange(ctx context.Context) (answer *fieldsyncv1.SyncResponse, request *fieldsyncv1.SyncRequest, err error) {
+	if request, err = p.request(); err != nil {
+		return nil, nil, err
+	}
+	err = p.authorised(ctx, func(ctx context.Context, server, bearer string) error {
+		callCtx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		client := fieldsyncv1connect.NewSyncServiceClient(p.http, server, clientOptions()...)
+		var err error
+		answer, err = client.Sync(withBearer(callCtx, bearer), request)
+		return callFault(ctx, err)
+	})
+	return answer, request, err
+}
+
+// request says how far the replica has come and takes the oldest of the outbox with it. A batch is of one install epoch.
+func (p *Phone) request() (*fieldsyncv1.SyncRequest, error) {
+	r := &fieldsyncv1.SyncRequest{AppVersion: p.appVersion, Queue: new(fieldsyncv1.QueueReport)}
+	err := p.view(func(tx *bolt.Tx, st *state) error {
+		r.Cursor, r.Clock, r.InstallEpoch = st.Cursor, p.captureTime(st), st.InstallEpoch
+		for q, err := range outbox(tx) {
+			if err != nil {
+				return err
+			}
+			if r.GetQueue().GetMutations() == 0 {
+				r.InstallEpoch, r.Queue.Oldest = q.epoch, q.mutation.GetRecorded().GetWall()
+			}
+			r.Queue.Mutations++
+			if q.epoch == r.GetInstallEpoch() && len(r.GetMutations()) < maxBatch {
+				r.Mutations = append(r.Mutations, q.mutation)
+			}
+		}
+		for ph, err := range photos(tx) {
+			if err != nil {
+				return err
+			}
+			if ph.State == photoQueued || ph.State == photoAttached {
+				r.Queue.Photos++
+			}
+		}
+		return nil
+	})
+	return r, err
+}
+
+// next is what is to be done after an answer was applied.
+type next int
+
+const (
+	nextNothing next = iota
+	// nextCall: more waits on either side.
+	nextCall
+	// nextMismatch: the replica is not what the server says it should be. Its cursor is forgotten already.
+	nextMismatch
+)
+
+// apply makes an answer take effect, all of it or nothing: the verdicts leave the outbox in the same transaction in which the
+// delta and the cursor enter the replica. A crash before it is a lost answer; after it there is nothing to repeat.
+func (p *Phone) apply(request *fieldsyncv1.SyncRequest, answer *fieldsyncv1.SyncResponse, report *Report) (next, error) {
+	if err := checkAnswer(request, answer); err != nil {
+		return nextNothing, err
+	}
+	then := nextNothing
+	// Without a cursor the server sends the whole scope, so what is held from before must not stay.
+	reset := answer.GetReset_() || len(request.GetCursor()) == 0
+	err := p.update(func(tx *bolt.Tx, st *state) error {
+		if err := settle(tx, request, answer.GetVerdicts()); err != nil {
+			return err
+		}
+		whole, err := applyDelta(tx, answer, reset)
+		if err != nil {
+			return err
+		}
+		st.Cursor = answer.GetCursor()
+		st.SyncedAt = p.clock()
+		if t := answer.GetServerTime(); t != nil {
+			p.hear(st, t.AsTime())
+		}
+		if answer.GetMore() {
+			st.Head = nil
+		} else {
+			st.Head = headOf(answer.GetHead())
+			held, err := digest(tx)
+			if err != nil {
+				return err
+			}
+			whole = whole && held.Tasks == st.Head.Tasks && held.Digest == st.Head.Digest
+		}
+		left, _ := tx.Bucket(bucketOutbox).Cursor().First()
+		switch {
+		case !whole:
+			st.Cursor, st.Head = nil, nil
+			then = nextMismatch
+		case answer.GetMore() || left != nil:
+			then = nextCall
+		}
+		return nil
+	})
+	if err != nil {
+		return nextNothing, fmt.Errorf("storing the answer of a sync: %w", err)
+	}
+	report.Calls++
+	report.Sent += len(answer.GetVerdicts())
+	for i, v := range answer.GetVerdicts() {
+		report.Verdicts = append(report.Verdicts, Judged{request.GetInstallEpoch(), request.GetMutations()[i], v})
+	}
+	report.Changed += len(answer.GetTasks())
+	report.Removed += len(answer.GetRemovals())
+	report.Reset = report.Reset || reset
+	return then, nil
+}
+
+// checkAnswer refuses what would lose a mutation or never end.
+func checkAnswer(request *fieldsyncv1.SyncRequest, answer *fieldsyncv1.SyncResponse) error {
+	if len(answer.GetVerdicts()) != len(request.GetMutations()) {
+		return errAnswer(fmt.Sprintf("%d mutations, %d verdicts", len(request.GetMutations()), len(answer.GetVerdicts())))
+	}
+	for i, m := range request.GetMutations() {
+		v := answer.GetVerdicts()[i]
+		if v.GetNumber() != m.GetNumber() || v.GetKind() == fieldsyncv1.VerdictKind_VERDICT_KIND_UNSPECIFIED {
+			return errAnswer(fmt.Sprintf("no verdict for mutation %d", m.GetNumber()))
+		}
+	}
+	switch {
+	case len(answer.GetCursor()) == 0:
+		return errAnswer("no cursor")
+	case answer.GetMore() && bytes.Equal(answer.GetCursor(), request.GetCursor()):
+		return errAnswer("more, but the cursor stays")
+	case !answer.GetMore() && answer.GetHead() == nil:
+		return errAnswer("no head")
+	}
+	return nil
+}
+
+// settle takes judged mutations out of the outbox, keeps the verdicts that somebody may want to read, and lets the photos go
+// on that were attached.
+func settle(tx *bolt.Tx, request *fieldsyncv1.SyncRequest, verdicts []*fieldsyncv1.Verdict) error {
+	for i, v := range verdicts {
+		m := request.GetMutations()[i]
+		if err := tx.Bucket(bucketOutbox).Delete(outboxKey(request.GetInstallEpoch(), m.GetNumber())); err != nil {
+			return err
+		}
+		refused := v.GetKind() == fieldsyncv1.VerdictKind_VERDICT_KIND_REJECTED ||
+			v.GetKind() == fieldsyncv1.VerdictKind_VERDICT_KIND_QUARANTINED
+		if id := m.GetAttachPhoto().GetPhoto().GetPhotoId(); id != "" {
+			to := photoAttached
+			if refused {
+				to = photoRefused
+			}
+			if err := setPhoto(tx, id, to); err != nil {
+				return err
+			}
+		}
+		if v.GetKind() != fieldsyncv1.VerdictKind_VERDICT_KIND_APPLIED {
+			if err := keepVerdict(tx, request.GetInstallEpoch(), m, v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func keepVerdict(tx *bolt.Tx, epoch uint32, m *fieldsyncv1.Mutation, v *fieldsyncv1.Verdict) error {
+	record := judged{InstallEpoch: epoch}
+	var merr, verr error
+	record.Mutation, merr = proto.Marshal(m)
+	record.Verdict, verr = proto.Marshal(v)
+	if err := errors.Join(merr, verr); err != nil {
+		return err
+	}
+	bucket := tx.Bucket(bucketVerdicts)
+	place, err := bucket.NextSequence()
+	if err != nil {
+		return err
+	}
+	if place > maxVerdicts {
+		if err := bucket.Delete(verdictKey(place - maxVerdicts)); err != nil {
+			return err
+		}
+	}
+	return putJSON(bucket, verdictKey(place), &record)
+}
+
+func headOf(h *fieldsyncv1.ScopeHead) *head {
+	return &head{Sequence: h.GetSequence(), Tasks: h.GetTasks(), Digest: h.GetDigest()}
+}

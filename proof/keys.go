@@ -1,0 +1,40 @@
+package proof
+
+import (
+	"context"
+	"crypto/ed25519"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/cong1022/fieldsync/auth"
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	"github.com/cong1022/fieldsync/store"
+)
+
+// Open returns a Sealer that signs with the store's proof key, which is made, durably, where there is none yet.
+func Open(ctx context.Context, st *store.Store) (*Sealer, error) {
+	var key *storagev1.SigningKey
+	err := st.Update(ctx, func(tx *store.Tx) error {
+		keys, err := auth.SigningKeys(tx, storagev1.KeyUse_KEY_USE_PROOF)
+		if err != nil {
+			return err
+		}
+		if len(keys) > 0 {
+			key = keys[len(keys)-1]
+			return nil
+		}
+		key, err = auth.NewSigningKey(tx, storagev1.KeyUse_KEY_USE_PROOF, tx.Now())
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("preparing the key for proofs: %w", err)
+	}
+	return &Sealer{store: st, key: ed25519.NewKeyFromSeed(key.GetSeed()), kid: key.GetKid()}, nil
+}
+
+// Keys serves the public keys of all proofs that were ever sealed, as a JWK set (RFC 7517, RFC 8037); its place is
+// /.well-known/fieldsync-proof-keys.json. It needs no token: with the key, anyone can check a completion.
+func (s *Sealer) Keys(log *slog.Logger) http.Handler {
+	return auth.KeySet(s.store, storagev1.KeyUse_KEY_USE_PROOF, log)
+}

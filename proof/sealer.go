@@ -1,0 +1,149 @@
+// Package proof turns completions into evidence. A completion is claimed in the transaction of the crew's mutation, sealed
+// in the transaction that verifies its last photo, and enters the hotline's feed there: no completion is ever sealed
+// without a place in the feed, or the other way round.
+package proof
+
+import (
+	"crypto/ed25519"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/cong1022/fieldsync/auth"
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/store"
+)
+
+// FeedTopic is signalled when a completion has entered the hotline's feed.
+const FeedTopic = "feed"
+
+// Sealer signs the records of completions. Its methods are safe for concurrent use.
+type Sealer struct {
+	store *store.Store
+	key   ed25519.PrivateKey
+	kid   string
+}
+
+// Claim takes down the completion of a task in the transaction of the mutation that made it. The task's completion facet is
+// set already; Claim gives it an id and seals it at once if no photo is missing. The caller saves the record.
+func (s *Sealer) Claim(tx *store.Tx, record *storagev1.TaskRecord, by auth.Principal, revision uint64) error {
+	id, err := tx.NewID()
+	if err != nil {
+		return err
+	}
+	facet := record.GetTask().GetCompletion()
+	facet.CompletionId = id
+	return s.advance(tx, record, revision, &storagev1.Completion{
+		Id: id, TaskId: record.GetTask().GetId(), TicketId: record.GetTask().GetTicket().GetTicketId(),
+		State:    fieldsyncv1.ProofState_PROOF_STATE_CLAIMED,
+		MemberId: by.MemberID, DeviceId: by.DeviceID, CrewId: by.CrewID,
+		AcceptedAt: tx.Timestamp(),
+	})
+}
+
+// Advance brings the completion of a task as far as its photos allow, in the transaction that has verified one of them. A
+// task without a claimed completion is left alone. The caller saves the record.
+func (s *Sealer) Advance(tx *store.Tx, record *storagev1.TaskRecord, revision uint64) error {
+	facet := record.GetTask().GetCompletion()
+	if facet.GetProofState() != fieldsyncv1.ProofState_PROOF_STATE_CLAIMED {
+		return nil
+	}
+	completion, err := store.Get(tx, store.CompletionKey(facet.GetCompletionId()))
+	if err != nil {
+		return err
+	}
+	if completion == nil {
+		return fmt.Errorf("the task %s names the completion %s, which is not stored", record.GetTask().GetId(), facet.GetCompletionId())
+	}
+	return s.advance(tx, record, revision, completion)
+}
+
+func (s *Sealer) advance(tx *store.Tx, record *storagev1.TaskRecord, revision uint64, completion *storagev1.Completion) error {
+	facet := record.GetTask().GetCompletion()
+	photos := completionPhotos(record.GetTask())
+	missing := 0
+	for _, photo := range photos {
+		if photo.GetState() != fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED {
+			missing++
+		}
+	}
+	facet.Revision = revision
+	facet.PhotosVerified = uint32(len(photos) - missing) //nolint:gosec // At most 50.
+	facet.Waiting = waiting(missing, len(photos))
+	if missing == 0 {
+		if err := s.seal(tx, record, completion); err != nil {
+			return err
+		}
+		facet.ProofState = fieldsyncv1.ProofState_PROOF_STATE_SEALED
+	}
+	return store.Put(tx, store.CompletionKey(completion.GetId()), completion)
+}
+
+// seal signs the record and gives it its place in the feed.
+func (s *Sealer) seal(tx *store.Tx, record *storagev1.TaskRecord, completion *storagev1.Completion) error {
+	signed, err := proto.MarshalOptions{Deterministic: true}.Marshal(completionRecord(record.GetTask(), completion, tx.Timestamp()))
+	if err != nil {
+		return fmt.Errorf("encoding the record of the completion %s: %w", completion.GetId(), err)
+	}
+	head, err := store.Get(tx, store.FeedHeadKey())
+	if err != nil {
+		return err
+	}
+	next := head.GetSequence() + 1
+	completion.State = fieldsyncv1.ProofState_PROOF_STATE_SEALED
+	completion.Record, completion.Signature, completion.KeyId = signed, Sign(s.key, signed), s.kid
+	completion.FeedSequence, completion.SealedAt = next, tx.Timestamp()
+	if err := store.Put(tx, store.FeedKey(next), &storagev1.Completion{Id: completion.GetId()}); err != nil {
+		return err
+	}
+	tx.Signal(FeedTopic)
+	return store.Put(tx, store.FeedHeadKey(), &storagev1.SequenceHead{Sequence: next})
+}
+
+// completionPhotos are the photos that the task's completion stands on.
+func completionPhotos(task *fieldsyncv1.Task) []*fieldsyncv1.Photo {
+	named := make(map[string]bool, len(task.GetCompletion().GetPhotoIds()))
+	for _, id := range task.GetCompletion().GetPhotoIds() {
+		named[id] = true
+	}
+	var photos []*fieldsyncv1.Photo
+	for _, photo := range task.GetPhotos() {
+		if named[photo.GetId()] {
+			photos = append(photos, photo)
+		}
+	}
+	return photos
+}
+
+// completionRecord gathers what is proven. It names members and devices by id and holds nothing of the citizen.
+func completionRecord(task *fieldsyncv1.Task, completion *storagev1.Completion, sealed *timestamppb.Timestamp) *fieldsyncv1.CompletionRecord {
+	facet := task.GetCompletion()
+	record := &fieldsyncv1.CompletionRecord{
+		CompletionId: completion.GetId(), TaskId: task.GetId(),
+		TicketId: task.GetTicket().GetTicketId(), HotlineId: task.GetTicket().GetHotlineId(),
+		CrewId: completion.GetCrewId(), MemberId: completion.GetMemberId(), DeviceId: completion.GetDeviceId(),
+		Outcome: facet.GetOutcome(), Note: facet.GetNote(), Notes: task.GetNotes(),
+		Completed: facet.GetCompleted(), Position: facet.GetPosition(),
+		AcceptedAt: completion.GetAcceptedAt(), SealedAt: sealed,
+	}
+	for _, photo := range completionPhotos(task) {
+		record.Photos = append(record.Photos, &fieldsyncv1.PhotoFact{
+			PhotoId: photo.GetId(), Sha256: photo.GetSha256(), SizeBytes: photo.GetSizeBytes(), Kind: photo.GetKind(),
+			Captured: photo.GetCaptured(), Position: photo.GetPosition(),
+		})
+	}
+	return record
+}
+
+// waiting says what a completion waits for; nil where it waits for nothing.
+func waiting(missing, total int) *fieldsyncv1.Sentence {
+	if missing == 0 {
+		return nil
+	}
+	return &fieldsyncv1.Sentence{
+		Vi: fmt.Sprintf("Còn %d trong %d ảnh trên điện thoại", missing, total),
+		En: fmt.Sprintf("%d of %d photos still on the phone", missing, total),
+	}
+}

@@ -1,0 +1,272 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	"github.com/cong1022/fieldsync/store"
+)
+
+const (
+	defaultBatch       = 32
+	defaultLease       = time.Minute
+	defaultSendTimeout = 10 * time.Second
+	defaultMaxAttempts = 16
+	defaultPoll        = 30 * time.Second
+
+	firstBackoff = 2 * time.Second
+	maxBackoff   = time.Hour
+	// maxRetryAfter bounds what a service may ask for: a wrong date in a header must not put a hint off for years.
+	maxRetryAfter = 24 * time.Hour
+)
+
+// Options of a Worker. Store, Sender and Log are required.
+type Options struct {
+	Store  *store.Store
+	Sender Sender
+	Log    *slog.Logger
+
+	// Batch is how many rows are claimed at once; they are sent at the same time. 32 by default.
+	Batch int
+	// Lease is how long a claimed row is out of others' reach. After a crash it is tried again when the lease has ended.
+	// Longer than a few times SendTimeout; 1 minute by default.
+	Lease time.Duration
+	// SendTimeout bounds one send. 10 seconds by default.
+	SendTimeout time.Duration
+	// MaxAttempts is after how many attempts a row is given up, crashes included. 16 by default: with the delays between
+	// them, two and a half to five hours.
+	MaxAttempts uint32
+	// Poll is how often the outbox is looked at though nothing has said that there is something. 30 seconds by default.
+	Poll time.Duration
+}
+
+// Worker delivers the outbox's push hints, each at least once. A hint that fails comes back after 2 s, 4 s and so on up to an
+// hour, less up to half of it at random, and not before the service wants it back. Several workers may share a store.
+type Worker struct {
+	o Options
+}
+
+// NewWorker makes a Worker, which does nothing before Run.
+func NewWorker(o Options) *Worker {
+	if o.Batch <= 0 {
+		o.Batch = defaultBatch
+	}
+	if o.Lease <= 0 {
+		o.Lease = defaultLease
+	}
+	if o.SendTimeout <= 0 {
+		o.SendTimeout = defaultSendTimeout
+	}
+	if o.MaxAttempts == 0 {
+		o.MaxAttempts = defaultMaxAttempts
+	}
+	if o.Poll <= 0 {
+		o.Poll = defaultPoll
+	}
+	return &Worker{o: o}
+}
+
+// Run delivers until ctx ends, finishes the sends under way and returns nil. It returns an error only where the store was
+// closed or has failed: everything that was not settled by then is tried again by the next Run.
+func (w *Worker) Run(ctx context.Context) error {
+	wake, stop := w.o.Store.Subscribe(store.OutboxTopic)
+	defer stop()
+	timer := time.NewTimer(w.o.Poll)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		wait := w.o.Poll
+		claimed, next, err := w.round(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, store.ErrClosed):
+			return err
+		case err != nil:
+			w.o.Log.WarnContext(ctx, "the outbox cannot be read now", "error", err)
+		case claimed > 0:
+			// What the round has put off may be due before anything that it saw.
+			continue
+		case !next.IsZero():
+			wait = max(0, min(wait, next.Sub(w.o.Store.Now())))
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+		case <-wake:
+		case <-timer.C:
+		case <-w.o.Store.Failed():
+			return errors.New("push: the store has failed")
+		}
+	}
+	return nil
+}
+
+// delivery is what one device has in a batch: one send settles all of it.
+type delivery struct {
+	deviceID string
+	address  *storagev1.PushAddress
+	visible  bool
+	rows     []*storagev1.OutboxRow
+}
+
+// round claims a batch and delivers it. next is as of store.Claim.
+func (w *Worker) round(ctx context.Context) (claimed int, next time.Time, err error) {
+	var deliveries []*delivery
+	var unknown int
+	err = w.o.Store.Update(ctx, func(tx *store.Tx) error {
+		rows, first, err := store.Claim(tx, w.o.Batch, w.o.Lease)
+		if err != nil {
+			return err
+		}
+		claimed, next = len(rows), first
+		deliveries, unknown, err = w.plan(tx, rows)
+		return err
+	})
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	if unknown > 0 {
+		w.o.Log.WarnContext(ctx, "the outbox holds work that this version does not know", "rows", unknown)
+	}
+	// The batch is claimed. Once it is out of the others' reach, a stop must not turn a send under way into a failure.
+	finish := context.WithoutCancel(ctx)
+	var sends sync.WaitGroup
+	for _, d := range deliveries {
+		sends.Go(func() { w.deliver(finish, d) })
+	}
+	sends.Wait()
+	return claimed, next, nil
+}
+
+// plan groups the claimed rows by device, and ends those at once that nobody is to be woken for.
+func (w *Worker) plan(tx *store.Tx, rows []*storagev1.OutboxRow) (deliveries []*delivery, unknown int, err error) {
+	byDevice := make(map[string]*delivery)
+	for _, row := range rows {
+		if row.GetPush() == nil {
+			// Written by a later version, before somebody went back to this one. It waits.
+			unknown++
+			if err := store.Postpone(tx, row, tx.Now().Add(maxBackoff)); err != nil {
+				return nil, 0, err
+			}
+			continue
+		}
+		if row.GetAttempts() > w.o.MaxAttempts {
+			if err := store.Bury(tx, row, "claimed too often without an outcome"); err != nil {
+				return nil, 0, err
+			}
+			continue
+		}
+		id := row.GetPush().GetDeviceId()
+		d := byDevice[id]
+		if d == nil {
+			device, err := store.Get(tx, store.DeviceKey(id))
+			if err != nil {
+				return nil, 0, err
+			}
+			if device.GetPush() == nil || device.GetRevokedAt() != nil {
+				if err := store.Settle(tx, row); err != nil {
+					return nil, 0, err
+				}
+				continue
+			}
+			d = &delivery{deviceID: id, address: device.GetPush()}
+			byDevice[id] = d
+			deliveries = append(deliveries, d)
+		}
+		d.visible = d.visible || row.GetPush().GetVisible()
+		d.rows = append(d.rows, row)
+	}
+	return deliveries, unknown, nil
+}
+
+// deliver sends and keeps the outcome. A crash before it is kept means that the device is woken once more.
+func (w *Worker) deliver(ctx context.Context, d *delivery) {
+	sendCtx, cancel := context.WithTimeout(ctx, w.o.SendTimeout)
+	outcome := w.o.Sender.Send(sendCtx, Message{DeviceID: d.deviceID, Address: d.address, Visible: d.visible})
+	cancel()
+
+	log := w.o.Log.With("device_id", d.deviceID, "rows", len(d.rows), "visible", d.visible)
+	var keep func(*store.Tx) error
+	switch {
+	case outcome == nil:
+		log.DebugContext(ctx, "a device was pushed to")
+		keep = func(tx *store.Tx) error { return d.each(tx, store.Settle) }
+	case errors.Is(outcome, ErrUnregistered):
+		log.InfoContext(ctx, "the push address of a device is dead", "error", outcome)
+		keep = func(tx *store.Tx) error {
+			if err := dropAddress(tx, d.deviceID, d.address); err != nil {
+				return err
+			}
+			// Whoever has told another address since was online and syncs by itself.
+			return d.each(tx, store.Settle)
+		}
+	case errors.Is(outcome, ErrRejected):
+		log.ErrorContext(ctx, "a push was rejected for good", "error", outcome)
+		keep = func(tx *store.Tx) error {
+			return d.each(tx, func(tx *store.Tx, row *storagev1.OutboxRow) error {
+				return store.Bury(tx, row, outcome.Error())
+			})
+		}
+	default:
+		delay := d.delay(outcome)
+		log.WarnContext(ctx, "a push failed", "error", outcome, "delay", delay)
+		keep = func(tx *store.Tx) error {
+			return d.each(tx, func(tx *store.Tx, row *storagev1.OutboxRow) error {
+				if row.GetAttempts() >= w.o.MaxAttempts {
+					return store.Bury(tx, row, fmt.Sprintf("given up after %d attempts: %v", row.GetAttempts(), outcome))
+				}
+				return store.Postpone(tx, row, tx.Now().Add(delay))
+			})
+		}
+	}
+	if err := w.o.Store.Update(ctx, keep); err != nil {
+		log.WarnContext(ctx, "the outcome of a push could not be kept; it is tried again when its lease has ended", "error", err)
+	}
+}
+
+// each applies one of the store's ends to every row. A row whose lease is lost is somebody else's by now.
+func (d *delivery) each(tx *store.Tx, end func(*store.Tx, *storagev1.OutboxRow) error) error {
+	for _, row := range d.rows {
+		if err := end(tx, row); err != nil && !errors.Is(err, store.ErrLeaseLost) {
+			return err
+		}
+	}
+	return nil
+}
+
+// delay is how long a failed delivery waits: what the service asks for, and on top the backoff of its most tried row, so that
+// what failed together does not come back together.
+func (d *delivery) delay(outcome error) time.Duration {
+	var attempts uint32
+	for _, row := range d.rows {
+		attempts = max(attempts, row.GetAttempts())
+	}
+	backoff := maxBackoff
+	if doublings := max(attempts, 1) - 1; doublings < 11 { // 2 s doubled 11 times is more than an hour.
+		backoff = firstBackoff << doublings
+	}
+	backoff -= rand.N(backoff / 2) //nolint:gosec // It spreads load and guards nothing.
+	if retry, ok := errors.AsType[*RetryError](outcome); ok {
+		backoff += min(max(0, retry.After), maxRetryAfter)
+	}
+	return backoff
+}
+
+// dropAddress forgets the device's push address, unless the device has told another one since.
+func dropAddress(tx *store.Tx, deviceID string, dead *storagev1.PushAddress) error {
+	device, err := store.Get(tx, store.DeviceKey(deviceID))
+	if err != nil || device == nil {
+		return err
+	}
+	if device.GetPush().GetKind() != dead.GetKind() || device.GetPush().GetValue() != dead.GetValue() {
+		return nil
+	}
+	device.Push = nil
+	return store.Put(tx, store.DeviceKey(deviceID), device)
+}

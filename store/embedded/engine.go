@@ -1,0 +1,279 @@
+// Package embedded is the store's engine over Badger, in a folder of its own, for one process at a time. One writer runs
+// the waiting transactions after each other and commits them together: one fsync for all that waited.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"os"
+	"sync"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/cong1022/fieldsync/store"
+)
+
+const (
+	// batchBytes and batchTransactions end the gathering of a commit. Badger takes 15 % of a memory table (16 MiB) in one
+	// transaction; a commit holds at most batchBytes and one transaction more.
+	batchBytes        = 1 << 20
+	batchTransactions = 256
+	// overhead is counted for each entry beside key and value. It is the size of a node of Badger's skip list, by which
+	// Badger also bounds the number of entries in a transaction: two full transactions of empty values still fit.
+	overhead = 96
+)
+
+// ErrInUse means that another process has the folder open.
+var ErrInUse = errors.New("the data folder is in use by another process")
+
+// errStopped answers everything that comes after a failed commit: it has not run. Reads as well, since nobody knows
+// whether what they would see is going to be there after the next start.
+var errStopped = fmt.Errorf("%w: it stopped when a commit failed", store.ErrClosed)
+
+// Engine implements store.Engine. All methods are safe for concurrent use. After a failed commit it refuses all
+// transactions with store.ErrClosed until it is closed and the folder opened again.
+type Engine struct {
+	db     *badger.DB
+	log    *slog.Logger
+	queue  chan *request
+	failed chan struct{}
+
+	mu      sync.Mutex
+	closed  bool
+	active  sync.WaitGroup // Transactions under way: Close waits for them. Not a lock, since one may begin within another.
+	stopped chan struct{}  // Closed when the writer has ended.
+}
+
+var _ store.Engine = (*Engine)(nil)
+
+// request is a transaction on its way through the writer.
+type request struct {
+	ctx context.Context //nolint:containedctx // It travels with the request to the writer and ends there.
+	fn  func(store.KV) error
+	err error
+	pan any
+	// stack is where fn panicked: the caller's own says nothing of it.
+	stack []byte
+	done  chan struct{}
+}
+
+// Open opens the folder dir, which is made, for its owner only, if it does not exist. ErrInUse if another process has it,
+// fs.ErrPermission if this one may not write there.
+func Open(dir string, log *slog.Logger) (*Engine, error) {
+	if err := probe(dir); err != nil {
+		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
+	}
+	db, err := badger.Open(badgerOptions(dir, log))
+	if err != nil {
+		if isLocked(err) {
+			return nil, fmt.Errorf("%w: %s", ErrInUse, dir)
+		}
+		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
+	}
+	e := &Engine{
+		db:      db,
+		log:     log,
+		queue:   make(chan *request, batchTransactions),
+		failed:  make(chan struct{}),
+		stopped: make(chan struct{}),
+	}
+	go e.write()
+	return e, nil
+}
+
+// probe writes in the folder, because what the operating system says of it is plainer than what Badger makes of that.
+func probe(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec // The operator names the folder.
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".writable-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name())) //nolint:gosec // As above.
+}
+
+func badgerOptions(dir string, log *slog.Logger) badger.Options {
+	return badger.DefaultOptions(dir).
+		WithSyncWrites(true).
+		// The single writer orders all transactions, so there is nothing to detect.
+		WithDetectConflicts(false).
+		// Everything lies in the tables: no value log, no garbage to collect in it. Its one empty file is as small as may be.
+		WithValueThreshold(1 << 20).
+		WithValueLogFileSize(2 << 20).
+		WithMemTableSize(16 << 20).
+		WithNumMemtables(3).
+		WithNumVersionsToKeep(1).
+		WithBlockCacheSize(64 << 20).
+		WithChecksumVerificationMode(options.OnTableAndBlockRead).
+		WithLogger(badgerLog{log})
+}
+
+// Failed implements store.Engine.
+func (e *Engine) Failed() <-chan struct{} { return e.failed }
+
+// Close implements store.Engine.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return store.ErrClosed
+	}
+	e.closed = true
+	e.mu.Unlock()
+	e.active.Wait()
+	close(e.queue)
+	<-e.stopped
+	return e.db.Close()
+}
+
+// enter counts a transaction in, unless the engine takes no more. The caller counts it out.
+func (e *Engine) enter() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return store.ErrClosed
+	}
+	select {
+	case <-e.failed:
+		return errStopped
+	default:
+		e.active.Add(1)
+		return nil
+	}
+}
+
+// View implements store.Engine.
+func (e *Engine) View(ctx context.Context, fn func(store.KV) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := e.enter(); err != nil {
+		return err
+	}
+	defer e.active.Done()
+	txn := e.db.NewTransaction(false)
+	defer txn.Discard()
+	return fn(snapshot{txn})
+}
+
+// Update implements store.Engine.
+func (e *Engine) Update(ctx context.Context, fn func(store.KV) error) error {
+	if err := e.enter(); err != nil {
+		return err
+	}
+	defer e.active.Done()
+	r := &request{ctx: ctx, fn: fn, done: make(chan struct{})}
+	select {
+	case e.queue <- r:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	// Once the writer has it, its outcome is known soon and the caller had better wait for it than guess.
+	<-r.done
+	if r.pan != nil {
+		e.log.ErrorContext(ctx, "a transaction panicked", "stack", string(r.stack))
+		panic(r.pan) // In the caller's goroutine, where it came from.
+	}
+	return r.err
+}
+
+// write is the one writer. It takes what waits, at least one transaction, and commits it together.
+func (e *Engine) write() {
+	defer close(e.stopped)
+	for first := range e.queue {
+		select {
+		case <-e.failed:
+			first.finish(errStopped)
+		default:
+			e.commit(first)
+		}
+	}
+}
+
+// commit runs first and whatever else waits, and commits them.
+func (e *Engine) commit(first *request) {
+	txn := e.db.NewTransaction(false)
+	defer txn.Discard()
+	batch := newBatch(txn)
+	requests := []*request{first}
+	batch.run(first)
+gather:
+	for len(requests) < batchTransactions && batch.size < batchBytes {
+		select {
+		case r, ok := <-e.queue:
+			if !ok {
+				break gather
+			}
+			batch.run(r)
+			requests = append(requests, r)
+		default:
+			break gather
+		}
+	}
+	err := e.keep(batch)
+	if errors.Is(err, store.ErrOutcomeUnknown) {
+		close(e.failed) // Before anybody hears of it.
+	}
+	for _, r := range requests {
+		if err == nil {
+			close(r.done)
+		} else {
+			// Even a transaction that failed by itself may have failed because of something that it read from another one.
+			r.finish(err)
+		}
+	}
+}
+
+// keep makes the writes of a batch durable. With ErrOutcomeUnknown nobody knows what is on the disk; with any other error
+// nothing is.
+func (e *Engine) keep(b *batch) error {
+	if b.pending.Len() == 0 {
+		return nil
+	}
+	txn := e.db.NewTransaction(true)
+	defer txn.Discard()
+	if err := b.flush(txn); err != nil {
+		return fmt.Errorf("store: nothing of the batch was kept: %w", err)
+	}
+	// Badger returns after the fsync of its write-ahead log. Before this line a crash loses all of the batch, after it
+	// none; nobody has been told anything yet.
+	if err := txn.Commit(); err != nil {
+		return fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, err)
+	}
+	return nil
+}
+
+func (r *request) finish(err error) {
+	r.err, r.pan = err, nil
+	close(r.done)
+}
+
+// snapshot is a read-only transaction.
+type snapshot struct{ txn *badger.Txn }
+
+func (s snapshot) Get(key []byte) ([]byte, error) {
+	if !fits(key) {
+		return nil, nil
+	}
+	item, err := s.txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return item.ValueCopy(nil) // Not nil, even if it is empty.
+}
+
+func (s snapshot) Set([]byte, []byte) error { return store.ErrReadOnly }
+
+func (s snapshot) Delete([]byte) error { return store.ErrReadOnly }
+
+func (s snapshot) Range(start, end []byte) iter.Seq2[store.Pair, error] {
+	return rangeOver(s.txn, nil, start, end)
+}

@@ -1,0 +1,267 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"math"
+	"strings"
+	"time"
+
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+)
+
+// The layout of keys. A key is a word and its parts: a text is its bytes and a zero byte, a number is eight bytes,
+// big-endian. So keys sort by their parts, and no key of one family begins with a prefix of another. No text of ours holds
+// a byte 0 or 1, but some come from outside: there 0 is written as 1 1 and 1 as 1 2, so that no text reaches into the next.
+//
+// Change it by adding. Once written, a shape stays.
+
+// MetaKey: meta/ — what the store is.
+func MetaKey() Key[storagev1.Meta] { return newKey("meta").bytes() }
+
+// UnitKey: unit/<unit>
+func UnitKey(id string) Key[fieldsyncv1.Unit] { return newKey("unit").text(id).bytes() }
+
+// Units is the prefix of all units.
+func Units() Prefix[fieldsyncv1.Unit] { return newKey("unit").bytes() }
+
+// CrewKey: crew/<crew>
+func CrewKey(id string) Key[fieldsyncv1.Crew] { return newKey("crew").text(id).bytes() }
+
+// Crews is the prefix of all crews.
+func Crews() Prefix[fieldsyncv1.Crew] { return newKey("crew").bytes() }
+
+// MemberKey: member/<member>
+func MemberKey(id string) Key[fieldsyncv1.Member] { return newKey("member").text(id).bytes() }
+
+// Members is the prefix of all members.
+func Members() Prefix[fieldsyncv1.Member] { return newKey("member").bytes() }
+
+// DeviceKey: device/<device>
+func DeviceKey(id string) Key[storagev1.Device] { return newKey("device").text(id).bytes() }
+
+// Devices is the prefix of all devices.
+func Devices() Prefix[storagev1.Device] { return newKey("device").bytes() }
+
+// DeviceByKeyKey: device-key/<SHA-256 of the public key> — the id of the device that holds a key.
+func DeviceByKeyKey(publicKey []byte) Key[storagev1.Device] {
+	sum := sha256.Sum256(publicKey)
+	return newKey("device-key").raw(sum[:]).bytes()
+}
+
+// MemberDeviceKey: member-device/<member>/<device> — holds only the id: which devices a member has.
+func MemberDeviceKey(member, device string) Key[storagev1.Device] {
+	return newKey("member-device").text(member).text(device).bytes()
+}
+
+// MemberDevices is the prefix of the devices of a member.
+func MemberDevices(member string) Prefix[storagev1.Device] {
+	return newKey("member-device").text(member).bytes()
+}
+
+// CrewMemberKey: crew-member/<crew>/<member> — holds only the id: which members a crew has.
+func CrewMemberKey(crew, member string) Key[fieldsyncv1.Member] {
+	return newKey("crew-member").text(crew).text(member).bytes()
+}
+
+// CrewMembers is the prefix of the members of a crew.
+func CrewMembers(crew string) Prefix[fieldsyncv1.Member] {
+	return newKey("crew-member").text(crew).bytes()
+}
+
+// EnrolCodeKey: enrol-code/<SHA-256 of the code>
+func EnrolCodeKey(sum [sha256.Size]byte) Key[storagev1.EnrolCode] {
+	return newKey("enrol-code").raw(sum[:]).bytes()
+}
+
+// EnrolCodes is the prefix of all codes that nobody has used yet.
+func EnrolCodes() Prefix[storagev1.EnrolCode] { return newKey("enrol-code").bytes() }
+
+// SigningKeyKey: signing-key/<kid>
+func SigningKeyKey(kid string) Key[storagev1.SigningKey] {
+	return newKey("signing-key").text(kid).bytes()
+}
+
+// SigningKeys is the prefix of all signing keys.
+func SigningKeys() Prefix[storagev1.SigningKey] { return newKey("signing-key").bytes() }
+
+// UsedProofKey: used-proof/<expiry>/<SHA-256 of device and jti> — by expiry, so that a sweep reads only what may go. The
+// expiry follows from the proof itself, so a replay meets the same key.
+func UsedProofKey(expiry time.Time, device, jti string) Key[storagev1.UsedProof] {
+	sum := sha256.Sum256([]byte(device + "\x00" + jti))
+	return newKey("used-proof").time(expiry).raw(sum[:]).bytes()
+}
+
+// UsedProofs is the prefix of all used proofs.
+func UsedProofs() Prefix[storagev1.UsedProof] { return newKey("used-proof").bytes() }
+
+// DeviceStatusKey: device-status/<device>
+func DeviceStatusKey(device string) Key[storagev1.DeviceStatus] {
+	return newKey("device-status").text(device).bytes()
+}
+
+// TicketKey: ticket/<ticket>
+func TicketKey(id string) Key[storagev1.Ticket] { return newKey("ticket").text(id).bytes() }
+
+// Tickets is the prefix of all tickets.
+func Tickets() Prefix[storagev1.Ticket] { return newKey("ticket").bytes() }
+
+// TicketByHotlineKey: ticket-hotline/<hotline's id> — holds only the id: the ticket that the hotline knows by its own id.
+func TicketByHotlineKey(hotlineID string) Key[storagev1.Ticket] {
+	return newKey("ticket-hotline").text(hotlineID).bytes()
+}
+
+// UnitTicketKey: unit-ticket/<unit>/<ticket> — holds only the id: which tickets a unit has.
+func UnitTicketKey(unit, ticket string) Key[storagev1.Ticket] {
+	return newKey("unit-ticket").text(unit).text(ticket).bytes()
+}
+
+// UnitTickets is the prefix of the tickets of a unit.
+func UnitTickets(unit string) Prefix[storagev1.Ticket] {
+	return newKey("unit-ticket").text(unit).bytes()
+}
+
+// TaskKey: task/<task>
+func TaskKey(id string) Key[storagev1.TaskRecord] { return newKey("task").text(id).bytes() }
+
+// Tasks is the prefix of all tasks.
+func Tasks() Prefix[storagev1.TaskRecord] { return newKey("task").bytes() }
+
+// UnitTaskKey: unit-task/<unit>/<task> — holds only the id: which tasks a unit has.
+func UnitTaskKey(unit, task string) Key[storagev1.TaskRecord] {
+	return newKey("unit-task").text(unit).text(task).bytes()
+}
+
+// UnitTasks is the prefix of the tasks of a unit.
+func UnitTasks(unit string) Prefix[storagev1.TaskRecord] {
+	return newKey("unit-task").text(unit).bytes()
+}
+
+// ScopeHeadKey: scope-head/<scope>
+func ScopeHeadKey(scope Scope) Key[storagev1.ScopeHead] {
+	return newKey("scope-head").text(string(scope)).bytes()
+}
+
+// ScopeEntryKey: scope-log/<scope>/<sequence>
+func ScopeEntryKey(scope Scope, sequence uint64) Key[storagev1.ScopeEntry] {
+	return newKey("scope-log").text(string(scope)).number(sequence).bytes()
+}
+
+// ScopeLog is the prefix of the log of a scope.
+func ScopeLog(scope Scope) Prefix[storagev1.ScopeEntry] {
+	return newKey("scope-log").text(string(scope)).bytes()
+}
+
+// ScopePlaceKey: scope-place/<scope>/<task> — where in the log the task's one entry stands.
+func ScopePlaceKey(scope Scope, task string) Key[storagev1.ScopePlace] {
+	return newKey("scope-place").text(string(scope)).text(task).bytes()
+}
+
+// MutationHeadKey: mutation-head/<device>/<install epoch>
+func MutationHeadKey(device string, epoch uint32) Key[storagev1.MutationHead] {
+	return newKey("mutation-head").text(device).number(uint64(epoch)).bytes()
+}
+
+// VerdictKey: verdict/<device>/<install epoch>/<number>
+func VerdictKey(device string, epoch uint32, number uint64) Key[storagev1.VerdictRecord] {
+	return newKey("verdict").text(device).number(uint64(epoch)).number(number).bytes()
+}
+
+// QuarantinedKey: quarantined/<device>/<install epoch>/<number>/<SHA-256 of the payload> — with the payload's hash, since
+// it is just the number with two payloads that leads here.
+func QuarantinedKey(device string, epoch uint32, number uint64, payload [sha256.Size]byte) Key[storagev1.Quarantined] {
+	return newKey("quarantined").text(device).number(uint64(epoch)).number(number).raw(payload[:]).bytes()
+}
+
+// QuarantinedAll is the prefix of everything in quarantine.
+func QuarantinedAll() Prefix[storagev1.Quarantined] { return newKey("quarantined").bytes() }
+
+// UploadKey: upload/<upload>
+func UploadKey(id string) Key[storagev1.Upload] { return newKey("upload").text(id).bytes() }
+
+// Uploads is the prefix of all uploads.
+func Uploads() Prefix[storagev1.Upload] { return newKey("upload").bytes() }
+
+// DeviceUploadKey: device-upload/<device>/<SHA-256 of the original> — holds only the id: a device sends a photo once.
+func DeviceUploadKey(device string, sha []byte) Key[storagev1.Upload] {
+	return newKey("device-upload").text(device).raw(sha).bytes()
+}
+
+// DeviceUploads is the prefix of the uploads of a device.
+func DeviceUploads(device string) Prefix[storagev1.Upload] {
+	return newKey("device-upload").text(device).bytes()
+}
+
+// OpenUploadKey: open-upload/<device>/<upload> — holds only the id: what a device has declared and not committed yet, so that
+// the count of it does not grow with all that the device has ever sent.
+func OpenUploadKey(device, id string) Key[storagev1.Upload] {
+	return newKey("open-upload").text(device).text(id).bytes()
+}
+
+// OpenUploads is the prefix of the open uploads of a device.
+func OpenUploads(device string) Prefix[storagev1.Upload] {
+	return newKey("open-upload").text(device).bytes()
+}
+
+// CompletionKey: completion/<completion>
+func CompletionKey(id string) Key[storagev1.Completion] { return newKey("completion").text(id).bytes() }
+
+// FeedHeadKey: feed-head/ — the newest place in the hotline's feed.
+func FeedHeadKey() Key[storagev1.SequenceHead] { return newKey("feed-head").bytes() }
+
+// FeedKey: feed/<sequence> — holds only the id: the sealed completions in the order of their sealing.
+func FeedKey(sequence uint64) Key[storagev1.Completion] {
+	return newKey("feed").number(sequence).bytes()
+}
+
+// Feed is the prefix of the hotline's feed.
+func Feed() Prefix[storagev1.Completion] { return newKey("feed").bytes() }
+
+// OutboxKey: outbox/<due>/<id> — by due time, so that a worker reads only what is due.
+func OutboxKey(due time.Time, id string) Key[storagev1.OutboxRow] {
+	return newKey("outbox").time(due).text(id).bytes()
+}
+
+// Outbox is the prefix of the outbox.
+func Outbox() Prefix[storagev1.OutboxRow] { return newKey("outbox").bytes() }
+
+// OutboxDeadKey: outbox-dead/<id>
+func OutboxDeadKey(id string) Key[storagev1.OutboxDead] {
+	return newKey("outbox-dead").text(id).bytes()
+}
+
+// OutboxDeadAll is the prefix of the rows that were given up.
+func OutboxDeadAll() Prefix[storagev1.OutboxDead] { return newKey("outbox-dead").bytes() }
+
+type keyBuilder []byte
+
+func newKey(word string) keyBuilder { return append(append(make(keyBuilder, 0, 64), word...), 0) }
+
+func (b keyBuilder) text(part string) keyBuilder {
+	if strings.ContainsAny(part, "\x00\x01") {
+		part = escapeText.Replace(part)
+	}
+	return append(append(b, part...), 0)
+}
+
+var escapeText = strings.NewReplacer("\x00", "\x01\x01", "\x01", "\x01\x02")
+
+// raw is for parts of a fixed length.
+func (b keyBuilder) raw(part []byte) keyBuilder { return append(b, part...) }
+
+func (b keyBuilder) number(part uint64) keyBuilder { return binary.BigEndian.AppendUint64(b, part) }
+
+// time holds the years 1970 to 2262, which is what nanoseconds in 64 bits reach; what lies outside counts as the nearest.
+func (b keyBuilder) time(part time.Time) keyBuilder {
+	switch {
+	case part.Before(time.Unix(0, 0)):
+		return b.number(0)
+	case part.After(time.Unix(0, math.MaxInt64)):
+		return b.number(math.MaxInt64)
+	default:
+		return b.number(uint64(part.UnixNano()))
+	}
+}
+
+func (b keyBuilder) bytes() []byte { return b }

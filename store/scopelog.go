@@ -1,0 +1,164 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"iter"
+
+	"github.com/cespare/xxhash/v2"
+
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+)
+
+// Scope is what a device syncs: one crew, or one unit. Its log has one entry per task; the entry of a task that changes
+// moves to the log's end under a new sequence. So the log never outgrows its tasks. The sequence is taken in the
+// transaction that writes the change: it is dense, and whoever reads up to a head misses nothing that commits later.
+type Scope string
+
+// CrewScope is the scope of a crew.
+func CrewScope(crew string) Scope { return Scope("c:" + crew) }
+
+// UnitScope is the scope of a unit.
+func UnitScope(unit string) Scope { return Scope("u:" + unit) }
+
+// Topic is what to subscribe to in order to be woken by a change in the scope.
+func (s Scope) Topic() string { return "scope/" + string(s) }
+
+// maxSteps bounds an entry. A phone that is more changes of one task behind gets that task whole.
+const maxSteps = 16
+
+// LogEntry is an entry of a scope's log with its place.
+type LogEntry struct {
+	*storagev1.ScopeEntry
+
+	Sequence uint64
+}
+
+// RevisionAt tells which revision of the task a replica holds that has read the log up to cursor: 0 where it holds none of
+// it, or none that is still known. Of a task that has left the scope none is known.
+func (e LogEntry) RevisionAt(cursor uint64) uint64 {
+	if cursor < e.GetEntered() || e.GetRemoved() {
+		return 0
+	}
+	if cursor >= e.Sequence {
+		return e.GetRevision()
+	}
+	var revision uint64
+	for _, step := range e.GetSteps() {
+		if step.GetSequence() > cursor {
+			break
+		}
+		revision = step.GetRevision()
+	}
+	return revision
+}
+
+// Head returns the head of a scope's log. A scope of which nothing was ever heard has an empty one.
+func Head(tx *Tx, scope Scope) (*storagev1.ScopeHead, error) {
+	head, err := Get(tx, ScopeHeadKey(scope))
+	if head == nil {
+		head = &storagev1.ScopeHead{Epoch: 1}
+	}
+	return head, err
+}
+
+// ScanLog yields the entries of a scope's log behind the sequence after, in ascending order.
+func ScanLog(tx *Tx, scope Scope, after uint64) iter.Seq2[LogEntry, error] {
+	return func(yield func(LogEntry, error) bool) {
+		prefix := ScopeLog(scope)
+		for pair, err := range tx.scan(prefix, ScopeEntryKey(scope, after)) {
+			if err != nil {
+				yield(LogEntry{}, err)
+				return
+			}
+			entry, err := decode[storagev1.ScopeEntry](pair.Key, pair.Value)
+			sequence := binary.BigEndian.Uint64(pair.Key[len(prefix):])
+			if !yield(LogEntry{entry, sequence}, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// appendChange enters the task's new revision into the scope's log.
+func appendChange(tx *Tx, scope Scope, task string, revision uint64) error {
+	return moveEntry(tx, scope, task, func(entry *storagev1.ScopeEntry, place, next uint64) bool {
+		if place == 0 || entry.GetRemoved() {
+			entry.Entered, entry.Steps = next, nil
+		} else {
+			steps := append(entry.GetSteps(), &storagev1.Step{Sequence: place, Revision: entry.GetRevision()})
+			entry.Steps = steps[max(0, len(steps)-maxSteps):]
+		}
+		entry.Revision, entry.Removed, entry.Reason = revision, false, 0
+		return true
+	})
+}
+
+// appendRemoval enters into the scope's log that the task has left it. What was never there leaves no trace.
+func appendRemoval(tx *Tx, scope Scope, task string, reason fieldsyncv1.RemovalReason) error {
+	return moveEntry(tx, scope, task, func(entry *storagev1.ScopeEntry, place, _ uint64) bool {
+		if place == 0 || entry.GetRemoved() {
+			return false
+		}
+		entry.Steps, entry.Removed, entry.Reason = nil, true, reason
+		return true
+	})
+}
+
+// moveEntry takes the task's entry out of its place in the scope's log, lets change it, and puts it at the end under the
+// next sequence. place is 0 where the task has no entry yet. Where change says no, the log stays as it is.
+func moveEntry(tx *Tx, scope Scope, task string, change func(entry *storagev1.ScopeEntry, place, next uint64) bool) error {
+	head, err := Head(tx, scope)
+	if err != nil {
+		return err
+	}
+	where, err := Get(tx, ScopePlaceKey(scope, task))
+	if err != nil {
+		return err
+	}
+	entry := &storagev1.ScopeEntry{TaskId: task}
+	if where != nil {
+		entry, err = Get(tx, ScopeEntryKey(scope, where.GetSequence()))
+		if err != nil {
+			return err
+		}
+		if entry == nil {
+			return fmt.Errorf("the log of %s has nothing at %d, where task %s should stand", scope, where.GetSequence(), task)
+		}
+	}
+	wasHere, was := where != nil && !entry.GetRemoved(), entry.GetRevision()
+	if !change(entry, where.GetSequence(), head.GetSequence()+1) {
+		return nil
+	}
+	if where != nil {
+		if err := Delete(tx, ScopeEntryKey(scope, where.GetSequence())); err != nil {
+			return err
+		}
+	}
+	if wasHere {
+		head.Tasks--
+		head.Digest -= TaskDigest(task, was)
+	}
+	head.Sequence++
+	entry.At = tx.Timestamp()
+	if !entry.GetRemoved() {
+		head.Tasks++
+		head.Digest += TaskDigest(task, entry.GetRevision())
+	}
+	if err := Put(tx, ScopeEntryKey(scope, head.GetSequence()), entry); err != nil {
+		return err
+	}
+	if err := Put(tx, ScopePlaceKey(scope, task), &storagev1.ScopePlace{Sequence: head.GetSequence()}); err != nil {
+		return err
+	}
+	tx.Signal(scope.Topic())
+	return Put(tx, ScopeHeadKey(scope), head)
+}
+
+// TaskDigest is a task's share in the digest of a scope: XXH64 (seed 0) over the id, a zero byte and the revision in eight
+// bytes, big-endian. Shares are summed modulo 2^64, so the digest does not depend on an order and is kept by adding and
+// subtracting.
+func TaskDigest(task string, revision uint64) uint64 {
+	return xxhash.Sum64(binary.BigEndian.AppendUint64(append([]byte(task), 0), revision))
+}

@@ -1,0 +1,147 @@
+// Package store keeps the house's records in ordered transactions. It knows how records are laid out (keys.go), how a
+// change enters the logs of the scopes that must hear of it (scopelog.go, task.go), and how work for the outside waits in
+// the outbox (outbox.go). Which engine holds the bytes lies behind Engine; package embedded is the one over Badger.
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+)
+
+// format is the version of the layout of keys that this code reads and writes.
+const format = 1
+
+// Store is an Engine with records, a clock and signals. All methods are safe for concurrent use.
+type Store struct {
+	engine Engine
+	clock  func() time.Time
+	random io.Reader
+	meta   *storagev1.Meta
+	hub    hub
+}
+
+// Options are what tests and simulations replace. The zero value is right for a server.
+type Options struct {
+	// Clock tells the time. time.Now by default.
+	Clock func() time.Time
+	// Random gives the bytes of ids, epochs and secrets. crypto/rand by default.
+	Random io.Reader
+}
+
+// Open puts a Store over engine, which Close closes; where Open fails the engine stays open and the caller's. An empty
+// engine is made a store: that is durable when Open returns.
+func Open(ctx context.Context, engine Engine, o Options) (*Store, error) {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Random == nil {
+		o.Random = rand.Reader
+	}
+	s := &Store{engine: engine, clock: o.Clock, random: o.Random}
+	err := s.Update(ctx, func(tx *Tx) error {
+		meta, err := Get(tx, MetaKey())
+		if err != nil || meta != nil {
+			s.meta = meta
+			return err
+		}
+		epoch, err := tx.randomUint32()
+		if err != nil {
+			return err
+		}
+		s.meta = &storagev1.Meta{Format: format, ServerEpoch: epoch | 1, CreatedAt: timestamppb.New(tx.Now())}
+		return Put(tx, MetaKey(), s.meta)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening the store: %w", err)
+	}
+	if s.meta.GetFormat() != format {
+		return nil, fmt.Errorf("the store has format %d, this version reads %d: use the version that wrote it", s.meta.GetFormat(), format)
+	}
+	return s, nil
+}
+
+// ServerEpoch tells this store from the one it was before a restore. Never 0.
+func (s *Store) ServerEpoch() uint32 { return s.meta.GetServerEpoch() }
+
+// Now is the store's clock.
+func (s *Store) Now() time.Time { return s.clock().UTC() }
+
+// Update runs fn in a read-write transaction: see Engine. Whoever subscribed to what fn signals is woken after the commit.
+func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
+	var signals map[string]struct{}
+	err := s.engine.Update(ctx, func(kv KV) error {
+		// A rerun starts from nothing: what the run before signalled was discarded with its writes.
+		tx := s.begin(kv)
+		if err := fn(tx); err != nil {
+			return err
+		}
+		signals = tx.signals
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for topic := range signals {
+		s.hub.publish(topic)
+	}
+	return nil
+}
+
+// View runs fn over one snapshot: see Engine.
+func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
+	return s.engine.View(ctx, func(kv KV) error { return fn(s.begin(kv)) })
+}
+
+// Failed is closed when the engine can no longer tell what is durable: see Engine.
+func (s *Store) Failed() <-chan struct{} { return s.engine.Failed() }
+
+// Close closes the engine.
+func (s *Store) Close() error { return s.engine.Close() }
+
+func (s *Store) begin(kv KV) *Tx {
+	return &Tx{kv: kv, now: s.Now(), random: s.random}
+}
+
+// Tx is a transaction over records. It is valid until the function that got it returns, and for one goroutine.
+type Tx struct {
+	kv      KV
+	now     time.Time
+	random  io.Reader
+	signals map[string]struct{}
+}
+
+// Now is the time of the transaction: one and the same in all of it, in UTC.
+func (tx *Tx) Now() time.Time { return tx.now }
+
+// Timestamp is Now as a record holds it.
+func (tx *Tx) Timestamp() *timestamppb.Timestamp { return timestamppb.New(tx.now) }
+
+// Signal wakes the subscribers of topic after the commit, and nobody if there is none.
+func (tx *Tx) Signal(topic string) {
+	if tx.signals == nil {
+		tx.signals = make(map[string]struct{})
+	}
+	tx.signals[topic] = struct{}{}
+}
+
+// Random fills b with random bytes.
+func (tx *Tx) Random(b []byte) error {
+	if _, err := io.ReadFull(tx.random, b); err != nil {
+		return fmt.Errorf("reading random bytes: %w", err)
+	}
+	return nil
+}
+
+func (tx *Tx) randomUint32() (uint32, error) {
+	var b [4]byte
+	err := tx.Random(b[:])
+	return binary.BigEndian.Uint32(b[:]), err
+}

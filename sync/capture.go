@@ -1,0 +1,47 @@
+package sync
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+)
+
+// bounds turns a phone's account of a moment into an interval of the server's time. Only differences of the monotonic clock
+// within one boot count, and times that the server itself gave out; the wall clock is carried along for display.
+//
+//   - Not after: the mutation was recorded before it was sent. Where both happened in the same boot, before the arrival by
+//     at least the monotonic time between them.
+//   - Not before: the phone had heard the server's time before. Where that was in the same boot, later than that time by the
+//     monotonic time since.
+//
+// An account that contradicts itself (the interval would be empty) falls back to what the server knows alone: not after now.
+func bounds(recorded, sent *fieldsyncv1.CaptureTime, arrived time.Time) *fieldsyncv1.TimeInterval {
+	interval := &fieldsyncv1.TimeInterval{Wall: recorded.GetWall()}
+	latest := arrived
+	if sameBoot(recorded.GetBootId(), sent.GetBootId()) && recorded.GetSinceBootMs() <= sent.GetSinceBootMs() {
+		latest = arrived.Add(-milliseconds(sent.GetSinceBootMs() - recorded.GetSinceBootMs()))
+	}
+	if heard := recorded.GetServerTime(); heard.IsValid() {
+		earliest := heard.AsTime()
+		if sameBoot(recorded.GetBootId(), recorded.GetServerBootId()) && recorded.GetServerSinceBootMs() <= recorded.GetSinceBootMs() {
+			earliest = earliest.Add(milliseconds(recorded.GetSinceBootMs() - recorded.GetServerSinceBootMs()))
+		}
+		if earliest.After(latest) {
+			interval.Latest = timestamppb.New(arrived)
+			return interval
+		}
+		interval.Earliest = timestamppb.New(earliest)
+	}
+	interval.Latest = timestamppb.New(latest)
+	return interval
+}
+
+func sameBoot(a, b string) bool { return a != "" && a == b }
+
+// milliseconds is bounded to a hundred years: a phone may say anything.
+func milliseconds(ms uint64) time.Duration {
+	const century = 100 * 365 * 24 * time.Hour
+	return time.Duration(min(ms, uint64(century/time.Millisecond))) * time.Millisecond //nolint:gosec // Bounded.
+}

@@ -1,0 +1,264 @@
+package sync
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/cong1022/fieldsync/auth"
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
+	"github.com/cong1022/fieldsync/store"
+)
+
+const (
+	// maxTaskBytes bounds a task's record: what would make it larger is quarantined.
+	maxTaskBytes = 256 << 10
+	// chunkBytes ends a transaction over part of a batch well below what one may write.
+	chunkBytes = store.MaxTransactionBytes / 4
+)
+
+// push judges the batch: each mutation once, in order. The verdicts it returns are durable, and so is all that they say. A
+// batch may be cut into several transactions; a crash between them leaves a prefix judged, and the repeat finds it.
+func (e *Engine) push(ctx context.Context, p auth.Principal, req *fieldsyncv1.SyncRequest) ([]*fieldsyncv1.Verdict, error) {
+	batch := req.GetMutations()
+	if len(batch) == 0 {
+		return nil, nil
+	}
+	if p.Role != fieldsyncv1.Role_ROLE_CREW {
+		return nil, fault.New(fault.Denied, "mutations_denied",
+			"Chỉ tổ hiện trường mới ghi nhận công việc.", "Only crews record what was done.")
+	}
+	for i, m := range batch {
+		if m.GetNumber() != batch[0].GetNumber()+uint64(i) || m.GetNumber() == 0 {
+			return nil, fault.New(fault.Invalid, "numbers_not_consecutive",
+				fmt.Sprintf("Số thứ tự của mục %d không liên tiếp.", i+1),
+				fmt.Sprintf("The number of mutation %d of the batch does not follow the one before it.", i+1))
+		}
+	}
+	verdicts := make([]*fieldsyncv1.Verdict, 0, len(batch))
+	for len(batch) > 0 {
+		var judged []*fieldsyncv1.Verdict
+		err := e.store.Update(ctx, func(tx *store.Tx) (err error) {
+			judged, err = e.pushChunk(tx, p, req, batch)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		verdicts, batch = append(verdicts, judged...), batch[len(judged):]
+	}
+	return verdicts, nil
+}
+
+// pushChunk judges as much of the batch as one transaction should hold, at least one mutation.
+func (e *Engine) pushChunk(tx *store.Tx, p auth.Principal, req *fieldsyncv1.SyncRequest, batch []*fieldsyncv1.Mutation) ([]*fieldsyncv1.Verdict, error) {
+	device, err := store.Get(tx, store.DeviceKey(p.DeviceID))
+	if err != nil {
+		return nil, err
+	}
+	epoch := req.GetInstallEpoch()
+	if epoch == 0 || epoch > device.GetInstallEpoch() {
+		return nil, fault.New(fault.Precondition, "install_epoch_unknown",
+			"Máy chủ không biết lần cài đặt này; hãy làm mới mã truy cập với lần cài đặt mới.",
+			"No such install epoch of this device: refresh with a new one.")
+	}
+	head, err := store.Get(tx, store.MutationHeadKey(p.DeviceID, epoch))
+	if err != nil {
+		return nil, err
+	}
+	if head == nil {
+		head = &storagev1.MutationHead{}
+	}
+	if batch[0].GetNumber() > head.GetNumber()+1 {
+		gap := fault.New(fault.Precondition, "mutation_gap",
+			fmt.Sprintf("Thiếu các mục trước số %d; máy chủ chờ số %d.", batch[0].GetNumber(), head.GetNumber()+1),
+			fmt.Sprintf("The batch begins with number %d, but %d comes next.", batch[0].GetNumber(), head.GetNumber()+1))
+		gap.ExpectedNumber = head.GetNumber() + 1
+		return nil, gap
+	}
+	c := &chunk{
+		engine: e, tx: tx, by: p, epoch: epoch, sent: req.GetClock(), arrived: tx.Now(),
+		tasks: make(map[string]*loadedTask),
+	}
+	for _, m := range batch {
+		if len(c.verdicts) > 0 && c.bytes > chunkBytes {
+			break
+		}
+		if err := c.take(m, head); err != nil {
+			return nil, err
+		}
+	}
+	for _, task := range c.changed {
+		if err := store.SaveTask(tx, task.record, fieldsyncv1.RemovalReason_REMOVAL_REASON_RETURNED); err != nil {
+			return nil, err
+		}
+	}
+	return c.verdicts, store.Put(tx, store.MutationHeadKey(p.DeviceID, epoch), head)
+}
+
+// chunk is the part of a batch that one transaction judges. Each task is loaded and saved once, however many mutations
+// concern it.
+type chunk struct {
+	engine  *Engine
+	tx      *store.Tx
+	by      auth.Principal
+	epoch   uint32
+	sent    *fieldsyncv1.CaptureTime
+	arrived time.Time
+
+	verdicts []*fieldsyncv1.Verdict
+	tasks    map[string]*loadedTask
+	changed  []*loadedTask
+	bytes    int
+}
+
+type loadedTask struct {
+	record *storagev1.TaskRecord // Nil where there is none.
+	size   int
+	dirty  bool
+}
+
+// take judges one mutation, or finds how it was judged.
+func (c *chunk) take(m *fieldsyncv1.Mutation, head *storagev1.MutationHead) error {
+	payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(payload)
+	if m.GetNumber() <= head.GetNumber() {
+		return c.repeat(m, payload, sum)
+	}
+	c.bytes += 512 // A verdict and its key, generously.
+	judged, revision, err := c.judge(m, len(payload))
+	if err != nil {
+		return err
+	}
+	if judged.kind == kindQuarantined {
+		if err := c.quarantine(m, payload, sum, judged); err != nil {
+			return err
+		}
+	}
+	verdict := judged.verdict(c.tx, m.GetNumber(), revision)
+	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(verdict)
+	if err != nil {
+		return err
+	}
+	head.Number = m.GetNumber()
+	c.verdicts = append(c.verdicts, verdict)
+	return store.Put(c.tx, store.VerdictKey(c.by.DeviceID, c.epoch, m.GetNumber()),
+		&storagev1.VerdictRecord{PayloadSha256: sum[:], Verdict: encoded})
+}
+
+// repeat answers a mutation whose number was judged before: with the stored verdict if it is the same mutation; otherwise
+// two phones share one key, or one was restored from a backup, and what it says is kept aside.
+func (c *chunk) repeat(m *fieldsyncv1.Mutation, payload []byte, sum [sha256.Size]byte) error {
+	stored, err := store.Get(c.tx, store.VerdictKey(c.by.DeviceID, c.epoch, m.GetNumber()))
+	if err != nil {
+		return err
+	}
+	if string(stored.GetPayloadSha256()) == string(sum[:]) {
+		verdict := &fieldsyncv1.Verdict{}
+		if err := proto.Unmarshal(stored.GetVerdict(), verdict); err != nil {
+			return fmt.Errorf("the verdict on %d of %s is damaged: %w", m.GetNumber(), c.by.DeviceID, err)
+		}
+		c.verdicts = append(c.verdicts, verdict)
+		return nil
+	}
+	c.verdicts = append(c.verdicts, reusedNumber.verdict(c.tx, m.GetNumber(), 0))
+	return c.quarantine(m, payload, sum, reusedNumber)
+}
+
+func (c *chunk) quarantine(m *fieldsyncv1.Mutation, payload []byte, sum [sha256.Size]byte, judged judgement) error {
+	c.bytes += len(payload)
+	key := store.QuarantinedKey(c.by.DeviceID, c.epoch, m.GetNumber(), sum)
+	return store.Put(c.tx, key, &storagev1.Quarantined{
+		DeviceId: c.by.DeviceID, MemberId: c.by.MemberID, InstallEpoch: c.epoch,
+		Mutation: payload, Code: judged.code, At: timestamppb.New(c.arrived),
+	})
+}
+
+// judge lets a new mutation take effect. The revision it returns is 0 where the task was not touched.
+func (c *chunk) judge(m *fieldsyncv1.Mutation, size int) (judgement, uint64, error) {
+	if m.GetIntent() == nil {
+		return unknownIntent, 0, nil // A newer app's: what it means stands in the fields that this server does not know.
+	}
+	if err := c.engine.validate.Validate(m); err != nil {
+		return invalid, 0, nil //nolint:nilerr // The error is the mutation's, and its verdict says so.
+	}
+	task, err := c.load(m.GetTaskId())
+	if err != nil {
+		return judgement{}, 0, err
+	}
+	if task.record == nil {
+		return unknownTask, 0, nil
+	}
+	if task.size+2*size > maxTaskBytes && standingOf(task.record, c.by.CrewID, m.GetAssignmentEpoch()) != stranger {
+		return taskFull, 0, nil
+	}
+	by, err := c.author(m)
+	if err != nil {
+		return judgement{}, 0, err
+	}
+	judged := merge(task.record, m, by)
+	if judged.kind != kindApplied && judged.kind != kindMerged {
+		return judged, 0, nil
+	}
+	task.size += 2 * size
+	c.bytes += 2 * size
+	if !task.dirty {
+		task.dirty = true
+		c.changed = append(c.changed, task)
+	}
+	revision := task.record.GetTask().GetRevision()
+	if judged.kind == kindApplied && m.GetComplete() != nil {
+		if err := c.engine.claim(c.tx, task.record, c.by, revision); err != nil {
+			return judgement{}, 0, err
+		}
+	}
+	return judged, revision, nil
+}
+
+func (c *chunk) load(id string) (*loadedTask, error) {
+	if task, ok := c.tasks[id]; ok {
+		return task, nil
+	}
+	record, err := store.Get(c.tx, store.TaskKey(id))
+	if err != nil {
+		return nil, err
+	}
+	task := &loadedTask{record: record, size: proto.Size(record)}
+	c.tasks[id] = task
+	c.bytes += task.size
+	return task, nil
+}
+
+func (c *chunk) author(m *fieldsyncv1.Mutation) (author, error) {
+	by := author{
+		memberID: c.by.MemberID, deviceID: c.by.DeviceID, crewID: c.by.CrewID,
+		at: c.arrived, interval: bounds(m.GetRecorded(), c.sent, c.arrived),
+		item: itemID(c.by.DeviceID, c.epoch, m.GetNumber()),
+	}
+	if photo := m.GetAttachPhoto().GetPhoto(); photo != nil {
+		by.photo = bounds(photo.GetCaptured(), c.sent, c.arrived)
+		verified, err := c.photoVerified(photo.GetSha256())
+		by.photoVerified = verified
+		return by, err
+	}
+	return by, nil
+}
+
+// photoVerified tells whether this device has sent the original before: for another task, or before the attach arrived.
+func (c *chunk) photoVerified(sha []byte) (bool, error) {
+	named, err := store.Get(c.tx, store.DeviceUploadKey(c.by.DeviceID, sha))
+	if err != nil || named == nil {
+		return false, err
+	}
+	upload, err := store.Get(c.tx, store.UploadKey(named.GetId()))
+	return upload.GetState() == fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED, err
+}
