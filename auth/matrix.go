@@ -30,8 +30,15 @@ const (
 // rights is the table: which roles may call a procedure at all. Whose tasks, crews and devices they reach with it is
 // decided where these are loaded. What does not stand here is denied.
 var rights = map[string][]fieldsyncv1.Role{
-	fieldsyncv1connect.SyncServiceSyncProcedure:  {crew, dispatcher},
-	fieldsyncv1connect.SyncServiceWatchProcedure: {crew, dispatcher},
+	fieldsyncv1connect.SyncServiceSyncProcedure:        {crew, dispatcher},
+	fieldsyncv1connect.SyncServiceWatchProcedure:       {crew, dispatcher},
+	fieldsyncv1connect.SyncServiceAwaitChangeProcedure: {crew, dispatcher},
+	fieldsyncv1connect.SyncServiceRepairProcedure:      {crew, dispatcher},
+
+	fieldsyncv1connect.SupportServiceExplainDeviceProcedure:      {dispatcher, admin},
+	fieldsyncv1connect.SupportServiceListQuarantinedProcedure:    {dispatcher, admin},
+	fieldsyncv1connect.SupportServiceReleaseQuarantinedProcedure: {dispatcher, admin},
+	fieldsyncv1connect.SupportServiceDiscardQuarantinedProcedure: {dispatcher, admin},
 
 	fieldsyncv1connect.MediaServiceDeclareProcedure: {crew},
 	fieldsyncv1connect.MediaServiceCommitProcedure:  {crew},

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -111,19 +110,7 @@ func (h *house) cutAndResumed() {
 // cutOff begins to send the rest of a photo and closes the connection where the photo's byte until would be next.
 func cutOff(t *testing.T, phone caller, path string, photo []byte, offset, until int) {
 	t.Helper()
-	connection, err := new(net.Dialer).DialContext(t.Context(), "tcp", phone.h.server.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = fmt.Fprintf(connection, "PATCH %s HTTP/1.1\r\nHost: fieldsync\r\nAuthorization: Bearer %s\r\nTus-Resumable: 1.0.0\r\n"+
-		"Content-Type: application/offset+octet-stream\r\nUpload-Offset: %d\r\nContent-Length: %d\r\n\r\n",
-		path, phone.token, offset, len(photo)-offset)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := connection.Write(photo[offset:until]); err != nil {
-		t.Fatal(err)
-	}
+	connection := phone.begin(path, photo, offset, until)
 	if err := connection.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -278,6 +279,23 @@ func (c caller) patch(path string, offset int, body io.Reader) answer {
 	c.h.t.Helper()
 	return c.do(http.MethodPatch, path, body, "Tus-Resumable", "1.0.0",
 		"Content-Type", "application/offset+octet-stream", "Upload-Offset", strconv.Itoa(offset))
+}
+
+// begin opens a connection of its own and sends the head of a PATCH from offset to the end of the photo, and the bytes up
+// to until.
+func (c caller) begin(path string, photo []byte, offset, until int) net.Conn {
+	c.h.t.Helper()
+	connection, err := new(net.Dialer).DialContext(c.h.t.Context(), "tcp", c.h.server.Listener.Addr().String())
+	if err != nil {
+		c.h.t.Fatal(err)
+	}
+	_, err = fmt.Fprintf(connection, "PATCH %s HTTP/1.1\r\nHost: fieldsync\r\nAuthorization: Bearer %s\r\nTus-Resumable: 1.0.0\r\n"+
+		"Content-Type: application/offset+octet-stream\r\nUpload-Offset: %d\r\nContent-Length: %d\r\n\r\n%s",
+		path, c.token, offset, len(photo)-offset, photo[offset:until])
+	if err != nil {
+		c.h.t.Fatal(err)
+	}
+	return connection
 }
 
 // send sends a whole photo.

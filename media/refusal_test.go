@@ -73,29 +73,8 @@ func TestStalledConnection(t *testing.T) {
 	h.task("t1", photo)
 	phone := h.as("phone-1")
 	upload := phone.declare("t1", "p0")
-	body, sender := io.Pipe()
-	stalled := make(chan struct{})
-	go func() {
-		defer close(stalled)
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, h.server.URL+upload.GetUploadPath(), body)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		request.Header = http.Header{
-			"Tus-Resumable": {"1.0.0"}, "Content-Type": {"application/offset+octet-stream"}, "Upload-Offset": {"0"},
-		}
-		response, err := authorized("phone-1").Do(request)
-		if err == nil {
-			response.Body.Close()
-			if response.StatusCode < 400 {
-				t.Errorf("the stalled request: %d, want an error", response.StatusCode)
-			}
-		}
-	}()
-	if _, err := sender.Write(photo[:5000]); err != nil {
-		t.Fatal(err)
-	}
+	stalled := phone.begin(upload.GetUploadPath(), photo, 0, 5000)
+	defer stalled.Close()
 	eventually(t, "5,000 bytes are spooled", func() bool {
 		info, err := os.Stat(filepath.Join(h.spool, upload.GetUploadId()))
 		return err == nil && info.Size() == 5000
@@ -104,8 +83,36 @@ func TestStalledConnection(t *testing.T) {
 	phone.mustStandAt(upload.GetUploadPath(), 5000, len(photo))
 	phone.mustPatch(upload.GetUploadPath(), 5000, photo[5000:])
 	phone.commit(upload.GetUploadId())
-	sender.Close()
-	<-stalled
+	if said, err := io.ReadAll(stalled); len(said) > 0 {
+		t.Errorf("the old request was answered %q, %v; want its connection closed", said, err)
+	}
+}
+
+// Protects: the takeover works at every moment of the old request, the one before it reads its first byte included.
+func TestTakeoverAtAnyMoment(t *testing.T) {
+	h := newHouse(t, newFolder(t))
+	photo := newPhoto(t)
+	h.task("t1", photo)
+	phone := h.as("phone-1")
+	upload := phone.declare("t1", "p0")
+	for range 50 {
+		stalled, ended := phone.begin(upload.GetUploadPath(), photo, 0, 0), make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _ = io.Copy(io.Discard, stalled) // Until the server closes it, in whichever way.
+		}()
+		// The first HEAD may come before the PATCH, so that nothing is to be taken over yet.
+		eventually(t, "the old request has ended", func() bool {
+			phone.mustStandAt(upload.GetUploadPath(), 0, len(photo))
+			select {
+			case <-ended:
+				return true
+			default:
+				return false
+			}
+		})
+		stalled.Close()
+	}
 }
 
 // Protects: an upload is its device's alone. To others, their own crew included, it looks the same as none at all.

@@ -13,7 +13,6 @@ import (
 
 	"github.com/tus/tusd/v2/pkg/handler"
 
-	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 )
 
@@ -75,9 +74,6 @@ func (s spool) remove(id string) error {
 	return nil
 }
 
-// uploadKey is where a request's context carries the upload, once its owner is known.
-type uploadKey struct{}
-
 // NewUpload implements tusd's DataStore. Only Declare opens uploads.
 func (s spool) NewUpload(context.Context, handler.FileInfo) (handler.Upload, error) {
 	return nil, handler.ErrNotImplemented
@@ -85,10 +81,11 @@ func (s spool) NewUpload(context.Context, handler.FileInfo) (handler.Upload, err
 
 // GetUpload implements tusd's DataStore: it answers for the upload that the request's context carries.
 func (s spool) GetUpload(ctx context.Context, id string) (handler.Upload, error) {
-	upload, ok := ctx.Value(uploadKey{}).(*storagev1.Upload)
-	if !ok || upload.GetId() != id {
+	transfer, ok := ctx.Value(transferKey{}).(*transfer)
+	if !ok || transfer.upload.GetId() != id {
 		return nil, handler.ErrNotFound
 	}
+	upload := transfer.upload
 	size := int64(upload.GetSizeBytes()) //nolint:gosec // At most maxPhotoBytes.
 	offset := size
 	// Of a verified upload all bytes are here, though no longer in the spool: a phone that has lost the answer of its last

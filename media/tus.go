@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/tus/tusd/v2/pkg/handler"
-	"github.com/tus/tusd/v2/pkg/memorylocker"
 	tusslog "golang.org/x/exp/slog"
 
 	"github.com/cong1022/fieldsync/internal/faultwire"
@@ -28,7 +27,7 @@ const (
 func newTus(spool spool) (http.Handler, error) {
 	composer := handler.NewStoreComposer()
 	composer.UseCore(spool)
-	memorylocker.New().UseIn(composer)
+	composer.UseLocker(newTakeover())
 	tus, err := handler.NewUnroutedHandler(handler.Config{
 		StoreComposer: composer,
 		BasePath:      uploadsPath,
@@ -74,8 +73,14 @@ func (s *Service) serveUpload(w http.ResponseWriter, r *http.Request) {
 		faultwire.WriteHTTP(w, r, s.log, err)
 		return
 	}
-	r = r.WithContext(context.WithValue(r.Context(), uploadKey{}, upload))
+	transfer := newTransfer(w, r, upload)
+	r = r.WithContext(context.WithValue(r.Context(), transferKey{}, transfer))
+	r.Body = transfer
 	// tusd takes the whole path for the id.
 	r.URL = &url.URL{Path: "/" + upload.GetId()}
 	s.tus.ServeHTTP(w, r)
+	if transfer.finish() {
+		// The deadline that ended the body may reach into whatever comes next on this connection. Nobody waits for the answer.
+		panic(http.ErrAbortHandler)
+	}
 }

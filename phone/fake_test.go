@@ -49,6 +49,7 @@ const (
 // phone does is in sins.
 type fake struct {
 	fieldsyncv1connect.UnimplementedIdentityServiceHandler
+	fieldsyncv1connect.UnimplementedSyncServiceHandler
 
 	url string
 
@@ -78,6 +79,7 @@ type fake struct {
 	verdicts   map[mutationKey]*fieldsyncv1.Verdict
 	payloads   map[mutationKey][32]byte
 	heads      map[uint32]uint64
+	conflicted map[uint32]bool
 	applied    []string // notes, in the order in which they took effect
 	pageTasks  int
 	// judge decides instead of "applied" where it is set and does not return nil.
@@ -113,7 +115,7 @@ func newFake(tb tester) *fake {
 	f := &fake{
 		now: time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC), tokenFor: 15 * time.Minute, memberID: "lan", scopeEpoch: 1,
 		jtis: map[string]bool{}, tasks: map[string]*fieldsyncv1.Task{}, steps: map[string][]step{},
-		verdicts: map[mutationKey]*fieldsyncv1.Verdict{}, payloads: map[mutationKey][32]byte{}, heads: map[uint32]uint64{},
+		verdicts: map[mutationKey]*fieldsyncv1.Verdict{}, payloads: map[mutationKey][32]byte{}, heads: map[uint32]uint64{}, conflicted: map[uint32]bool{},
 		pageTasks: 1000, changed: make(chan struct{}), uploads: map[string]*fakeUpload{}, kept: map[string][]byte{},
 	}
 	mux := http.NewServeMux()
@@ -202,7 +204,9 @@ func (faultInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) 
 	}
 }
 
-func (f *fake) sinf(format string, args ...any) { f.sins = append(f.sins, fmt.Sprintf(format, args...)) }
+func (f *fake) sinf(format string, args ...any) {
+	f.sins = append(f.sins, fmt.Sprintf(format, args...))
+}
 
 // checkProof checks a proof as identity.proto has it.
 func (f *fake) checkProof(key *ecdsa.PublicKey, proof, issuer, audience string) error {
@@ -388,6 +392,12 @@ func (f *fake) push(r *fieldsyncv1.SyncRequest, answer *fieldsyncv1.SyncResponse
 			}
 			answer.Verdicts = append(answer.Verdicts, stored)
 			continue
+		}
+		if f.conflicted[key.epoch] {
+			if i == 0 {
+				return fault.New(fault.Precondition, "install_epoch_conflicted", "x", "x")
+			}
+			return nil // The rest is not looked at.
 		}
 		v := f.effect(m)
 		v.Number = m.GetNumber()

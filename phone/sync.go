@@ -32,7 +32,8 @@ type Report struct {
 	Changed, Removed int
 	// Reset: the replica was replaced, because the server did not know the cursor or this was the first sync.
 	Reset bool
-	// Renumbered: the server had lost what came before the outbox (it was restored), which went out under a new install epoch.
+	// Renumbered: server and phone did not agree on numbers (one of them was restored), and the outbox went out under a new
+	// install epoch.
 	Renumbered bool
 	// Resynced: the replica differed from the server's digest and was loaded again.
 	Resynced bool
@@ -50,8 +51,9 @@ type Judged struct {
 // but a repeat, which the server knows by the numbers.
 //
 // It mends by itself, once a sync: a server that has fallen behind this phone's numbers ("mutation_gap",
-// "install_epoch_unknown": it was restored from a backup) gets the outbox under a new install epoch; a replica that does not
-// have the server's digest is loaded anew. Errors: Unauthenticated "not_enrolled" and the API's; Unavailable
+// "install_epoch_unknown": it was restored from a backup), or that has seen these numbers with other content
+// ("install_epoch_conflicted": the phone was), gets the outbox under a new install epoch; a replica that does not have the
+// server's digest is loaded anew. Errors: Unauthenticated "not_enrolled" and the API's; Unavailable
 // "server_unreachable" and the API's; DataLoss "replica_mismatch".
 func (p *Phone) Sync(ctx context.Context) (Report, error) {
 	var report Report
@@ -62,7 +64,7 @@ func (p *Phone) Sync(ctx context.Context) (Report, error) {
 	defer release()
 	for {
 		answer, request, err := p.exchange(ctx)
-		if code := fault.CodeOf(err); (code == "mutation_gap" || code == "install_epoch_unknown") && !report.Renumbered {
+		if code := fault.CodeOf(err); renumbers[code] && !report.Renumbered {
 			report.Renumbered = true
 			if err = p.newEpoch(ctx); err == nil {
 				continue
@@ -86,6 +88,9 @@ func (p *Phone) Sync(ctx context.Context) (Report, error) {
 		}
 	}
 }
+
+// renumbers are the errors after which what waits goes out under a new install epoch: the server has judged none of it.
+var renumbers = map[string]bool{"mutation_gap": true, "install_epoch_unknown": true, "install_epoch_conflicted": true}
 
 func (p *Phone) newEpoch(ctx context.Context) error {
 	release, err := hold(ctx, p.refreshing)
@@ -212,11 +217,13 @@ func (p *Phone) apply(request *fieldsyncv1.SyncRequest, answer *fieldsyncv1.Sync
 
 // checkAnswer refuses what would lose a mutation or never end.
 func checkAnswer(request *fieldsyncv1.SyncRequest, answer *fieldsyncv1.SyncResponse) error {
-	if len(answer.GetVerdicts()) != len(request.GetMutations()) {
-		return errAnswer(fmt.Sprintf("%d mutations, %d verdicts", len(request.GetMutations()), len(answer.GetVerdicts())))
+	sent, judged := request.GetMutations(), answer.GetVerdicts()
+	// Fewer verdicts are good where numbers conflict: the next call is then told so. None at all would go on for ever.
+	if len(judged) > len(sent) || len(judged) == 0 && len(sent) > 0 {
+		return errAnswer(fmt.Sprintf("%d mutations, %d verdicts", len(sent), len(judged)))
 	}
-	for i, m := range request.GetMutations() {
-		v := answer.GetVerdicts()[i]
+	for i, v := range judged {
+		m := sent[i]
 		if v.GetNumber() != m.GetNumber() || v.GetKind() == fieldsyncv1.VerdictKind_VERDICT_KIND_UNSPECIFIED {
 			return errAnswer(fmt.Sprintf("no verdict for mutation %d", m.GetNumber()))
 		}

@@ -142,12 +142,13 @@ func TestVerdicts(t *testing.T) {
 	})
 }
 
-// A server restored from a backup has lost what came before the outbox: the outbox goes out under a new install epoch, in its
-// order, and what is recorded later follows there.
+// A server restored from a backup has lost what came before the outbox, or has found the numbers of a phone that was in
+// conflict: the outbox goes out under a new install epoch, in its order, and what is recorded later follows there.
 func TestServerFellBehind(t *testing.T) {
 	for name, lose := range map[string]func(f *fake){
 		"gap":           func(f *fake) { f.heads[1] = 0; clear(f.verdicts) },
 		"epoch unknown": func(f *fake) { delete(f.heads, 1); clear(f.verdicts) },
+		"conflict":      func(f *fake) { f.conflicted[1] = true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -174,6 +175,31 @@ func TestServerFellBehind(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A server that finds a conflict in the middle of a batch gives fewer verdicts: what it judged is settled, and the rest goes
+// out under a new install epoch.
+func TestConflictInBatch(t *testing.T) {
+	r := newRig(t)
+	r.assign("t1")
+	r.sync()
+	for _, text := range []string{"a", "b", "c"} {
+		must(t, r.Note("t1", text))
+	}
+	r.server.do(func() {
+		r.server.judge = func(*fieldsyncv1.Mutation) *fieldsyncv1.Verdict {
+			r.server.conflicted[1] = true
+			return nil
+		}
+	})
+	if report := r.sync(); !report.Renumbered || report.Sent != 3 {
+		t.Fatalf("got %+v", report)
+	}
+	r.server.do(func() {
+		if got := fmt.Sprint(r.server.applied); got != "[a b c]" || r.server.heads[2] != 2 {
+			t.Errorf("took effect: %s, heads %v", got, r.server.heads)
+		}
+	})
 }
 
 // A digest that does not fit is mended by loading everything once, and an error when that does not help. What is recorded

@@ -102,16 +102,20 @@ func (p *Phone) round(ctx context.Context, photoRetry *Backoff) error {
 		photoRetry.Reset()
 	}
 	watchCtx, cancel := context.WithCancel(ctx)
-	watched := make(chan error, 1)
-	go func() { watched <- p.Watch(watchCtx) }()
+	var watchErr error
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		watchErr = p.Watch(watchCtx)
+	}()
 	select {
-	case err = <-watched:
+	case <-watched:
 		cancel()
-		return err
+		return watchErr
 	case <-p.recorded:
 	case <-again:
 	}
 	cancel()
-	_ = <-watched // The goroutine has ended when round does; it was told to.
+	<-watched // The goroutine has ended when round does.
 	return nil
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"buf.build/go/protovalidate"
-	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -20,12 +19,8 @@ import (
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
-	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/store"
 )
-
-// keepAlive is how often an idle watch stream says that it lives: below the minute after which carriers' NATs forget it.
-const keepAlive = 30 * time.Second
 
 // statusEvery is how often a device that only reads has its status stored, if it says nothing new.
 const statusEvery = 5 * time.Minute
@@ -59,7 +54,7 @@ func New(o Options) (*Engine, error) {
 	return &Engine{store: o.Store, log: o.Log, claim: o.Claim, validate: validate, draining: make(chan struct{})}, nil
 }
 
-// Drain ends all watch streams, so that a server can stop. Call it once.
+// Drain ends all streams and long polls, so that a server can stop. Call it once.
 func (e *Engine) Drain() { close(e.draining) }
 
 // Sync implements the RPC of that name.
@@ -87,43 +82,6 @@ func (e *Engine) Sync(ctx context.Context, req *fieldsyncv1.SyncRequest) (*field
 	}
 	resp.Verdicts = verdicts
 	return resp, e.noteStatus(ctx, p, req, from)
-}
-
-// Watch implements the RPC of that name.
-func (e *Engine) Watch(ctx context.Context, _ *fieldsyncv1.WatchRequest, stream *connect.ServerStream[fieldsyncv1.WatchResponse]) error {
-	p, err := auth.PrincipalFrom(ctx)
-	if err != nil {
-		return err
-	}
-	scope, err := p.Scope()
-	if err != nil {
-		return err
-	}
-	wake, stop := e.store.Subscribe(scope.Topic())
-	defer stop()
-	alive := time.NewTicker(keepAlive)
-	defer alive.Stop()
-	for {
-		var head *storagev1.ScopeHead
-		if err := e.store.View(ctx, func(tx *store.Tx) (err error) {
-			head, err = store.Head(tx, scope)
-			return err
-		}); err != nil {
-			return err
-		}
-		if err := stream.Send(&fieldsyncv1.WatchResponse{Head: publicHead(head), ServerTime: timestamppb.New(e.store.Now())}); err != nil {
-			return err
-		}
-		select {
-		case <-wake:
-		case <-alive.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-e.draining:
-			return fault.New(fault.Unavailable, "shutting_down",
-				"Máy chủ đang khởi động lại; hãy kết nối lại.", "The server is restarting; connect again.")
-		}
-	}
 }
 
 // noteStatus keeps what the device says of itself, if it is new or the last word is old: a phone that only reads must not

@@ -12,6 +12,7 @@ import (
 
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
+	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/phone"
 )
 
@@ -169,6 +170,11 @@ func newAdminCommand() *cobra.Command {
   fieldsync admin member he-thong-1022 hotline "" "Hệ thống 1022"`,
 			RunE: run(func(cmd *cobra.Command, o operator, args []string) (string, error) {
 				role := fieldsyncv1.Role(fieldsyncv1.Role_value["ROLE_"+strings.ToUpper(args[1])])
+				if role == fieldsyncv1.Role_ROLE_UNSPECIFIED {
+					return "", fault.New(fault.Invalid, "role_unknown",
+						fmt.Sprintf("Vai trò %q không có: hãy ghi crew, dispatcher, hotline hoặc admin.", args[1]),
+						fmt.Sprintf("There is no role %q: it is crew, dispatcher, hotline or admin.", args[1]))
+				}
 				member := &fieldsyncv1.Member{Id: args[0], Role: role, Name: args[3]}
 				if role == fieldsyncv1.Role_ROLE_DISPATCHER {
 					member.UnitId = args[2]

@@ -421,7 +421,7 @@ func (s *session) resolve(short string) (string, error) {
 // progress shows uploads as a bar on a terminal, and as a line for each quarter elsewhere.
 func (s *session) progress() phone.Progress {
 	f, ok := s.errOut.(*os.File)
-	if ok && term.IsTerminal(int(f.Fd())) { //nolint:gosec // A file descriptor.
+	if ok && term.IsTerminal(int(f.Fd())) {
 		bars := make(map[string]*progressbar.ProgressBar)
 		return func(photo string, sent, total int64) {
 			bar := bars[photo]

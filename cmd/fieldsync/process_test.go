@@ -1,15 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"regexp"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,90 +20,98 @@ func TestMain(m *testing.M) {
 
 // process is a real `fieldsync serve`.
 type process struct {
-	cmd    *exec.Cmd
-	url    string
-	code   string // For the first admin; empty once there is one.
-	exited chan struct{}
-	err    error // Of the exit, once exited is closed.
-
-	mu          sync.Mutex
-	out, errOut bytes.Buffer
+	cmd      *exec.Cmd
+	url      string
+	out, log output
+	exited   chan struct{}
+	err      error // Of the exit, once exited is closed.
 }
 
-// startTimeout is generous: it only decides when a server that never comes up fails the test.
-const startTimeout = time.Minute
+// Lines that the server says on its terminal.
+var (
+	serveLine = regexp.MustCompile(`fieldsync serves at (http://\S+),`)
+	enrolLine = regexp.MustCompile(`--code (\S+)`)
+)
 
 // startServer starts a server and returns once it serves.
 func startServer(dir string, env []string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command("fieldsync", append([]string{"serve"}, args...)...), exited: make(chan struct{})}
 	p.cmd.Dir = dir
 	p.cmd.Env = append(os.Environ(), env...)
-	stdout, err := p.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	stderr, err := p.cmd.StderrPipe()
-	if err != nil {
-		return nil, err
-	}
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.log
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	ready := make(chan struct{})
-	var reading sync.WaitGroup
-	reading.Go(func() { p.read(stdout, ready) })
-	reading.Go(func() { p.copyErrors(stderr) })
 	go func() {
-		reading.Wait() // Wait closes the pipes, whatever is left in them.
 		p.err = p.cmd.Wait()
 		close(p.exited)
 	}()
-	select {
-	case <-ready:
-		return p, nil
-	case <-p.exited:
-		return nil, fmt.Errorf("the server ended (%w):\n%s", p.err, p.errors())
-	case <-time.After(startTimeout):
+	var err error
+	if p.url, err = p.await(serveLine); err != nil {
 		p.kill()
-		return nil, fmt.Errorf("the server did not start:\n%s", p.errors())
+		return nil, err
 	}
+	return p, nil
 }
 
-var enrolLine = regexp.MustCompile(`--code (\S+)`)
-
-// read takes the URL and the admin's code out of what the server says to the terminal. It says them in one go.
-func (p *process) read(stdout io.Reader, ready chan<- struct{}) {
-	lines := bufio.NewReader(stdout)
+// await returns what pattern's group matches in the server's output, as soon as it does.
+func (p *process) await(pattern *regexp.Regexp) (string, error) {
+	deadline := time.After(time.Minute) // Only decides when a server that never comes up fails the test.
 	for {
-		line, err := lines.ReadString('\n')
-		p.mu.Lock()
-		p.out.WriteString(line)
-		p.mu.Unlock()
-		if err != nil {
-			return
+		text, changed := p.out.look()
+		if match := pattern.FindStringSubmatch(text); match != nil {
+			return match[1], nil
 		}
-		if match := enrolLine.FindStringSubmatch(line); match != nil {
-			p.code = match[1]
-		}
-		if url, ok := strings.CutPrefix(line, "fieldsync serves at "); ok {
-			p.url, _, _ = strings.Cut(url, ",")
-		}
-		if ready != nil && p.url != "" && (p.code != "" || !strings.Contains(line, "No admin")) && !p.awaitsCode(line) {
-			close(ready)
-			ready = nil
+		log, _ := p.log.look()
+		select {
+		case <-changed:
+		case <-p.exited:
+			return "", fmt.Errorf("the server ended: %w\n%s", p.err, log)
+		case <-deadline:
+			return "", fmt.Errorf("the server does not say %v\n%s", pattern, log)
 		}
 	}
 }
 
-func (p *process) copyErrors(stderr io.Reader) {
-	buffer := make([]byte, 4096)
-	for {
-		n, err := stderr.Read(buffer)
-		p.mu.Lock()
-		p.errOut.Write(buffer[:n])
-		p.mu.Unlock()
-		if err != nil {
-			return
-		}
+// kill ends the server as a power cut would, and returns when it is gone.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // It may have ended by itself.
+	<-p.exited
+}
+
+// interrupt ends the server as Ctrl-C does. A server that has not stopped in good order is an error.
+func (p *process) interrupt() error {
+	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+		return err
 	}
+	<-p.exited
+	return p.err
+}
+
+// output keeps what is written and tells of it.
+type output struct {
+	mu      sync.Mutex
+	text    bytes.Buffer
+	changed chan struct{}
+}
+
+// Write implements io.Writer.
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.changed != nil {
+		close(o.changed)
+		o.changed = nil
+	}
+	return o.text.Write(p)
+}
+
+// look returns what was written, and a channel that is closed when there is more.
+func (o *output) look() (string, <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.changed == nil {
+		o.changed = make(chan struct{})
+	}
+	return o.text.String(), o.changed
 }

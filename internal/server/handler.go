@@ -41,11 +41,11 @@ var services = []string{
 func (s *Server) handler() http.Handler {
 	options := []connect.HandlerOption{
 		connect.WithRequestGate(s.allowed),
-		connect.WithRecover(s.recovered), // Within the former, which puts its fault on the wire.
 		connect.WithReadMaxBytes(maxMessageBytes),
 		connect.WithCompression("gzip", newBoundedGzip, newGzip),
 		connect.WithCompressMinBytes(compressAboveBytes),
 		connect.WithInterceptors(faultInterceptor{s.log}),
+		connect.WithRecover(s.recovered), // Within the former, which puts its fault on the wire.
 		connect.WithInterceptors(validate.NewInterceptor()),
 	}
 	rpcs := http.NewServeMux()

@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -1146,7 +1147,8 @@ func (x *Verdict) GetJudgedAt() *timestamppb.Timestamp {
 // Verdicts and the delta.
 type SyncResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// One per mutation of the request, in its order.
+	// One per mutation of the request, in its order. Fewer where a conflict of numbers was found among them: the rest was not
+	// looked at.
 	Verdicts []*Verdict `protobuf:"bytes,1,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
 	// Forget every task held before applying the delta: the cursor was of another epoch, of another scope or too old.
 	// The outbox is not concerned.
@@ -1265,7 +1267,7 @@ func (x *SyncResponse) GetServerTime() *timestamppb.Timestamp {
 // What changed in one task.
 type TaskDelta struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The changed facets and items.
+	// The changed facets and items. An item that is held already may come again: items are told apart by their ids.
 	Task *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
 	// The task is sent whole: replace what is held.
 	Whole         bool `protobuf:"varint,2,opt,name=whole,proto3" json:"whole,omitempty"`
@@ -1438,7 +1440,11 @@ func (x *ScopeHead) GetDigest() uint64 {
 
 // Whose head to watch: the caller's scope.
 type WatchRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the replica stands. Empty: heads only.
+	Cursor []byte `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// With a cursor: send the delta along where it is no larger than about this many bytes: 0 (2 KiB) up to 64 KiB.
+	DeltaBytes    uint32 `protobuf:"varint,2,opt,name=delta_bytes,json=deltaBytes,proto3" json:"delta_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1473,13 +1479,30 @@ func (*WatchRequest) Descriptor() ([]byte, []int) {
 	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{18}
 }
 
+func (x *WatchRequest) GetCursor() []byte {
+	if x != nil {
+		return x.Cursor
+	}
+	return nil
+}
+
+func (x *WatchRequest) GetDeltaBytes() uint32 {
+	if x != nil {
+		return x.DeltaBytes
+	}
+	return 0
+}
+
 // The head of the scope.
 type WatchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The head.
 	Head *ScopeHead `protobuf:"bytes,1,opt,name=head,proto3" json:"head,omitempty"`
 	// The server's time.
-	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	ServerTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	// What changed since the cursor, or since the last delta of this stream: to be applied like the answer of a Sync. Absent
+	// where nothing changed and where it is too large; then call Sync.
+	Delta         *SyncResponse `protobuf:"bytes,3,opt,name=delta,proto3" json:"delta,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1528,11 +1551,1043 @@ func (x *WatchResponse) GetServerTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *WatchResponse) GetDelta() *SyncResponse {
+	if x != nil {
+		return x.Delta
+	}
+	return nil
+}
+
+// Which head is known.
+type AwaitChangeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The sequence of the head that the replica stands at.
+	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// How long to wait: 0 (30 seconds) up to 55.
+	WaitSeconds   uint32 `protobuf:"varint,2,opt,name=wait_seconds,json=waitSeconds,proto3" json:"wait_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AwaitChangeRequest) Reset() {
+	*x = AwaitChangeRequest{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AwaitChangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AwaitChangeRequest) ProtoMessage() {}
+
+func (x *AwaitChangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AwaitChangeRequest.ProtoReflect.Descriptor instead.
+func (*AwaitChangeRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *AwaitChangeRequest) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *AwaitChangeRequest) GetWaitSeconds() uint32 {
+	if x != nil {
+		return x.WaitSeconds
+	}
+	return 0
+}
+
+// The head of the scope.
+type AwaitChangeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The head.
+	Head *ScopeHead `protobuf:"bytes,1,opt,name=head,proto3" json:"head,omitempty"`
+	// The server's time.
+	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AwaitChangeResponse) Reset() {
+	*x = AwaitChangeResponse{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AwaitChangeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AwaitChangeResponse) ProtoMessage() {}
+
+func (x *AwaitChangeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AwaitChangeResponse.ProtoReflect.Descriptor instead.
+func (*AwaitChangeResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *AwaitChangeResponse) GetHead() *ScopeHead {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
+func (x *AwaitChangeResponse) GetServerTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ServerTime
+	}
+	return nil
+}
+
+// What a replica holds, by digests. A task lies in the bucket that the upper 8 bits of XXH64 (seed 0) of its id name.
+type RepairRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the replica stands. It must stand at the head.
+	Cursor []byte `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// For each of the 256 buckets the sum, modulo 2^64, of the digests of the tasks in it, as in ScopeHead.
+	Buckets []uint64 `protobuf:"fixed64,2,rep,packed,name=buckets,proto3" json:"buckets,omitempty"`
+	// About how many bytes to send at the most, as in SyncRequest. At least one bucket is sent.
+	BudgetBytes   uint32 `protobuf:"varint,3,opt,name=budget_bytes,json=budgetBytes,proto3" json:"budget_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RepairRequest) Reset() {
+	*x = RepairRequest{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairRequest) ProtoMessage() {}
+
+func (x *RepairRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairRequest.ProtoReflect.Descriptor instead.
+func (*RepairRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RepairRequest) GetCursor() []byte {
+	if x != nil {
+		return x.Cursor
+	}
+	return nil
+}
+
+func (x *RepairRequest) GetBuckets() []uint64 {
+	if x != nil {
+		return x.Buckets
+	}
+	return nil
+}
+
+func (x *RepairRequest) GetBudgetBytes() uint32 {
+	if x != nil {
+		return x.BudgetBytes
+	}
+	return 0
+}
+
+// The parts that differ.
+type RepairResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The scope has changed since the cursor: nothing was compared; sync first.
+	Moved bool `protobuf:"varint,1,opt,name=moved,proto3" json:"moved,omitempty"`
+	// Buckets that differ.
+	Buckets []*RepairResponse_Bucket `protobuf:"bytes,2,rep,name=buckets,proto3" json:"buckets,omitempty"`
+	// More buckets differ: apply these and call again.
+	More bool `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	// The scope as this answer's snapshot saw it.
+	Head          *ScopeHead `protobuf:"bytes,4,opt,name=head,proto3" json:"head,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RepairResponse) Reset() {
+	*x = RepairResponse{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairResponse) ProtoMessage() {}
+
+func (x *RepairResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairResponse.ProtoReflect.Descriptor instead.
+func (*RepairResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RepairResponse) GetMoved() bool {
+	if x != nil {
+		return x.Moved
+	}
+	return false
+}
+
+func (x *RepairResponse) GetBuckets() []*RepairResponse_Bucket {
+	if x != nil {
+		return x.Buckets
+	}
+	return nil
+}
+
+func (x *RepairResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *RepairResponse) GetHead() *ScopeHead {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
+// Which device.
+type ExplainDeviceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The device.
+	DeviceId      string `protobuf:"bytes,1,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainDeviceRequest) Reset() {
+	*x = ExplainDeviceRequest{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainDeviceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainDeviceRequest) ProtoMessage() {}
+
+func (x *ExplainDeviceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainDeviceRequest.ProtoReflect.Descriptor instead.
+func (*ExplainDeviceRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ExplainDeviceRequest) GetDeviceId() string {
+	if x != nil {
+		return x.DeviceId
+	}
+	return ""
+}
+
+// Why a phone does not sync, or that it does.
+type ExplainDeviceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The device.
+	DeviceId string `protobuf:"bytes,1,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
+	// What it is called.
+	DeviceName string `protobuf:"bytes,2,opt,name=device_name,json=deviceName,proto3" json:"device_name,omitempty"`
+	// Whose it is.
+	MemberId string `protobuf:"bytes,3,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	// The scope that it syncs, such as "c:to-1". Empty where the member's role syncs nothing.
+	Scope string `protobuf:"bytes,4,opt,name=scope,proto3" json:"scope,omitempty"`
+	// Which grant gives it that scope: the member's role with the crew or unit.
+	Grant *Sentence `protobuf:"bytes,5,opt,name=grant,proto3" json:"grant,omitempty"`
+	// When it last refreshed its token or synced. Absent: never.
+	LastSeenAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_seen_at,json=lastSeenAt,proto3" json:"last_seen_at,omitempty"`
+	// Until when the token that it got last is good. Absent: it never got one.
+	TokenExpiresAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=token_expires_at,json=tokenExpiresAt,proto3" json:"token_expires_at,omitempty"`
+	// When it was revoked. Absent while it is not.
+	RevokedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=revoked_at,json=revokedAt,proto3" json:"revoked_at,omitempty"`
+	// The app's version as last told.
+	AppVersion string `protobuf:"bytes,9,opt,name=app_version,json=appVersion,proto3" json:"app_version,omitempty"`
+	// The newest install epoch.
+	InstallEpoch uint32 `protobuf:"varint,10,opt,name=install_epoch,json=installEpoch,proto3" json:"install_epoch,omitempty"`
+	// The newest number judged under it.
+	LastNumber uint64 `protobuf:"varint,11,opt,name=last_number,json=lastNumber,proto3" json:"last_number,omitempty"`
+	// The sequence up to which its replica had come at its last sync.
+	CursorSequence uint64 `protobuf:"varint,12,opt,name=cursor_sequence,json=cursorSequence,proto3" json:"cursor_sequence,omitempty"`
+	// Where the scope stands now.
+	Head *ScopeHead `protobuf:"bytes,13,opt,name=head,proto3" json:"head,omitempty"`
+	// What lay on the phone when it last said so.
+	Queue *QueueReport `protobuf:"bytes,14,opt,name=queue,proto3" json:"queue,omitempty"`
+	// By how much the phone's wall clock is ahead of the server's (behind: negative), at its last sync. Absent: not known.
+	ClockSkew *durationpb.Duration `protobuf:"bytes,15,opt,name=clock_skew,json=clockSkew,proto3" json:"clock_skew,omitempty"`
+	// The newest verdicts, newest first: at most 20.
+	Verdicts []*Verdict `protobuf:"bytes,16,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
+	// How many of its mutations lie in quarantine.
+	Quarantined uint32 `protobuf:"varint,17,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
+	// What stands in its way, the worst first; empty where nothing does. The codes: "revoked", "role_syncs_nothing",
+	// "epoch_conflicted", "never_synced", "silent" (not seen for a day), "behind" (the scope has moved on since),
+	// "queue_stuck" (the oldest unsent mutation is older than a day), "quarantine", "clock_skew" (more than 5 minutes).
+	Obstacles     []*Obstacle `protobuf:"bytes,18,rep,name=obstacles,proto3" json:"obstacles,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainDeviceResponse) Reset() {
+	*x = ExplainDeviceResponse{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainDeviceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainDeviceResponse) ProtoMessage() {}
+
+func (x *ExplainDeviceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainDeviceResponse.ProtoReflect.Descriptor instead.
+func (*ExplainDeviceResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ExplainDeviceResponse) GetDeviceId() string {
+	if x != nil {
+		return x.DeviceId
+	}
+	return ""
+}
+
+func (x *ExplainDeviceResponse) GetDeviceName() string {
+	if x != nil {
+		return x.DeviceName
+	}
+	return ""
+}
+
+func (x *ExplainDeviceResponse) GetMemberId() string {
+	if x != nil {
+		return x.MemberId
+	}
+	return ""
+}
+
+func (x *ExplainDeviceResponse) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *ExplainDeviceResponse) GetGrant() *Sentence {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+func (x *ExplainDeviceResponse) GetLastSeenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastSeenAt
+	}
+	return nil
+}
+
+func (x *ExplainDeviceResponse) GetTokenExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TokenExpiresAt
+	}
+	return nil
+}
+
+func (x *ExplainDeviceResponse) GetRevokedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RevokedAt
+	}
+	return nil
+}
+
+func (x *ExplainDeviceResponse) GetAppVersion() string {
+	if x != nil {
+		return x.AppVersion
+	}
+	return ""
+}
+
+func (x *ExplainDeviceResponse) GetInstallEpoch() uint32 {
+	if x != nil {
+		return x.InstallEpoch
+	}
+	return 0
+}
+
+func (x *ExplainDeviceResponse) GetLastNumber() uint64 {
+	if x != nil {
+		return x.LastNumber
+	}
+	return 0
+}
+
+func (x *ExplainDeviceResponse) GetCursorSequence() uint64 {
+	if x != nil {
+		return x.CursorSequence
+	}
+	return 0
+}
+
+func (x *ExplainDeviceResponse) GetHead() *ScopeHead {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
+func (x *ExplainDeviceResponse) GetQueue() *QueueReport {
+	if x != nil {
+		return x.Queue
+	}
+	return nil
+}
+
+func (x *ExplainDeviceResponse) GetClockSkew() *durationpb.Duration {
+	if x != nil {
+		return x.ClockSkew
+	}
+	return nil
+}
+
+func (x *ExplainDeviceResponse) GetVerdicts() []*Verdict {
+	if x != nil {
+		return x.Verdicts
+	}
+	return nil
+}
+
+func (x *ExplainDeviceResponse) GetQuarantined() uint32 {
+	if x != nil {
+		return x.Quarantined
+	}
+	return 0
+}
+
+func (x *ExplainDeviceResponse) GetObstacles() []*Obstacle {
+	if x != nil {
+		return x.Obstacles
+	}
+	return nil
+}
+
+// What stands in a phone's way.
+type Obstacle struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Stable and machine-readable.
+	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	// What it means and what to do about it.
+	Message       *Sentence `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Obstacle) Reset() {
+	*x = Obstacle{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Obstacle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Obstacle) ProtoMessage() {}
+
+func (x *Obstacle) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Obstacle.ProtoReflect.Descriptor instead.
+func (*Obstacle) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Obstacle) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Obstacle) GetMessage() *Sentence {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+// Which mutations.
+type ListQuarantinedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only those of this device; empty for all that the caller may see.
+	DeviceId string `protobuf:"bytes,1,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
+	// How many at the most: 0 (100) up to 500.
+	Limit uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// From the last answer; empty from the beginning.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListQuarantinedRequest) Reset() {
+	*x = ListQuarantinedRequest{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListQuarantinedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListQuarantinedRequest) ProtoMessage() {}
+
+func (x *ListQuarantinedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListQuarantinedRequest.ProtoReflect.Descriptor instead.
+func (*ListQuarantinedRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ListQuarantinedRequest) GetDeviceId() string {
+	if x != nil {
+		return x.DeviceId
+	}
+	return ""
+}
+
+func (x *ListQuarantinedRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ListQuarantinedRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// A mutation in quarantine.
+type QuarantinedMutation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names it in ReleaseQuarantined and DiscardQuarantined.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Who recorded it.
+	MemberId string `protobuf:"bytes,2,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	// On which device.
+	DeviceId string `protobuf:"bytes,3,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
+	// Under which install epoch.
+	InstallEpoch uint32 `protobuf:"varint,4,opt,name=install_epoch,json=installEpoch,proto3" json:"install_epoch,omitempty"`
+	// What was recorded, as far as this server understands it.
+	Mutation *Mutation `protobuf:"bytes,5,opt,name=mutation,proto3" json:"mutation,omitempty"`
+	// The verdict's code.
+	Code string `protobuf:"bytes,6,opt,name=code,proto3" json:"code,omitempty"`
+	// When it arrived.
+	At            *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuarantinedMutation) Reset() {
+	*x = QuarantinedMutation{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuarantinedMutation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuarantinedMutation) ProtoMessage() {}
+
+func (x *QuarantinedMutation) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuarantinedMutation.ProtoReflect.Descriptor instead.
+func (*QuarantinedMutation) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *QuarantinedMutation) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *QuarantinedMutation) GetMemberId() string {
+	if x != nil {
+		return x.MemberId
+	}
+	return ""
+}
+
+func (x *QuarantinedMutation) GetDeviceId() string {
+	if x != nil {
+		return x.DeviceId
+	}
+	return ""
+}
+
+func (x *QuarantinedMutation) GetInstallEpoch() uint32 {
+	if x != nil {
+		return x.InstallEpoch
+	}
+	return 0
+}
+
+func (x *QuarantinedMutation) GetMutation() *Mutation {
+	if x != nil {
+		return x.Mutation
+	}
+	return nil
+}
+
+func (x *QuarantinedMutation) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *QuarantinedMutation) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// A page of the quarantine.
+type ListQuarantinedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The mutations.
+	Mutations []*QuarantinedMutation `protobuf:"bytes,1,rep,name=mutations,proto3" json:"mutations,omitempty"`
+	// Empty on the last page.
+	NextToken     string `protobuf:"bytes,2,opt,name=next_token,json=nextToken,proto3" json:"next_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListQuarantinedResponse) Reset() {
+	*x = ListQuarantinedResponse{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListQuarantinedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListQuarantinedResponse) ProtoMessage() {}
+
+func (x *ListQuarantinedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListQuarantinedResponse.ProtoReflect.Descriptor instead.
+func (*ListQuarantinedResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ListQuarantinedResponse) GetMutations() []*QuarantinedMutation {
+	if x != nil {
+		return x.Mutations
+	}
+	return nil
+}
+
+func (x *ListQuarantinedResponse) GetNextToken() string {
+	if x != nil {
+		return x.NextToken
+	}
+	return ""
+}
+
+// Which mutation is to take effect.
+type ReleaseQuarantinedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From ListQuarantined.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What is to take effect instead of what was recorded. Number, epoch and author stay as they were. Absent: as recorded.
+	Mended *Mutation `protobuf:"bytes,2,opt,name=mended,proto3" json:"mended,omitempty"`
+	// Why: 1 to 500 characters.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseQuarantinedRequest) Reset() {
+	*x = ReleaseQuarantinedRequest{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseQuarantinedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseQuarantinedRequest) ProtoMessage() {}
+
+func (x *ReleaseQuarantinedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseQuarantinedRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseQuarantinedRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ReleaseQuarantinedRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ReleaseQuarantinedRequest) GetMended() *Mutation {
+	if x != nil {
+		return x.Mended
+	}
+	return nil
+}
+
+func (x *ReleaseQuarantinedRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// How it was judged.
+type ReleaseQuarantinedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Applied or merged.
+	Verdict       *Verdict `protobuf:"bytes,1,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseQuarantinedResponse) Reset() {
+	*x = ReleaseQuarantinedResponse{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseQuarantinedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseQuarantinedResponse) ProtoMessage() {}
+
+func (x *ReleaseQuarantinedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseQuarantinedResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseQuarantinedResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ReleaseQuarantinedResponse) GetVerdict() *Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return nil
+}
+
+// Which mutation is to have no effect.
+type DiscardQuarantinedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From ListQuarantined.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Why: 1 to 500 characters.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiscardQuarantinedRequest) Reset() {
+	*x = DiscardQuarantinedRequest{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiscardQuarantinedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiscardQuarantinedRequest) ProtoMessage() {}
+
+func (x *DiscardQuarantinedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiscardQuarantinedRequest.ProtoReflect.Descriptor instead.
+func (*DiscardQuarantinedRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *DiscardQuarantinedRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DiscardQuarantinedRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// It is out of the quarantine.
+type DiscardQuarantinedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiscardQuarantinedResponse) Reset() {
+	*x = DiscardQuarantinedResponse{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiscardQuarantinedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiscardQuarantinedResponse) ProtoMessage() {}
+
+func (x *DiscardQuarantinedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiscardQuarantinedResponse.ProtoReflect.Descriptor instead.
+func (*DiscardQuarantinedResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{33}
+}
+
+// A part of the scope, whole: forget what is held of it and hold this.
+type RepairResponse_Bucket struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 0 to 255.
+	Index uint32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// All tasks in it.
+	Tasks         []*Task `protobuf:"bytes,2,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RepairResponse_Bucket) Reset() {
+	*x = RepairResponse_Bucket{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairResponse_Bucket) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairResponse_Bucket) ProtoMessage() {}
+
+func (x *RepairResponse_Bucket) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairResponse_Bucket.ProtoReflect.Descriptor instead.
+func (*RepairResponse_Bucket) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{23, 0}
+}
+
+func (x *RepairResponse_Bucket) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *RepairResponse_Bucket) GetTasks() []*Task {
+	if x != nil {
+		return x.Tasks
+	}
+	return nil
+}
+
 var File_fieldsync_v1_sync_proto protoreflect.FileDescriptor
 
 const file_fieldsync_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x17fieldsync/v1/sync.proto\x12\ffieldsync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19fieldsync/v1/common.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x03\n" +
+	"\x17fieldsync/v1/sync.proto\x12\ffieldsync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19fieldsync/v1/common.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x03\n" +
 	"\vSyncRequest\x12 \n" +
 	"\x06cursor\x18\x01 \x01(\fB\b\xbaH\x05z\x03\x18\x80\x02R\x06cursor\x12<\n" +
 	"\tmutations\x18\x02 \x03(\v2\x16.fieldsync.v1.MutationB\x06\xbaH\x03\xd8\x01\x03R\tmutations\x12#\n" +
@@ -1619,12 +2674,98 @@ const file_fieldsync_v1_sync_proto_rawDesc = "" +
 	"\tScopeHead\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x14\n" +
 	"\x05tasks\x18\x02 \x01(\x04R\x05tasks\x12\x16\n" +
-	"\x06digest\x18\x03 \x01(\x06R\x06digest\"\x0e\n" +
-	"\fWatchRequest\"y\n" +
+	"\x06digest\x18\x03 \x01(\x06R\x06digest\"\\\n" +
+	"\fWatchRequest\x12 \n" +
+	"\x06cursor\x18\x01 \x01(\fB\b\xbaH\x05z\x03\x18\x80\x02R\x06cursor\x12*\n" +
+	"\vdelta_bytes\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\x80\x80\x04R\n" +
+	"deltaBytes\"\xab\x01\n" +
 	"\rWatchResponse\x12+\n" +
 	"\x04head\x18\x01 \x01(\v2\x17.fieldsync.v1.ScopeHeadR\x04head\x12;\n" +
 	"\vserver_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"serverTime*\xb4\x01\n" +
+	"serverTime\x120\n" +
+	"\x05delta\x18\x03 \x01(\v2\x1a.fieldsync.v1.SyncResponseR\x05delta\"\\\n" +
+	"\x12AwaitChangeRequest\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12*\n" +
+	"\fwait_seconds\x18\x02 \x01(\rB\a\xbaH\x04*\x02\x187R\vwaitSeconds\"\x7f\n" +
+	"\x13AwaitChangeResponse\x12+\n" +
+	"\x04head\x18\x01 \x01(\v2\x17.fieldsync.v1.ScopeHeadR\x04head\x12;\n" +
+	"\vserver_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"serverTime\"\x88\x01\n" +
+	"\rRepairRequest\x12 \n" +
+	"\x06cursor\x18\x01 \x01(\fB\b\xbaH\x05z\x03\x18\x80\x02R\x06cursor\x12&\n" +
+	"\abuckets\x18\x02 \x03(\x06B\f\xbaH\t\x92\x01\x06\b\x80\x02\x10\x80\x02R\abuckets\x12-\n" +
+	"\fbudget_bytes\x18\x03 \x01(\rB\n" +
+	"\xbaH\a*\x05\x18\x80\x80\x80\x02R\vbudgetBytes\"\xf0\x01\n" +
+	"\x0eRepairResponse\x12\x14\n" +
+	"\x05moved\x18\x01 \x01(\bR\x05moved\x12=\n" +
+	"\abuckets\x18\x02 \x03(\v2#.fieldsync.v1.RepairResponse.BucketR\abuckets\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\x12+\n" +
+	"\x04head\x18\x04 \x01(\v2\x17.fieldsync.v1.ScopeHeadR\x04head\x1aH\n" +
+	"\x06Bucket\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\x12(\n" +
+	"\x05tasks\x18\x02 \x03(\v2\x12.fieldsync.v1.TaskR\x05tasks\"W\n" +
+	"\x14ExplainDeviceRequest\x12?\n" +
+	"\tdevice_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\bdeviceId\"\xa8\x06\n" +
+	"\x15ExplainDeviceResponse\x12\x1b\n" +
+	"\tdevice_id\x18\x01 \x01(\tR\bdeviceId\x12\x1f\n" +
+	"\vdevice_name\x18\x02 \x01(\tR\n" +
+	"deviceName\x12\x1b\n" +
+	"\tmember_id\x18\x03 \x01(\tR\bmemberId\x12\x14\n" +
+	"\x05scope\x18\x04 \x01(\tR\x05scope\x12,\n" +
+	"\x05grant\x18\x05 \x01(\v2\x16.fieldsync.v1.SentenceR\x05grant\x12<\n" +
+	"\flast_seen_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"lastSeenAt\x12D\n" +
+	"\x10token_expires_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x0etokenExpiresAt\x129\n" +
+	"\n" +
+	"revoked_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\trevokedAt\x12\x1f\n" +
+	"\vapp_version\x18\t \x01(\tR\n" +
+	"appVersion\x12#\n" +
+	"\rinstall_epoch\x18\n" +
+	" \x01(\rR\finstallEpoch\x12\x1f\n" +
+	"\vlast_number\x18\v \x01(\x04R\n" +
+	"lastNumber\x12'\n" +
+	"\x0fcursor_sequence\x18\f \x01(\x04R\x0ecursorSequence\x12+\n" +
+	"\x04head\x18\r \x01(\v2\x17.fieldsync.v1.ScopeHeadR\x04head\x12/\n" +
+	"\x05queue\x18\x0e \x01(\v2\x19.fieldsync.v1.QueueReportR\x05queue\x128\n" +
+	"\n" +
+	"clock_skew\x18\x0f \x01(\v2\x19.google.protobuf.DurationR\tclockSkew\x121\n" +
+	"\bverdicts\x18\x10 \x03(\v2\x15.fieldsync.v1.VerdictR\bverdicts\x12 \n" +
+	"\vquarantined\x18\x11 \x01(\rR\vquarantined\x124\n" +
+	"\tobstacles\x18\x12 \x03(\v2\x16.fieldsync.v1.ObstacleR\tobstacles\"P\n" +
+	"\bObstacle\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x120\n" +
+	"\amessage\x18\x02 \x01(\v2\x16.fieldsync.v1.SentenceR\amessage\"\xa5\x01\n" +
+	"\x16ListQuarantinedRequest\x12B\n" +
+	"\tdevice_id\x18\x01 \x01(\tB%\xbaH\"\xd8\x01\x01r\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\bdeviceId\x12\x1e\n" +
+	"\x05limit\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xf4\x03R\x05limit\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\xf8\x01\n" +
+	"\x13QuarantinedMutation\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1b\n" +
+	"\tmember_id\x18\x02 \x01(\tR\bmemberId\x12\x1b\n" +
+	"\tdevice_id\x18\x03 \x01(\tR\bdeviceId\x12#\n" +
+	"\rinstall_epoch\x18\x04 \x01(\rR\finstallEpoch\x122\n" +
+	"\bmutation\x18\x05 \x01(\v2\x16.fieldsync.v1.MutationR\bmutation\x12\x12\n" +
+	"\x04code\x18\x06 \x01(\tR\x04code\x12*\n" +
+	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"y\n" +
+	"\x17ListQuarantinedResponse\x12?\n" +
+	"\tmutations\x18\x01 \x03(\v2!.fieldsync.v1.QuarantinedMutationR\tmutations\x12\x1d\n" +
+	"\n" +
+	"next_token\x18\x02 \x01(\tR\tnextToken\"\x93\x01\n" +
+	"\x19ReleaseQuarantinedRequest\x12\x1a\n" +
+	"\x02id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x02id\x126\n" +
+	"\x06mended\x18\x02 \x01(\v2\x16.fieldsync.v1.MutationB\x06\xbaH\x03\xd8\x01\x03R\x06mended\x12\"\n" +
+	"\x06reason\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\"M\n" +
+	"\x1aReleaseQuarantinedResponse\x12/\n" +
+	"\averdict\x18\x01 \x01(\v2\x15.fieldsync.v1.VerdictR\averdict\"[\n" +
+	"\x19DiscardQuarantinedRequest\x12\x1a\n" +
+	"\x02id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x02id\x12\"\n" +
+	"\x06reason\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\"\x1c\n" +
+	"\x1aDiscardQuarantinedResponse*\xb4\x01\n" +
 	"\vVerdictKind\x12\x1c\n" +
 	"\x18VERDICT_KIND_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14VERDICT_KIND_APPLIED\x10\x01\x12\x17\n" +
@@ -1637,10 +2778,17 @@ const file_fieldsync_v1_sync_proto_rawDesc = "" +
 	"\x19REMOVAL_REASON_REASSIGNED\x10\x01\x12\x1c\n" +
 	"\x18REMOVAL_REASON_CANCELLED\x10\x02\x12\x19\n" +
 	"\x15REMOVAL_REASON_CLOSED\x10\x03\x12\x1b\n" +
-	"\x17REMOVAL_REASON_RETURNED\x10\x042\x90\x01\n" +
+	"\x17REMOVAL_REASON_RETURNED\x10\x042\xa9\x02\n" +
 	"\vSyncService\x12=\n" +
 	"\x04Sync\x12\x19.fieldsync.v1.SyncRequest\x1a\x1a.fieldsync.v1.SyncResponse\x12B\n" +
-	"\x05Watch\x12\x1a.fieldsync.v1.WatchRequest\x1a\x1b.fieldsync.v1.WatchResponse0\x01B\xaa\x01\n" +
+	"\x05Watch\x12\x1a.fieldsync.v1.WatchRequest\x1a\x1b.fieldsync.v1.WatchResponse0\x01\x12R\n" +
+	"\vAwaitChange\x12 .fieldsync.v1.AwaitChangeRequest\x1a!.fieldsync.v1.AwaitChangeResponse\x12C\n" +
+	"\x06Repair\x12\x1b.fieldsync.v1.RepairRequest\x1a\x1c.fieldsync.v1.RepairResponse2\x9c\x03\n" +
+	"\x0eSupportService\x12X\n" +
+	"\rExplainDevice\x12\".fieldsync.v1.ExplainDeviceRequest\x1a#.fieldsync.v1.ExplainDeviceResponse\x12^\n" +
+	"\x0fListQuarantined\x12$.fieldsync.v1.ListQuarantinedRequest\x1a%.fieldsync.v1.ListQuarantinedResponse\x12g\n" +
+	"\x12ReleaseQuarantined\x12'.fieldsync.v1.ReleaseQuarantinedRequest\x1a(.fieldsync.v1.ReleaseQuarantinedResponse\x12g\n" +
+	"\x12DiscardQuarantined\x12'.fieldsync.v1.DiscardQuarantinedRequest\x1a(.fieldsync.v1.DiscardQuarantinedResponseB\xaa\x01\n" +
 	"\x10com.fieldsync.v1B\tSyncProtoP\x01Z:github.com/cong1022/fieldsync/gen/fieldsync/v1;fieldsyncv1\xa2\x02\x03FXX\xaa\x02\fFieldsync.V1\xca\x02\fFieldsync\\V1\xe2\x02\x18Fieldsync\\V1\\GPBMetadata\xea\x02\rFieldsync::V1b\x06proto3"
 
 var (
@@ -1656,45 +2804,61 @@ func file_fieldsync_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_fieldsync_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fieldsync_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_fieldsync_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_fieldsync_v1_sync_proto_goTypes = []any{
-	(VerdictKind)(0),              // 0: fieldsync.v1.VerdictKind
-	(RemovalReason)(0),            // 1: fieldsync.v1.RemovalReason
-	(*SyncRequest)(nil),           // 2: fieldsync.v1.SyncRequest
-	(*QueueReport)(nil),           // 3: fieldsync.v1.QueueReport
-	(*Mutation)(nil),              // 4: fieldsync.v1.Mutation
-	(*Accept)(nil),                // 5: fieldsync.v1.Accept
-	(*Start)(nil),                 // 6: fieldsync.v1.Start
-	(*Pause)(nil),                 // 7: fieldsync.v1.Pause
-	(*Resume)(nil),                // 8: fieldsync.v1.Resume
-	(*AddNote)(nil),               // 9: fieldsync.v1.AddNote
-	(*Tick)(nil),                  // 10: fieldsync.v1.Tick
-	(*AttachPhoto)(nil),           // 11: fieldsync.v1.AttachPhoto
-	(*Complete)(nil),              // 12: fieldsync.v1.Complete
-	(*Decline)(nil),               // 13: fieldsync.v1.Decline
-	(*HandOver)(nil),              // 14: fieldsync.v1.HandOver
-	(*Verdict)(nil),               // 15: fieldsync.v1.Verdict
-	(*SyncResponse)(nil),          // 16: fieldsync.v1.SyncResponse
-	(*TaskDelta)(nil),             // 17: fieldsync.v1.TaskDelta
-	(*Removal)(nil),               // 18: fieldsync.v1.Removal
-	(*ScopeHead)(nil),             // 19: fieldsync.v1.ScopeHead
-	(*WatchRequest)(nil),          // 20: fieldsync.v1.WatchRequest
-	(*WatchResponse)(nil),         // 21: fieldsync.v1.WatchResponse
-	(*CaptureTime)(nil),           // 22: fieldsync.v1.CaptureTime
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
-	(*Position)(nil),              // 24: fieldsync.v1.Position
-	(*PhotoDeclaration)(nil),      // 25: fieldsync.v1.PhotoDeclaration
-	(Outcome)(0),                  // 26: fieldsync.v1.Outcome
-	(*Sentence)(nil),              // 27: fieldsync.v1.Sentence
-	(*Task)(nil),                  // 28: fieldsync.v1.Task
+	(VerdictKind)(0),                   // 0: fieldsync.v1.VerdictKind
+	(RemovalReason)(0),                 // 1: fieldsync.v1.RemovalReason
+	(*SyncRequest)(nil),                // 2: fieldsync.v1.SyncRequest
+	(*QueueReport)(nil),                // 3: fieldsync.v1.QueueReport
+	(*Mutation)(nil),                   // 4: fieldsync.v1.Mutation
+	(*Accept)(nil),                     // 5: fieldsync.v1.Accept
+	(*Start)(nil),                      // 6: fieldsync.v1.Start
+	(*Pause)(nil),                      // 7: fieldsync.v1.Pause
+	(*Resume)(nil),                     // 8: fieldsync.v1.Resume
+	(*AddNote)(nil),                    // 9: fieldsync.v1.AddNote
+	(*Tick)(nil),                       // 10: fieldsync.v1.Tick
+	(*AttachPhoto)(nil),                // 11: fieldsync.v1.AttachPhoto
+	(*Complete)(nil),                   // 12: fieldsync.v1.Complete
+	(*Decline)(nil),                    // 13: fieldsync.v1.Decline
+	(*HandOver)(nil),                   // 14: fieldsync.v1.HandOver
+	(*Verdict)(nil),                    // 15: fieldsync.v1.Verdict
+	(*SyncResponse)(nil),               // 16: fieldsync.v1.SyncResponse
+	(*TaskDelta)(nil),                  // 17: fieldsync.v1.TaskDelta
+	(*Removal)(nil),                    // 18: fieldsync.v1.Removal
+	(*ScopeHead)(nil),                  // 19: fieldsync.v1.ScopeHead
+	(*WatchRequest)(nil),               // 20: fieldsync.v1.WatchRequest
+	(*WatchResponse)(nil),              // 21: fieldsync.v1.WatchResponse
+	(*AwaitChangeRequest)(nil),         // 22: fieldsync.v1.AwaitChangeRequest
+	(*AwaitChangeResponse)(nil),        // 23: fieldsync.v1.AwaitChangeResponse
+	(*RepairRequest)(nil),              // 24: fieldsync.v1.RepairRequest
+	(*RepairResponse)(nil),             // 25: fieldsync.v1.RepairResponse
+	(*ExplainDeviceRequest)(nil),       // 26: fieldsync.v1.ExplainDeviceRequest
+	(*ExplainDeviceResponse)(nil),      // 27: fieldsync.v1.ExplainDeviceResponse
+	(*Obstacle)(nil),                   // 28: fieldsync.v1.Obstacle
+	(*ListQuarantinedRequest)(nil),     // 29: fieldsync.v1.ListQuarantinedRequest
+	(*QuarantinedMutation)(nil),        // 30: fieldsync.v1.QuarantinedMutation
+	(*ListQuarantinedResponse)(nil),    // 31: fieldsync.v1.ListQuarantinedResponse
+	(*ReleaseQuarantinedRequest)(nil),  // 32: fieldsync.v1.ReleaseQuarantinedRequest
+	(*ReleaseQuarantinedResponse)(nil), // 33: fieldsync.v1.ReleaseQuarantinedResponse
+	(*DiscardQuarantinedRequest)(nil),  // 34: fieldsync.v1.DiscardQuarantinedRequest
+	(*DiscardQuarantinedResponse)(nil), // 35: fieldsync.v1.DiscardQuarantinedResponse
+	(*RepairResponse_Bucket)(nil),      // 36: fieldsync.v1.RepairResponse.Bucket
+	(*CaptureTime)(nil),                // 37: fieldsync.v1.CaptureTime
+	(*timestamppb.Timestamp)(nil),      // 38: google.protobuf.Timestamp
+	(*Position)(nil),                   // 39: fieldsync.v1.Position
+	(*PhotoDeclaration)(nil),           // 40: fieldsync.v1.PhotoDeclaration
+	(Outcome)(0),                       // 41: fieldsync.v1.Outcome
+	(*Sentence)(nil),                   // 42: fieldsync.v1.Sentence
+	(*Task)(nil),                       // 43: fieldsync.v1.Task
+	(*durationpb.Duration)(nil),        // 44: google.protobuf.Duration
 }
 var file_fieldsync_v1_sync_proto_depIdxs = []int32{
 	4,  // 0: fieldsync.v1.SyncRequest.mutations:type_name -> fieldsync.v1.Mutation
-	22, // 1: fieldsync.v1.SyncRequest.clock:type_name -> fieldsync.v1.CaptureTime
+	37, // 1: fieldsync.v1.SyncRequest.clock:type_name -> fieldsync.v1.CaptureTime
 	3,  // 2: fieldsync.v1.SyncRequest.queue:type_name -> fieldsync.v1.QueueReport
-	23, // 3: fieldsync.v1.QueueReport.oldest:type_name -> google.protobuf.Timestamp
-	22, // 4: fieldsync.v1.Mutation.recorded:type_name -> fieldsync.v1.CaptureTime
-	24, // 5: fieldsync.v1.Mutation.position:type_name -> fieldsync.v1.Position
+	38, // 3: fieldsync.v1.QueueReport.oldest:type_name -> google.protobuf.Timestamp
+	37, // 4: fieldsync.v1.Mutation.recorded:type_name -> fieldsync.v1.CaptureTime
+	39, // 5: fieldsync.v1.Mutation.position:type_name -> fieldsync.v1.Position
 	5,  // 6: fieldsync.v1.Mutation.accept:type_name -> fieldsync.v1.Accept
 	6,  // 7: fieldsync.v1.Mutation.start:type_name -> fieldsync.v1.Start
 	7,  // 8: fieldsync.v1.Mutation.pause:type_name -> fieldsync.v1.Pause
@@ -1705,29 +2869,62 @@ var file_fieldsync_v1_sync_proto_depIdxs = []int32{
 	12, // 13: fieldsync.v1.Mutation.complete:type_name -> fieldsync.v1.Complete
 	13, // 14: fieldsync.v1.Mutation.decline:type_name -> fieldsync.v1.Decline
 	14, // 15: fieldsync.v1.Mutation.hand_over:type_name -> fieldsync.v1.HandOver
-	25, // 16: fieldsync.v1.AttachPhoto.photo:type_name -> fieldsync.v1.PhotoDeclaration
-	26, // 17: fieldsync.v1.Complete.outcome:type_name -> fieldsync.v1.Outcome
+	40, // 16: fieldsync.v1.AttachPhoto.photo:type_name -> fieldsync.v1.PhotoDeclaration
+	41, // 17: fieldsync.v1.Complete.outcome:type_name -> fieldsync.v1.Outcome
 	0,  // 18: fieldsync.v1.Verdict.kind:type_name -> fieldsync.v1.VerdictKind
-	27, // 19: fieldsync.v1.Verdict.message:type_name -> fieldsync.v1.Sentence
-	23, // 20: fieldsync.v1.Verdict.judged_at:type_name -> google.protobuf.Timestamp
+	42, // 19: fieldsync.v1.Verdict.message:type_name -> fieldsync.v1.Sentence
+	38, // 20: fieldsync.v1.Verdict.judged_at:type_name -> google.protobuf.Timestamp
 	15, // 21: fieldsync.v1.SyncResponse.verdicts:type_name -> fieldsync.v1.Verdict
 	17, // 22: fieldsync.v1.SyncResponse.tasks:type_name -> fieldsync.v1.TaskDelta
 	18, // 23: fieldsync.v1.SyncResponse.removals:type_name -> fieldsync.v1.Removal
 	19, // 24: fieldsync.v1.SyncResponse.head:type_name -> fieldsync.v1.ScopeHead
-	23, // 25: fieldsync.v1.SyncResponse.server_time:type_name -> google.protobuf.Timestamp
-	28, // 26: fieldsync.v1.TaskDelta.task:type_name -> fieldsync.v1.Task
+	38, // 25: fieldsync.v1.SyncResponse.server_time:type_name -> google.protobuf.Timestamp
+	43, // 26: fieldsync.v1.TaskDelta.task:type_name -> fieldsync.v1.Task
 	1,  // 27: fieldsync.v1.Removal.reason:type_name -> fieldsync.v1.RemovalReason
 	19, // 28: fieldsync.v1.WatchResponse.head:type_name -> fieldsync.v1.ScopeHead
-	23, // 29: fieldsync.v1.WatchResponse.server_time:type_name -> google.protobuf.Timestamp
-	2,  // 30: fieldsync.v1.SyncService.Sync:input_type -> fieldsync.v1.SyncRequest
-	20, // 31: fieldsync.v1.SyncService.Watch:input_type -> fieldsync.v1.WatchRequest
-	16, // 32: fieldsync.v1.SyncService.Sync:output_type -> fieldsync.v1.SyncResponse
-	21, // 33: fieldsync.v1.SyncService.Watch:output_type -> fieldsync.v1.WatchResponse
-	32, // [32:34] is the sub-list for method output_type
-	30, // [30:32] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	38, // 29: fieldsync.v1.WatchResponse.server_time:type_name -> google.protobuf.Timestamp
+	16, // 30: fieldsync.v1.WatchResponse.delta:type_name -> fieldsync.v1.SyncResponse
+	19, // 31: fieldsync.v1.AwaitChangeResponse.head:type_name -> fieldsync.v1.ScopeHead
+	38, // 32: fieldsync.v1.AwaitChangeResponse.server_time:type_name -> google.protobuf.Timestamp
+	36, // 33: fieldsync.v1.RepairResponse.buckets:type_name -> fieldsync.v1.RepairResponse.Bucket
+	19, // 34: fieldsync.v1.RepairResponse.head:type_name -> fieldsync.v1.ScopeHead
+	42, // 35: fieldsync.v1.ExplainDeviceResponse.grant:type_name -> fieldsync.v1.Sentence
+	38, // 36: fieldsync.v1.ExplainDeviceResponse.last_seen_at:type_name -> google.protobuf.Timestamp
+	38, // 37: fieldsync.v1.ExplainDeviceResponse.token_expires_at:type_name -> google.protobuf.Timestamp
+	38, // 38: fieldsync.v1.ExplainDeviceResponse.revoked_at:type_name -> google.protobuf.Timestamp
+	19, // 39: fieldsync.v1.ExplainDeviceResponse.head:type_name -> fieldsync.v1.ScopeHead
+	3,  // 40: fieldsync.v1.ExplainDeviceResponse.queue:type_name -> fieldsync.v1.QueueReport
+	44, // 41: fieldsync.v1.ExplainDeviceResponse.clock_skew:type_name -> google.protobuf.Duration
+	15, // 42: fieldsync.v1.ExplainDeviceResponse.verdicts:type_name -> fieldsync.v1.Verdict
+	28, // 43: fieldsync.v1.ExplainDeviceResponse.obstacles:type_name -> fieldsync.v1.Obstacle
+	42, // 44: fieldsync.v1.Obstacle.message:type_name -> fieldsync.v1.Sentence
+	4,  // 45: fieldsync.v1.QuarantinedMutation.mutation:type_name -> fieldsync.v1.Mutation
+	38, // 46: fieldsync.v1.QuarantinedMutation.at:type_name -> google.protobuf.Timestamp
+	30, // 47: fieldsync.v1.ListQuarantinedResponse.mutations:type_name -> fieldsync.v1.QuarantinedMutation
+	4,  // 48: fieldsync.v1.ReleaseQuarantinedRequest.mended:type_name -> fieldsync.v1.Mutation
+	15, // 49: fieldsync.v1.ReleaseQuarantinedResponse.verdict:type_name -> fieldsync.v1.Verdict
+	43, // 50: fieldsync.v1.RepairResponse.Bucket.tasks:type_name -> fieldsync.v1.Task
+	2,  // 51: fieldsync.v1.SyncService.Sync:input_type -> fieldsync.v1.SyncRequest
+	20, // 52: fieldsync.v1.SyncService.Watch:input_type -> fieldsync.v1.WatchRequest
+	22, // 53: fieldsync.v1.SyncService.AwaitChange:input_type -> fieldsync.v1.AwaitChangeRequest
+	24, // 54: fieldsync.v1.SyncService.Repair:input_type -> fieldsync.v1.RepairRequest
+	26, // 55: fieldsync.v1.SupportService.ExplainDevice:input_type -> fieldsync.v1.ExplainDeviceRequest
+	29, // 56: fieldsync.v1.SupportService.ListQuarantined:input_type -> fieldsync.v1.ListQuarantinedRequest
+	32, // 57: fieldsync.v1.SupportService.ReleaseQuarantined:input_type -> fieldsync.v1.ReleaseQuarantinedRequest
+	34, // 58: fieldsync.v1.SupportService.DiscardQuarantined:input_type -> fieldsync.v1.DiscardQuarantinedRequest
+	16, // 59: fieldsync.v1.SyncService.Sync:output_type -> fieldsync.v1.SyncResponse
+	21, // 60: fieldsync.v1.SyncService.Watch:output_type -> fieldsync.v1.WatchResponse
+	23, // 61: fieldsync.v1.SyncService.AwaitChange:output_type -> fieldsync.v1.AwaitChangeResponse
+	25, // 62: fieldsync.v1.SyncService.Repair:output_type -> fieldsync.v1.RepairResponse
+	27, // 63: fieldsync.v1.SupportService.ExplainDevice:output_type -> fieldsync.v1.ExplainDeviceResponse
+	31, // 64: fieldsync.v1.SupportService.ListQuarantined:output_type -> fieldsync.v1.ListQuarantinedResponse
+	33, // 65: fieldsync.v1.SupportService.ReleaseQuarantined:output_type -> fieldsync.v1.ReleaseQuarantinedResponse
+	35, // 66: fieldsync.v1.SupportService.DiscardQuarantined:output_type -> fieldsync.v1.DiscardQuarantinedResponse
+	59, // [59:67] is the sub-list for method output_type
+	51, // [51:59] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_v1_sync_proto_init() }
@@ -1755,9 +2952,9 @@ func file_fieldsync_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_v1_sync_proto_rawDesc), len(file_fieldsync_v1_sync_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   20,
+			NumMessages:   35,
 			NumExtensions: 0,
-			NumServices:   1,
+			NumServices:   2,
 		},
 		GoTypes:           file_fieldsync_v1_sync_proto_goTypes,
 		DependencyIndexes: file_fieldsync_v1_sync_proto_depIdxs,

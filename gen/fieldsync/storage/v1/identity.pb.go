@@ -626,6 +626,116 @@ func (x *DeviceStatus) GetClock() *v1.CaptureTime {
 	return nil
 }
 
+// In which crews a member has been: the judge of what arrives after a move.
+type MemberHistory struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Oldest first.
+	Memberships   []*Membership `protobuf:"bytes,1,rep,name=memberships,proto3" json:"memberships,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberHistory) Reset() {
+	*x = MemberHistory{}
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberHistory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberHistory) ProtoMessage() {}
+
+func (x *MemberHistory) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberHistory.ProtoReflect.Descriptor instead.
+func (*MemberHistory) Descriptor() ([]byte, []int) {
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *MemberHistory) GetMemberships() []*Membership {
+	if x != nil {
+		return x.Memberships
+	}
+	return nil
+}
+
+// A time in a crew.
+type Membership struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The crew.
+	CrewId string `protobuf:"bytes,1,opt,name=crew_id,json=crewId,proto3" json:"crew_id,omitempty"`
+	// When it began.
+	From *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// When it ended. Absent while it lasts.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Membership) Reset() {
+	*x = Membership{}
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Membership) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Membership) ProtoMessage() {}
+
+func (x *Membership) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Membership.ProtoReflect.Descriptor instead.
+func (*Membership) Descriptor() ([]byte, []int) {
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Membership) GetCrewId() string {
+	if x != nil {
+		return x.CrewId
+	}
+	return ""
+}
+
+func (x *Membership) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *Membership) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
 var File_fieldsync_storage_v1_identity_proto protoreflect.FileDescriptor
 
 const file_fieldsync_storage_v1_identity_proto_rawDesc = "" +
@@ -679,7 +789,14 @@ const file_fieldsync_storage_v1_identity_proto_rawDesc = "" +
 	"\vapp_version\x18\x03 \x01(\tR\n" +
 	"appVersion\x12'\n" +
 	"\x0fcursor_sequence\x18\x04 \x01(\x04R\x0ecursorSequence\x12/\n" +
-	"\x05clock\x18\x05 \x01(\v2\x19.fieldsync.v1.CaptureTimeR\x05clock*N\n" +
+	"\x05clock\x18\x05 \x01(\v2\x19.fieldsync.v1.CaptureTimeR\x05clock\"S\n" +
+	"\rMemberHistory\x12B\n" +
+	"\vmemberships\x18\x01 \x03(\v2 .fieldsync.storage.v1.MembershipR\vmemberships\"\x87\x01\n" +
+	"\n" +
+	"Membership\x12\x17\n" +
+	"\acrew_id\x18\x01 \x01(\tR\x06crewId\x12.\n" +
+	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x120\n" +
+	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05until*N\n" +
 	"\x06KeyUse\x12\x17\n" +
 	"\x13KEY_USE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14KEY_USE_ACCESS_TOKEN\x10\x01\x12\x11\n" +
@@ -699,7 +816,7 @@ func file_fieldsync_storage_v1_identity_proto_rawDescGZIP() []byte {
 }
 
 var file_fieldsync_storage_v1_identity_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fieldsync_storage_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_fieldsync_storage_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_fieldsync_storage_v1_identity_proto_goTypes = []any{
 	(KeyUse)(0),                   // 0: fieldsync.storage.v1.KeyUse
 	(*Meta)(nil),                  // 1: fieldsync.storage.v1.Meta
@@ -709,32 +826,37 @@ var file_fieldsync_storage_v1_identity_proto_goTypes = []any{
 	(*SigningKey)(nil),            // 5: fieldsync.storage.v1.SigningKey
 	(*UsedProof)(nil),             // 6: fieldsync.storage.v1.UsedProof
 	(*DeviceStatus)(nil),          // 7: fieldsync.storage.v1.DeviceStatus
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(v1.PushKind)(0),              // 9: fieldsync.v1.PushKind
-	(*v1.QueueReport)(nil),        // 10: fieldsync.v1.QueueReport
-	(*v1.CaptureTime)(nil),        // 11: fieldsync.v1.CaptureTime
+	(*MemberHistory)(nil),         // 8: fieldsync.storage.v1.MemberHistory
+	(*Membership)(nil),            // 9: fieldsync.storage.v1.Membership
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(v1.PushKind)(0),              // 11: fieldsync.v1.PushKind
+	(*v1.QueueReport)(nil),        // 12: fieldsync.v1.QueueReport
+	(*v1.CaptureTime)(nil),        // 13: fieldsync.v1.CaptureTime
 }
 var file_fieldsync_storage_v1_identity_proto_depIdxs = []int32{
-	8,  // 0: fieldsync.storage.v1.Meta.created_at:type_name -> google.protobuf.Timestamp
-	8,  // 1: fieldsync.storage.v1.Device.enrolled_at:type_name -> google.protobuf.Timestamp
-	8,  // 2: fieldsync.storage.v1.Device.last_refresh_at:type_name -> google.protobuf.Timestamp
-	8,  // 3: fieldsync.storage.v1.Device.revoked_at:type_name -> google.protobuf.Timestamp
+	10, // 0: fieldsync.storage.v1.Meta.created_at:type_name -> google.protobuf.Timestamp
+	10, // 1: fieldsync.storage.v1.Device.enrolled_at:type_name -> google.protobuf.Timestamp
+	10, // 2: fieldsync.storage.v1.Device.last_refresh_at:type_name -> google.protobuf.Timestamp
+	10, // 3: fieldsync.storage.v1.Device.revoked_at:type_name -> google.protobuf.Timestamp
 	3,  // 4: fieldsync.storage.v1.Device.push:type_name -> fieldsync.storage.v1.PushAddress
-	9,  // 5: fieldsync.storage.v1.PushAddress.kind:type_name -> fieldsync.v1.PushKind
-	8,  // 6: fieldsync.storage.v1.PushAddress.seen_at:type_name -> google.protobuf.Timestamp
-	8,  // 7: fieldsync.storage.v1.EnrolCode.expires_at:type_name -> google.protobuf.Timestamp
+	11, // 5: fieldsync.storage.v1.PushAddress.kind:type_name -> fieldsync.v1.PushKind
+	10, // 6: fieldsync.storage.v1.PushAddress.seen_at:type_name -> google.protobuf.Timestamp
+	10, // 7: fieldsync.storage.v1.EnrolCode.expires_at:type_name -> google.protobuf.Timestamp
 	0,  // 8: fieldsync.storage.v1.SigningKey.use:type_name -> fieldsync.storage.v1.KeyUse
-	8,  // 9: fieldsync.storage.v1.SigningKey.created_at:type_name -> google.protobuf.Timestamp
-	8,  // 10: fieldsync.storage.v1.SigningKey.signs_from:type_name -> google.protobuf.Timestamp
-	8,  // 11: fieldsync.storage.v1.UsedProof.until:type_name -> google.protobuf.Timestamp
-	8,  // 12: fieldsync.storage.v1.DeviceStatus.seen_at:type_name -> google.protobuf.Timestamp
-	10, // 13: fieldsync.storage.v1.DeviceStatus.queue:type_name -> fieldsync.v1.QueueReport
-	11, // 14: fieldsync.storage.v1.DeviceStatus.clock:type_name -> fieldsync.v1.CaptureTime
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	10, // 9: fieldsync.storage.v1.SigningKey.created_at:type_name -> google.protobuf.Timestamp
+	10, // 10: fieldsync.storage.v1.SigningKey.signs_from:type_name -> google.protobuf.Timestamp
+	10, // 11: fieldsync.storage.v1.UsedProof.until:type_name -> google.protobuf.Timestamp
+	10, // 12: fieldsync.storage.v1.DeviceStatus.seen_at:type_name -> google.protobuf.Timestamp
+	12, // 13: fieldsync.storage.v1.DeviceStatus.queue:type_name -> fieldsync.v1.QueueReport
+	13, // 14: fieldsync.storage.v1.DeviceStatus.clock:type_name -> fieldsync.v1.CaptureTime
+	9,  // 15: fieldsync.storage.v1.MemberHistory.memberships:type_name -> fieldsync.storage.v1.Membership
+	10, // 16: fieldsync.storage.v1.Membership.from:type_name -> google.protobuf.Timestamp
+	10, // 17: fieldsync.storage.v1.Membership.until:type_name -> google.protobuf.Timestamp
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_storage_v1_identity_proto_init() }
@@ -748,7 +870,7 @@ func file_fieldsync_storage_v1_identity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_storage_v1_identity_proto_rawDesc), len(file_fieldsync_storage_v1_identity_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -33,7 +33,9 @@ type ScopeHead struct {
 	// Tasks in the scope: entries that are not removals.
 	Tasks uint64 `protobuf:"varint,3,opt,name=tasks,proto3" json:"tasks,omitempty"`
 	// Sum of the digests of those tasks, modulo 2^64.
-	Digest        uint64 `protobuf:"fixed64,4,opt,name=digest,proto3" json:"digest,omitempty"`
+	Digest uint64 `protobuf:"fixed64,4,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Removals up to here may have been forgotten: a cursor before it wants a fresh snapshot.
+	Floor         uint64 `protobuf:"varint,5,opt,name=floor,proto3" json:"floor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -92,6 +94,13 @@ func (x *ScopeHead) GetTasks() uint64 {
 func (x *ScopeHead) GetDigest() uint64 {
 	if x != nil {
 		return x.Digest
+	}
+	return 0
+}
+
+func (x *ScopeHead) GetFloor() uint64 {
+	if x != nil {
+		return x.Floor
 	}
 	return 0
 }
@@ -302,7 +311,9 @@ func (x *ScopePlace) GetSequence() uint64 {
 type MutationHead struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The newest number with a verdict.
-	Number        uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// A number came with two payloads: nothing new is taken under this epoch any more.
+	Conflicted    bool `protobuf:"varint,2,opt,name=conflicted,proto3" json:"conflicted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -342,6 +353,13 @@ func (x *MutationHead) GetNumber() uint64 {
 		return x.Number
 	}
 	return 0
+}
+
+func (x *MutationHead) GetConflicted() bool {
+	if x != nil {
+		return x.Conflicted
+	}
+	return false
 }
 
 // The stored answer to a mutation.
@@ -413,7 +431,11 @@ type Quarantined struct {
 	// The verdict's code.
 	Code string `protobuf:"bytes,5,opt,name=code,proto3" json:"code,omitempty"`
 	// When it arrived.
-	At            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
+	At *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
+	// The crew for which it was recorded, as far as the server knew at its arrival.
+	CrewId string `protobuf:"bytes,7,opt,name=crew_id,json=crewId,proto3" json:"crew_id,omitempty"`
+	// Set once a dispatcher has resolved it.
+	Resolution    *Resolution `protobuf:"bytes,8,opt,name=resolution,proto3" json:"resolution,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -490,16 +512,113 @@ func (x *Quarantined) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Quarantined) GetCrewId() string {
+	if x != nil {
+		return x.CrewId
+	}
+	return ""
+}
+
+func (x *Quarantined) GetResolution() *Resolution {
+	if x != nil {
+		return x.Resolution
+	}
+	return nil
+}
+
+// What became of a mutation in quarantine.
+type Resolution struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who decided.
+	MemberId string `protobuf:"bytes,1,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	// When.
+	At *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	// Why.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// It took effect; else it was discarded.
+	Released bool `protobuf:"varint,4,opt,name=released,proto3" json:"released,omitempty"`
+	// What took effect, where it was mended: a serialized fieldsync.v1.Mutation.
+	Mended        []byte `protobuf:"bytes,5,opt,name=mended,proto3" json:"mended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resolution) Reset() {
+	*x = Resolution{}
+	mi := &file_fieldsync_storage_v1_sync_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resolution) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resolution) ProtoMessage() {}
+
+func (x *Resolution) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_storage_v1_sync_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resolution.ProtoReflect.Descriptor instead.
+func (*Resolution) Descriptor() ([]byte, []int) {
+	return file_fieldsync_storage_v1_sync_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Resolution) GetMemberId() string {
+	if x != nil {
+		return x.MemberId
+	}
+	return ""
+}
+
+func (x *Resolution) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Resolution) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Resolution) GetReleased() bool {
+	if x != nil {
+		return x.Released
+	}
+	return false
+}
+
+func (x *Resolution) GetMended() []byte {
+	if x != nil {
+		return x.Mended
+	}
+	return nil
+}
+
 var File_fieldsync_storage_v1_sync_proto protoreflect.FileDescriptor
 
 const file_fieldsync_storage_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x1ffieldsync/storage/v1/sync.proto\x12\x14fieldsync.storage.v1\x1a\x17fieldsync/v1/sync.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"k\n" +
+	"\x1ffieldsync/storage/v1/sync.proto\x12\x14fieldsync.storage.v1\x1a\x17fieldsync/v1/sync.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x81\x01\n" +
 	"\tScopeHead\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x14\n" +
 	"\x05tasks\x18\x03 \x01(\x04R\x05tasks\x12\x16\n" +
-	"\x06digest\x18\x04 \x01(\x06R\x06digest\"\x88\x02\n" +
+	"\x06digest\x18\x04 \x01(\x06R\x06digest\x12\x14\n" +
+	"\x05floor\x18\x05 \x01(\x04R\x05floor\"\x88\x02\n" +
 	"\n" +
 	"ScopeEntry\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x1a\n" +
@@ -514,19 +633,33 @@ const file_fieldsync_storage_v1_sync_proto_rawDesc = "" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\"(\n" +
 	"\n" +
 	"ScopePlace\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x04R\bsequence\"&\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\"F\n" +
 	"\fMutationHead\x12\x16\n" +
-	"\x06number\x18\x01 \x01(\x04R\x06number\"P\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x1e\n" +
+	"\n" +
+	"conflicted\x18\x02 \x01(\bR\n" +
+	"conflicted\"P\n" +
 	"\rVerdictRecord\x12%\n" +
 	"\x0epayload_sha256\x18\x01 \x01(\fR\rpayloadSha256\x12\x18\n" +
-	"\averdict\x18\x02 \x01(\fR\averdict\"\xc8\x01\n" +
+	"\averdict\x18\x02 \x01(\fR\averdict\"\xa3\x02\n" +
 	"\vQuarantined\x12\x1b\n" +
 	"\tdevice_id\x18\x01 \x01(\tR\bdeviceId\x12\x1b\n" +
 	"\tmember_id\x18\x02 \x01(\tR\bmemberId\x12#\n" +
 	"\rinstall_epoch\x18\x03 \x01(\rR\finstallEpoch\x12\x1a\n" +
 	"\bmutation\x18\x04 \x01(\fR\bmutation\x12\x12\n" +
 	"\x04code\x18\x05 \x01(\tR\x04code\x12*\n" +
-	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02atB\xd9\x01\n" +
+	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x17\n" +
+	"\acrew_id\x18\a \x01(\tR\x06crewId\x12@\n" +
+	"\n" +
+	"resolution\x18\b \x01(\v2 .fieldsync.storage.v1.ResolutionR\n" +
+	"resolution\"\xa1\x01\n" +
+	"\n" +
+	"Resolution\x12\x1b\n" +
+	"\tmember_id\x18\x01 \x01(\tR\bmemberId\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1a\n" +
+	"\breleased\x18\x04 \x01(\bR\breleased\x12\x16\n" +
+	"\x06mended\x18\x05 \x01(\fR\x06mendedB\xd9\x01\n" +
 	"\x18com.fieldsync.storage.v1B\tSyncProtoP\x01Z@github.com/cong1022/fieldsync/gen/fieldsync/storage/v1;storagev1\xa2\x02\x03FSX\xaa\x02\x14Fieldsync.Storage.V1\xca\x02\x14Fieldsync\\Storage\\V1\xe2\x02 Fieldsync\\Storage\\V1\\GPBMetadata\xea\x02\x16Fieldsync::Storage::V1b\x06proto3"
 
 var (
@@ -541,7 +674,7 @@ func file_fieldsync_storage_v1_sync_proto_rawDescGZIP() []byte {
 	return file_fieldsync_storage_v1_sync_proto_rawDescData
 }
 
-var file_fieldsync_storage_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_fieldsync_storage_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_fieldsync_storage_v1_sync_proto_goTypes = []any{
 	(*ScopeHead)(nil),             // 0: fieldsync.storage.v1.ScopeHead
 	(*ScopeEntry)(nil),            // 1: fieldsync.storage.v1.ScopeEntry
@@ -550,19 +683,22 @@ var file_fieldsync_storage_v1_sync_proto_goTypes = []any{
 	(*MutationHead)(nil),          // 4: fieldsync.storage.v1.MutationHead
 	(*VerdictRecord)(nil),         // 5: fieldsync.storage.v1.VerdictRecord
 	(*Quarantined)(nil),           // 6: fieldsync.storage.v1.Quarantined
-	(v1.RemovalReason)(0),         // 7: fieldsync.v1.RemovalReason
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*Resolution)(nil),            // 7: fieldsync.storage.v1.Resolution
+	(v1.RemovalReason)(0),         // 8: fieldsync.v1.RemovalReason
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
 }
 var file_fieldsync_storage_v1_sync_proto_depIdxs = []int32{
 	2, // 0: fieldsync.storage.v1.ScopeEntry.steps:type_name -> fieldsync.storage.v1.Step
-	7, // 1: fieldsync.storage.v1.ScopeEntry.reason:type_name -> fieldsync.v1.RemovalReason
-	8, // 2: fieldsync.storage.v1.ScopeEntry.at:type_name -> google.protobuf.Timestamp
-	8, // 3: fieldsync.storage.v1.Quarantined.at:type_name -> google.protobuf.Timestamp
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	8, // 1: fieldsync.storage.v1.ScopeEntry.reason:type_name -> fieldsync.v1.RemovalReason
+	9, // 2: fieldsync.storage.v1.ScopeEntry.at:type_name -> google.protobuf.Timestamp
+	9, // 3: fieldsync.storage.v1.Quarantined.at:type_name -> google.protobuf.Timestamp
+	7, // 4: fieldsync.storage.v1.Quarantined.resolution:type_name -> fieldsync.storage.v1.Resolution
+	9, // 5: fieldsync.storage.v1.Resolution.at:type_name -> google.protobuf.Timestamp
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_storage_v1_sync_proto_init() }
@@ -576,7 +712,7 @@ func file_fieldsync_storage_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_storage_v1_sync_proto_rawDesc), len(file_fieldsync_storage_v1_sync_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -59,8 +59,9 @@ type IdentityServiceClient interface {
 	// for members of crews of the own unit, an admin for anyone. Errors: NotFound "member_unknown".
 	IssueCode(context.Context, *v1.IssueCodeRequest) (*v1.IssueCodeResponse, error)
 	// Enrols a device with a code. No token needed. A device whose key is known keeps its id and gets a new install epoch.
-	// Errors: Unauthenticated "code_invalid" (unknown, used or expired: all the same), "proof_invalid", "proof_time"
-	// (ErrorInfo.server_time tells the right time).
+	// Errors: InvalidArgument "public_key_invalid"; Unauthenticated "code_invalid" (unknown, used or expired: all the same),
+	// "device_revoked" (the key was revoked; the code stays unused), "proof_invalid", "proof_time" (ErrorInfo.server_time
+	// tells the right time).
 	Enrol(context.Context, *v1.EnrolRequest) (*v1.EnrolResponse, error)
 	// Gives a new access token. No token needed, only the proof: a lost answer locks nobody out. Errors: Unauthenticated
 	// "device_unknown", "device_revoked", "proof_invalid", "proof_time", "proof_replayed".
@@ -211,8 +212,9 @@ type IdentityServiceHandler interface {
 	// for members of crews of the own unit, an admin for anyone. Errors: NotFound "member_unknown".
 	IssueCode(context.Context, *v1.IssueCodeRequest) (*v1.IssueCodeResponse, error)
 	// Enrols a device with a code. No token needed. A device whose key is known keeps its id and gets a new install epoch.
-	// Errors: Unauthenticated "code_invalid" (unknown, used or expired: all the same), "proof_invalid", "proof_time"
-	// (ErrorInfo.server_time tells the right time).
+	// Errors: InvalidArgument "public_key_invalid"; Unauthenticated "code_invalid" (unknown, used or expired: all the same),
+	// "device_revoked" (the key was revoked; the code stays unused), "proof_invalid", "proof_time" (ErrorInfo.server_time
+	// tells the right time).
 	Enrol(context.Context, *v1.EnrolRequest) (*v1.EnrolResponse, error)
 	// Gives a new access token. No token needed, only the proof: a lost answer locks nobody out. Errors: Unauthenticated
 	// "device_unknown", "device_revoked", "proof_invalid", "proof_time", "proof_replayed".

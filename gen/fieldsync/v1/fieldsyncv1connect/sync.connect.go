@@ -23,6 +23,8 @@ const _ = connect.IsAtLeastVersion1_13_0
 const (
 	// SyncServiceName is the fully-qualified name of the SyncService service.
 	SyncServiceName = "fieldsync.v1.SyncService"
+	// SupportServiceName is the fully-qualified name of the SupportService service.
+	SupportServiceName = "fieldsync.v1.SupportService"
 )
 
 // These constants are the fully-qualified names of the RPCs defined in this package. They're
@@ -37,6 +39,22 @@ const (
 	SyncServiceSyncProcedure = "/fieldsync.v1.SyncService/Sync"
 	// SyncServiceWatchProcedure is the fully-qualified name of the SyncService's Watch RPC.
 	SyncServiceWatchProcedure = "/fieldsync.v1.SyncService/Watch"
+	// SyncServiceAwaitChangeProcedure is the fully-qualified name of the SyncService's AwaitChange RPC.
+	SyncServiceAwaitChangeProcedure = "/fieldsync.v1.SyncService/AwaitChange"
+	// SyncServiceRepairProcedure is the fully-qualified name of the SyncService's Repair RPC.
+	SyncServiceRepairProcedure = "/fieldsync.v1.SyncService/Repair"
+	// SupportServiceExplainDeviceProcedure is the fully-qualified name of the SupportService's
+	// ExplainDevice RPC.
+	SupportServiceExplainDeviceProcedure = "/fieldsync.v1.SupportService/ExplainDevice"
+	// SupportServiceListQuarantinedProcedure is the fully-qualified name of the SupportService's
+	// ListQuarantined RPC.
+	SupportServiceListQuarantinedProcedure = "/fieldsync.v1.SupportService/ListQuarantined"
+	// SupportServiceReleaseQuarantinedProcedure is the fully-qualified name of the SupportService's
+	// ReleaseQuarantined RPC.
+	SupportServiceReleaseQuarantinedProcedure = "/fieldsync.v1.SupportService/ReleaseQuarantined"
+	// SupportServiceDiscardQuarantinedProcedure is the fully-qualified name of the SupportService's
+	// DiscardQuarantined RPC.
+	SupportServiceDiscardQuarantinedProcedure = "/fieldsync.v1.SupportService/DiscardQuarantined"
 )
 
 // SyncServiceClient is a client for the fieldsync.v1.SyncService service.
@@ -46,11 +64,20 @@ type SyncServiceClient interface {
 	//
 	// Errors: InvalidArgument (malformed request, more than 200 mutations, numbers in the batch not consecutive: nothing was
 	// applied), FailedPrecondition "mutation_gap" (the batch starts behind a gap; ErrorInfo.expected_number tells where to
-	// start; nothing was applied), FailedPrecondition "install_epoch_unknown" (no such epoch of this device), Unauthenticated, PermissionDenied "scope_none" (the caller's role syncs nothing), Unavailable (retry later).
+	// start; nothing was applied), FailedPrecondition "install_epoch_unknown" (no such epoch of this device), FailedPrecondition
+	// "install_epoch_conflicted" (another phone has used these numbers, or this one in a life before a restore: take a new
+	// install epoch by Refresh and number under it what has no verdict), Unauthenticated, PermissionDenied "scope_none" (the caller's role syncs nothing), Unavailable (retry later).
 	Sync(context.Context, *v1.SyncRequest) (*v1.SyncResponse, error)
-	// Streams the head of the caller's scope: once at the start, after each change, and as a keep-alive every 30 seconds.
-	// Carries no data: a client whose cursor lies behind calls Sync. The server ends it at shutdown with Unavailable.
+	// Streams the head of the caller's scope: once at the start, after each change, and as a keep-alive every 30 seconds. To a
+	// client that names its cursor it also carries the delta, where that is small. The server ends it at shutdown with
+	// Unavailable "shutting_down".
 	Watch(context.Context, *v1.WatchRequest) (*connect.ServerStreamForClient[v1.WatchResponse], error)
+	// The same without a stream, for networks that kill them: answers as soon as the head is not at the sequence named, or
+	// when the wait is over. At shutdown it answers at once.
+	AwaitChange(context.Context, *v1.AwaitChangeRequest) (*v1.AwaitChangeResponse, error)
+	// Finds out in which parts of the scope a replica differs whose digest is wrong, and sends those parts whole.
+	// Errors: as Sync's.
+	Repair(context.Context, *v1.RepairRequest) (*v1.RepairResponse, error)
 }
 
 // NewSyncServiceClient constructs a client for the fieldsync.v1.SyncService service. By default, it
@@ -76,13 +103,27 @@ func NewSyncServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(syncServiceMethods.ByName("Watch")),
 			connect.WithClientOptions(opts...),
 		),
+		awaitChange: connect.NewClient[v1.AwaitChangeRequest, v1.AwaitChangeResponse](
+			httpClient,
+			baseURL+SyncServiceAwaitChangeProcedure,
+			connect.WithSchema(syncServiceMethods.ByName("AwaitChange")),
+			connect.WithClientOptions(opts...),
+		),
+		repair: connect.NewClient[v1.RepairRequest, v1.RepairResponse](
+			httpClient,
+			baseURL+SyncServiceRepairProcedure,
+			connect.WithSchema(syncServiceMethods.ByName("Repair")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // syncServiceClient implements SyncServiceClient.
 type syncServiceClient struct {
-	sync  *connect.Client[v1.SyncRequest, v1.SyncResponse]
-	watch *connect.Client[v1.WatchRequest, v1.WatchResponse]
+	sync        *connect.Client[v1.SyncRequest, v1.SyncResponse]
+	watch       *connect.Client[v1.WatchRequest, v1.WatchResponse]
+	awaitChange *connect.Client[v1.AwaitChangeRequest, v1.AwaitChangeResponse]
+	repair      *connect.Client[v1.RepairRequest, v1.RepairResponse]
 }
 
 // Sync calls fieldsync.v1.SyncService.Sync.
@@ -99,6 +140,24 @@ func (c *syncServiceClient) Watch(ctx context.Context, req *v1.WatchRequest) (*c
 	return c.watch.CallServerStream(ctx, connect.NewRequest(req))
 }
 
+// AwaitChange calls fieldsync.v1.SyncService.AwaitChange.
+func (c *syncServiceClient) AwaitChange(ctx context.Context, req *v1.AwaitChangeRequest) (*v1.AwaitChangeResponse, error) {
+	response, err := c.awaitChange.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Repair calls fieldsync.v1.SyncService.Repair.
+func (c *syncServiceClient) Repair(ctx context.Context, req *v1.RepairRequest) (*v1.RepairResponse, error) {
+	response, err := c.repair.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // SyncServiceHandler is an implementation of the fieldsync.v1.SyncService service.
 type SyncServiceHandler interface {
 	// Sends the outbox and receives the delta. Everything that the answer's verdicts name is durable when the answer leaves.
@@ -106,11 +165,20 @@ type SyncServiceHandler interface {
 	//
 	// Errors: InvalidArgument (malformed request, more than 200 mutations, numbers in the batch not consecutive: nothing was
 	// applied), FailedPrecondition "mutation_gap" (the batch starts behind a gap; ErrorInfo.expected_number tells where to
-	// start; nothing was applied), FailedPrecondition "install_epoch_unknown" (no such epoch of this device), Unauthenticated, PermissionDenied "scope_none" (the caller's role syncs nothing), Unavailable (retry later).
+	// start; nothing was applied), FailedPrecondition "install_epoch_unknown" (no such epoch of this device), FailedPrecondition
+	// "install_epoch_conflicted" (another phone has used these numbers, or this one in a life before a restore: take a new
+	// install epoch by Refresh and number under it what has no verdict), Unauthenticated, PermissionDenied "scope_none" (the caller's role syncs nothing), Unavailable (retry later).
 	Sync(context.Context, *v1.SyncRequest) (*v1.SyncResponse, error)
-	// Streams the head of the caller's scope: once at the start, after each change, and as a keep-alive every 30 seconds.
-	// Carries no data: a client whose cursor lies behind calls Sync. The server ends it at shutdown with Unavailable.
+	// Streams the head of the caller's scope: once at the start, after each change, and as a keep-alive every 30 seconds. To a
+	// client that names its cursor it also carries the delta, where that is small. The server ends it at shutdown with
+	// Unavailable "shutting_down".
 	Watch(context.Context, *v1.WatchRequest, *connect.ServerStream[v1.WatchResponse]) error
+	// The same without a stream, for networks that kill them: answers as soon as the head is not at the sequence named, or
+	// when the wait is over. At shutdown it answers at once.
+	AwaitChange(context.Context, *v1.AwaitChangeRequest) (*v1.AwaitChangeResponse, error)
+	// Finds out in which parts of the scope a replica differs whose digest is wrong, and sends those parts whole.
+	// Errors: as Sync's.
+	Repair(context.Context, *v1.RepairRequest) (*v1.RepairResponse, error)
 }
 
 // NewSyncServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -132,12 +200,28 @@ func NewSyncServiceHandler(svc SyncServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(syncServiceMethods.ByName("Watch")),
 		connect.WithHandlerOptions(opts...),
 	)
+	syncServiceAwaitChangeHandler := connect.NewUnaryHandlerSimple(
+		SyncServiceAwaitChangeProcedure,
+		svc.AwaitChange,
+		connect.WithSchema(syncServiceMethods.ByName("AwaitChange")),
+		connect.WithHandlerOptions(opts...),
+	)
+	syncServiceRepairHandler := connect.NewUnaryHandlerSimple(
+		SyncServiceRepairProcedure,
+		svc.Repair,
+		connect.WithSchema(syncServiceMethods.ByName("Repair")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/fieldsync.v1.SyncService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case SyncServiceSyncProcedure:
 			syncServiceSyncHandler.ServeHTTP(w, r)
 		case SyncServiceWatchProcedure:
 			syncServiceWatchHandler.ServeHTTP(w, r)
+		case SyncServiceAwaitChangeProcedure:
+			syncServiceAwaitChangeHandler.ServeHTTP(w, r)
+		case SyncServiceRepairProcedure:
+			syncServiceRepairHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -153,4 +237,190 @@ func (UnimplementedSyncServiceHandler) Sync(context.Context, *v1.SyncRequest) (*
 
 func (UnimplementedSyncServiceHandler) Watch(context.Context, *v1.WatchRequest, *connect.ServerStream[v1.WatchResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.SyncService.Watch is not implemented"))
+}
+
+func (UnimplementedSyncServiceHandler) AwaitChange(context.Context, *v1.AwaitChangeRequest) (*v1.AwaitChangeResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.SyncService.AwaitChange is not implemented"))
+}
+
+func (UnimplementedSyncServiceHandler) Repair(context.Context, *v1.RepairRequest) (*v1.RepairResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.SyncService.Repair is not implemented"))
+}
+
+// SupportServiceClient is a client for the fieldsync.v1.SupportService service.
+type SupportServiceClient interface {
+	// Tells all that the server knows of a device's sync. Errors: NotFound "device_unknown".
+	ExplainDevice(context.Context, *v1.ExplainDeviceRequest) (*v1.ExplainDeviceResponse, error)
+	// Lists the mutations in quarantine, by device and number.
+	ListQuarantined(context.Context, *v1.ListQuarantinedRequest) (*v1.ListQuarantinedResponse, error)
+	// Lets a quarantined mutation take effect now, as recorded or mended, in the name of whoever recorded it, and takes it out
+	// of the quarantine. Errors: NotFound "quarantined_unknown"; FailedPrecondition "release_failed" with what the verdict
+	// would be (the mutation stays where it is).
+	ReleaseQuarantined(context.Context, *v1.ReleaseQuarantinedRequest) (*v1.ReleaseQuarantinedResponse, error)
+	// Takes a mutation out of the quarantine without effect. Who, when and why is kept with it. Errors: NotFound
+	// "quarantined_unknown".
+	DiscardQuarantined(context.Context, *v1.DiscardQuarantinedRequest) (*v1.DiscardQuarantinedResponse, error)
+}
+
+// NewSupportServiceClient constructs a client for the fieldsync.v1.SupportService service. By
+// default, it uses the Connect protocol with the binary Protobuf Codec, asks for gzipped responses,
+// and sends uncompressed requests. To use the gRPC or gRPC-Web protocols, supply the
+// connect.WithGRPC() or connect.WithGRPCWeb() options.
+//
+// The URL supplied here should be the base URL for the Connect or gRPC server (for example,
+// http://api.acme.com or https://acme.com/grpc).
+func NewSupportServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...connect.ClientOption) SupportServiceClient {
+	baseURL = strings.TrimRight(baseURL, "/")
+	supportServiceMethods := v1.File_fieldsync_v1_sync_proto.Services().ByName("SupportService").Methods()
+	return &supportServiceClient{
+		explainDevice: connect.NewClient[v1.ExplainDeviceRequest, v1.ExplainDeviceResponse](
+			httpClient,
+			baseURL+SupportServiceExplainDeviceProcedure,
+			connect.WithSchema(supportServiceMethods.ByName("ExplainDevice")),
+			connect.WithClientOptions(opts...),
+		),
+		listQuarantined: connect.NewClient[v1.ListQuarantinedRequest, v1.ListQuarantinedResponse](
+			httpClient,
+			baseURL+SupportServiceListQuarantinedProcedure,
+			connect.WithSchema(supportServiceMethods.ByName("ListQuarantined")),
+			connect.WithClientOptions(opts...),
+		),
+		releaseQuarantined: connect.NewClient[v1.ReleaseQuarantinedRequest, v1.ReleaseQuarantinedResponse](
+			httpClient,
+			baseURL+SupportServiceReleaseQuarantinedProcedure,
+			connect.WithSchema(supportServiceMethods.ByName("ReleaseQuarantined")),
+			connect.WithClientOptions(opts...),
+		),
+		discardQuarantined: connect.NewClient[v1.DiscardQuarantinedRequest, v1.DiscardQuarantinedResponse](
+			httpClient,
+			baseURL+SupportServiceDiscardQuarantinedProcedure,
+			connect.WithSchema(supportServiceMethods.ByName("DiscardQuarantined")),
+			connect.WithClientOptions(opts...),
+		),
+	}
+}
+
+// supportServiceClient implements SupportServiceClient.
+type supportServiceClient struct {
+	explainDevice      *connect.Client[v1.ExplainDeviceRequest, v1.ExplainDeviceResponse]
+	listQuarantined    *connect.Client[v1.ListQuarantinedRequest, v1.ListQuarantinedResponse]
+	releaseQuarantined *connect.Client[v1.ReleaseQuarantinedRequest, v1.ReleaseQuarantinedResponse]
+	discardQuarantined *connect.Client[v1.DiscardQuarantinedRequest, v1.DiscardQuarantinedResponse]
+}
+
+// ExplainDevice calls fieldsync.v1.SupportService.ExplainDevice.
+func (c *supportServiceClient) ExplainDevice(ctx context.Context, req *v1.ExplainDeviceRequest) (*v1.ExplainDeviceResponse, error) {
+	response, err := c.explainDevice.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListQuarantined calls fieldsync.v1.SupportService.ListQuarantined.
+func (c *supportServiceClient) ListQuarantined(ctx context.Context, req *v1.ListQuarantinedRequest) (*v1.ListQuarantinedResponse, error) {
+	response, err := c.listQuarantined.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ReleaseQuarantined calls fieldsync.v1.SupportService.ReleaseQuarantined.
+func (c *supportServiceClient) ReleaseQuarantined(ctx context.Context, req *v1.ReleaseQuarantinedRequest) (*v1.ReleaseQuarantinedResponse, error) {
+	response, err := c.releaseQuarantined.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// DiscardQuarantined calls fieldsync.v1.SupportService.DiscardQuarantined.
+func (c *supportServiceClient) DiscardQuarantined(ctx context.Context, req *v1.DiscardQuarantinedRequest) (*v1.DiscardQuarantinedResponse, error) {
+	response, err := c.discardQuarantined.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// SupportServiceHandler is an implementation of the fieldsync.v1.SupportService service.
+type SupportServiceHandler interface {
+	// Tells all that the server knows of a device's sync. Errors: NotFound "device_unknown".
+	ExplainDevice(context.Context, *v1.ExplainDeviceRequest) (*v1.ExplainDeviceResponse, error)
+	// Lists the mutations in quarantine, by device and number.
+	ListQuarantined(context.Context, *v1.ListQuarantinedRequest) (*v1.ListQuarantinedResponse, error)
+	// Lets a quarantined mutation take effect now, as recorded or mended, in the name of whoever recorded it, and takes it out
+	// of the quarantine. Errors: NotFound "quarantined_unknown"; FailedPrecondition "release_failed" with what the verdict
+	// would be (the mutation stays where it is).
+	ReleaseQuarantined(context.Context, *v1.ReleaseQuarantinedRequest) (*v1.ReleaseQuarantinedResponse, error)
+	// Takes a mutation out of the quarantine without effect. Who, when and why is kept with it. Errors: NotFound
+	// "quarantined_unknown".
+	DiscardQuarantined(context.Context, *v1.DiscardQuarantinedRequest) (*v1.DiscardQuarantinedResponse, error)
+}
+
+// NewSupportServiceHandler builds an HTTP handler from the service implementation. It returns the
+// path on which to mount the handler and the handler itself.
+//
+// By default, handlers support the Connect, gRPC, and gRPC-Web protocols with the binary Protobuf
+// and JSON codecs. They also support gzip compression.
+func NewSupportServiceHandler(svc SupportServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
+	supportServiceMethods := v1.File_fieldsync_v1_sync_proto.Services().ByName("SupportService").Methods()
+	supportServiceExplainDeviceHandler := connect.NewUnaryHandlerSimple(
+		SupportServiceExplainDeviceProcedure,
+		svc.ExplainDevice,
+		connect.WithSchema(supportServiceMethods.ByName("ExplainDevice")),
+		connect.WithHandlerOptions(opts...),
+	)
+	supportServiceListQuarantinedHandler := connect.NewUnaryHandlerSimple(
+		SupportServiceListQuarantinedProcedure,
+		svc.ListQuarantined,
+		connect.WithSchema(supportServiceMethods.ByName("ListQuarantined")),
+		connect.WithHandlerOptions(opts...),
+	)
+	supportServiceReleaseQuarantinedHandler := connect.NewUnaryHandlerSimple(
+		SupportServiceReleaseQuarantinedProcedure,
+		svc.ReleaseQuarantined,
+		connect.WithSchema(supportServiceMethods.ByName("ReleaseQuarantined")),
+		connect.WithHandlerOptions(opts...),
+	)
+	supportServiceDiscardQuarantinedHandler := connect.NewUnaryHandlerSimple(
+		SupportServiceDiscardQuarantinedProcedure,
+		svc.DiscardQuarantined,
+		connect.WithSchema(supportServiceMethods.ByName("DiscardQuarantined")),
+		connect.WithHandlerOptions(opts...),
+	)
+	return "/fieldsync.v1.SupportService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case SupportServiceExplainDeviceProcedure:
+			supportServiceExplainDeviceHandler.ServeHTTP(w, r)
+		case SupportServiceListQuarantinedProcedure:
+			supportServiceListQuarantinedHandler.ServeHTTP(w, r)
+		case SupportServiceReleaseQuarantinedProcedure:
+			supportServiceReleaseQuarantinedHandler.ServeHTTP(w, r)
+		case SupportServiceDiscardQuarantinedProcedure:
+			supportServiceDiscardQuarantinedHandler.ServeHTTP(w, r)
+		default:
+			http.NotFound(w, r)
+		}
+	})
+}
+
+// UnimplementedSupportServiceHandler returns CodeUnimplemented from all methods.
+type UnimplementedSupportServiceHandler struct{}
+
+func (UnimplementedSupportServiceHandler) ExplainDevice(context.Context, *v1.ExplainDeviceRequest) (*v1.ExplainDeviceResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.SupportService.ExplainDevice is not implemented"))
+}
+
+func (UnimplementedSupportServiceHandler) ListQuarantined(context.Context, *v1.ListQuarantinedRequest) (*v1.ListQuarantinedResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.SupportService.ListQuarantined is not implemented"))
+}
+
+func (UnimplementedSupportServiceHandler) ReleaseQuarantined(context.Context, *v1.ReleaseQuarantinedRequest) (*v1.ReleaseQuarantinedResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.SupportService.ReleaseQuarantined is not implemented"))
+}
+
+func (UnimplementedSupportServiceHandler) DiscardQuarantined(context.Context, *v1.DiscardQuarantinedRequest) (*v1.DiscardQuarantinedResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.SupportService.DiscardQuarantined is not implemented"))
 }
