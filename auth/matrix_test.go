@@ -64,6 +64,7 @@ func TestMatrixIsComplete(t *testing.T) {
 func TestMatrix(t *testing.T) {
 	services := map[string]string{
 		"SyncService": "crew dispatcher", "MediaService": "crew", "DispatchService": "dispatcher admin", "HotlineService": "hotline",
+		"SupportService": "dispatcher admin",
 	}
 	exceptions := map[string]string{
 		"DispatchService/PutUnit": "admin", "HotlineService/SubmitTickets": "hotline admin",

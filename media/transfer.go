@@ -48,8 +48,8 @@ func (t *transfer) Read(p []byte) (int, error) {
 	return t.ReadCloser.Read(p)
 }
 
-// end makes the read that is waiting return, and fails all reads after it. tusd extends the deadline after each read, and
-// may do so after this one was set, but then the next read meets the mark.
+// end makes the read that is waiting return, and fails all reads after it. tusd extends the deadline after each read, so
+// it may extend this one, but then the next read meets the mark.
 func (t *transfer) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -66,6 +66,10 @@ func (t *transfer) finish() (ended bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.over = true
+	if t.ended {
+		// tusd may have extended the deadline, and the server would wait for the rest of the body until then.
+		_ = t.control.SetReadDeadline(time.Now())
+	}
 	return t.ended
 }
 

@@ -12,23 +12,24 @@ import (
 const cursorVersion = 1
 
 // cursor is how far a replica has come. Its bytes are opaque to phones: version, server epoch (4 bytes), fingerprint of the
-// scope (4 bytes), then as varints scope epoch and sequence, and while a read is under way base and start. It is not signed:
-// it opens nothing, since the scope that is read comes from the caller's identity, and what it claims to hold concerns only
-// the caller's own replica.
+// scope (4 bytes), then as varints scope epoch and sequence, and while a reading is under way what that adds. It is not
+// signed: it opens nothing, since the scope that is read comes from the caller's identity, and what it claims to hold
+// concerns only the caller's own replica.
 type cursor struct {
 	serverEpoch uint32
 	scope       uint32
 	scopeEpoch  uint32
-	// sequence is up to where the log was read.
+	// sequence is where the replica stands: it holds the scope as of that sequence. While reading it stays where the reading
+	// began, 0 for a replica that began from nothing: a task may move in the log between two pages, past what was read, so
+	// nothing more is known for sure until the end is reached.
 	sequence uint64
 
-	// reading: the last answer was a page with more behind it. A task may have moved in the log between two pages, past what
-	// was read; so until the end is reached, the replica is only known to hold what it held when the reading began.
+	// reading: the last answer was a page with more behind it.
 	reading bool
-	// base is where the replica stood then: it held the scope as of that sequence. 0: it began from nothing.
-	base uint64
-	// start is the head then. A replica that began from nothing need not hear of what had left the scope by then.
+	// start is the head when the reading began. A replica that began from nothing need not hear of what had left by then.
 	start uint64
+	// lanes is up to where each lane of the log was read.
+	lanes [lanes]uint64
 }
 
 func (c cursor) encode() []byte {
@@ -38,8 +39,10 @@ func (c cursor) encode() []byte {
 	b = binary.AppendUvarint(b, uint64(c.scopeEpoch))
 	b = binary.AppendUvarint(b, c.sequence)
 	if c.reading {
-		b = binary.AppendUvarint(b, c.base)
 		b = binary.AppendUvarint(b, c.start)
+		for _, lane := range c.lanes {
+			b = binary.AppendUvarint(b, lane)
+		}
 	}
 	return b
 }
@@ -65,9 +68,11 @@ func decodeCursor(b []byte) (cursor, error) {
 	}
 	c.scopeEpoch, c.sequence = uint32(epoch), sequence
 	if c.reading = len(b) > 0; c.reading {
-		c.base, b = uvarint(b)
 		c.start, b = uvarint(b)
-		if b == nil || len(b) > 0 || c.base > c.sequence {
+		for i := range c.lanes {
+			c.lanes[i], b = uvarint(b)
+		}
+		if b == nil || len(b) > 0 {
 			return cursor{}, invalid
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
 )
 
 func newAssignCommand() *cobra.Command {
@@ -73,7 +74,9 @@ func taskOf(ctx context.Context, o operator, id string) (string, error) {
 			}
 		}
 		if page.Token = tickets.GetNextToken(); page.GetToken() == "" {
-			return "", err
+			return "", fault.New(fault.NotFound, "ticket_unknown",
+				fmt.Sprintf("Không có công việc hay phiếu nào mang mã %q.", id),
+				fmt.Sprintf("There is no task and no ticket %q.", id))
 		}
 	}
 }

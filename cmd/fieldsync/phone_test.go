@@ -169,8 +169,10 @@ func TestPhoneCommands(t *testing.T) {
 	s.wants(s.phone(true, "status"), "Unsent", "11", "Photos waiting", "1 (")
 	s.wants(s.phone(true, "show", tail), "Put up a sign", "Mang theo cưa", "complete: made safe", "pause: chờ cắt điện", "note: Đã dọn cành")
 	var list []struct {
-		Task    struct{ ID string }
-		Pending []map[string]any
+		Task struct {
+			ID string `json:"id"`
+		} `json:"task"`
+		Pending []map[string]any `json:"pending"`
 	}
 	check(t, json.Unmarshal([]byte(s.phone(true, "list", "--json")), &list))
 	if len(list) != 2 || len(list[0].Pending)+len(list[1].Pending) != 11 || list[0].Task.ID == "" {
@@ -186,7 +188,7 @@ func TestPhoneCommands(t *testing.T) {
 	}
 	s.phone(true, "start", first)
 	s.wants(s.phone(true, "sync"), "Sent 1")
-	var verdicts []struct{ Verdict struct{ Code string } }
+	var verdicts []map[string]any
 	check(t, json.Unmarshal([]byte(s.phone(true, "verdicts", "--json")), &verdicts))
 	if len(verdicts) == 0 {
 		t.Error("a start after the completion left no verdict to read")

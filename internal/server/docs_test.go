@@ -1,6 +1,8 @@
 package server
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"go/ast"
@@ -189,4 +191,15 @@ func shown(section reflect.Value, key string) string {
 		return "none"
 	}
 	return fmt.Sprintf("`%v`", section)
+}
+
+// Protects: whoever writes an enrolment's proof after the example in docs/protocol.md names the key as the server does.
+func TestProtocolThumbprintExample(t *testing.T) {
+	doc := document(t, "docs/protocol.md")
+	_, rest, found := strings.Cut(doc, "\n{\"crv\":\"P-256\"")
+	members, _, _ := strings.Cut(rest, "\n")
+	sum := sha256.Sum256([]byte("{\"crv\":\"P-256\"" + members))
+	if want := `{"iss":"` + base64.RawURLEncoding.EncodeToString(sum[:]) + `","aud":"fieldsync:enrol"`; !found || !strings.Contains(doc, want) {
+		t.Errorf("docs/protocol.md lacks %s", want)
+	}
 }
