@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/cong1022/fieldsync/auth"
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/store"
@@ -57,6 +58,9 @@ func putMember(tx *store.Tx, p auth.Principal, member *fieldsyncv1.Member) error
 	if err != nil {
 		return err
 	}
+	if err := recordMembership(tx, member, before.GetCrewId()); err != nil {
+		return err
+	}
 	if crew := before.GetCrewId(); crew != "" {
 		if err := store.Delete(tx, store.CrewMemberKey(crew, member.GetId())); err != nil {
 			return err
@@ -68,6 +72,28 @@ func putMember(tx *store.Tx, p auth.Principal, member *fieldsyncv1.Member) error
 		}
 	}
 	return store.Put(tx, store.MemberKey(member.GetId()), member)
+}
+
+// recordMembership keeps in which crews a member has been and when: what a phone recorded before a move and sends after it is
+// judged by the crew of that time.
+func recordMembership(tx *store.Tx, member *fieldsyncv1.Member, before string) error {
+	if member.GetCrewId() == before {
+		return nil
+	}
+	history, err := store.Get(tx, store.MemberHistoryKey(member.GetId()))
+	if err != nil {
+		return err
+	}
+	if history == nil {
+		history = &storagev1.MemberHistory{}
+	}
+	if n := len(history.GetMemberships()); n > 0 && history.GetMemberships()[n-1].GetUntil() == nil {
+		history.Memberships[n-1].Until = tx.Timestamp()
+	}
+	if member.GetCrewId() != "" {
+		history.Memberships = append(history.Memberships, &storagev1.Membership{CrewId: member.GetCrewId(), From: tx.Timestamp()})
+	}
+	return store.Put(tx, store.MemberHistoryKey(member.GetId()), history)
 }
 
 // ListMembers lists members by id: those of the caller's unit and of its crews. Errors: Invalid "page_token_invalid".

@@ -15,6 +15,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -296,6 +298,15 @@ func (c caller) begin(path string, photo []byte, offset, until int) net.Conn {
 		c.h.t.Fatal(err)
 	}
 	return connection
+}
+
+// spooled waits until so many bytes of an upload are in the spool.
+func (h *house) spooled(uploadPath string, bytes int) {
+	h.t.Helper()
+	eventually(h.t, fmt.Sprintf("%d bytes are spooled", bytes), func() bool {
+		info, err := os.Stat(filepath.Join(h.spool, path.Base(uploadPath)))
+		return err == nil && info.Size() == int64(bytes)
+	})
 }
 
 // send sends a whole photo.

@@ -75,11 +75,7 @@ func TestStalledConnection(t *testing.T) {
 	upload := phone.declare("t1", "p0")
 	stalled := phone.begin(upload.GetUploadPath(), photo, 0, 5000)
 	defer stalled.Close()
-	eventually(t, "5,000 bytes are spooled", func() bool {
-		info, err := os.Stat(filepath.Join(h.spool, upload.GetUploadId()))
-		return err == nil && info.Size() == 5000
-	})
-
+	h.spooled(upload.GetUploadPath(), 5000)
 	phone.mustStandAt(upload.GetUploadPath(), 5000, len(photo))
 	phone.mustPatch(upload.GetUploadPath(), 5000, photo[5000:])
 	phone.commit(upload.GetUploadId())

@@ -38,6 +38,11 @@ func MemberKey(id string) Key[fieldsyncv1.Member] { return newKey("member").text
 // Members is the prefix of all members.
 func Members() Prefix[fieldsyncv1.Member] { return newKey("member").bytes() }
 
+// MemberHistoryKey: member-history/<member>
+func MemberHistoryKey(member string) Key[storagev1.MemberHistory] {
+	return newKey("member-history").text(member).bytes()
+}
+
 // DeviceKey: device/<device>
 func DeviceKey(id string) Key[storagev1.Device] { return newKey("device").text(id).bytes() }
 
@@ -172,6 +177,22 @@ func VerdictKey(device string, epoch uint32, number uint64) Key[storagev1.Verdic
 // it is just the number with two payloads that leads here.
 func QuarantinedKey(device string, epoch uint32, number uint64, payload [sha256.Size]byte) Key[storagev1.Quarantined] {
 	return newKey("quarantined").text(device).number(uint64(epoch)).number(number).raw(payload[:]).bytes()
+}
+
+// QuarantinedOf is the prefix of what a device has in quarantine.
+func QuarantinedOf(device string) Prefix[storagev1.Quarantined] {
+	return newKey("quarantined").text(device).bytes()
+}
+
+// ResolvedKey: resolved/<device>/<install epoch>/<number>/<SHA-256 of the payload> — what a dispatcher took out of the
+// quarantine, under the key that it had there.
+func ResolvedKey(device string, epoch uint32, number uint64, payload [sha256.Size]byte) Key[storagev1.Quarantined] {
+	return newKey("resolved").text(device).number(uint64(epoch)).number(number).raw(payload[:]).bytes()
+}
+
+// Verdicts is the prefix of the verdicts on a device's mutations under an install epoch.
+func Verdicts(device string, epoch uint32) Prefix[storagev1.VerdictRecord] {
+	return newKey("verdict").text(device).number(uint64(epoch)).bytes()
 }
 
 // QuarantinedAll is the prefix of everything in quarantine.

@@ -18,6 +18,8 @@ const maxPhotos = 50
 // author is what merge must know about a mutation besides its words.
 type author struct {
 	memberID, deviceID, crewID string
+	// formerCrews are those that the member had left by now but may have belonged to when this was recorded.
+	formerCrews []string
 	// at is the server's time, which decides; interval is the phone's account of when, which is displayed.
 	at       time.Time
 	interval *fieldsyncv1.TimeInterval
@@ -38,13 +40,15 @@ const (
 	holder                   // Has it.
 )
 
-// standingOf tells what the author's crew is to the task, in respect of the assignment epoch that the phone showed when the
-// mutation was recorded (0: it did not say).
-func standingOf(record *storagev1.TaskRecord, crew string, epoch uint64) standing {
-	had := slices.ContainsFunc(record.GetTenures(), func(t *storagev1.Tenure) bool { return t.GetCrewId() == crew })
+// standingTo tells what the author's crews are to the task, in respect of the assignment epoch that the phone showed when
+// the mutation was recorded (0: it did not say).
+func (a author) standingTo(record *storagev1.TaskRecord, epoch uint64) standing {
+	had := slices.ContainsFunc(record.GetTenures(), func(t *storagev1.Tenure) bool {
+		return t.GetCrewId() == a.crewID || slices.Contains(a.formerCrews, t.GetCrewId())
+	})
 	now := record.GetTask().GetAssignment()
 	switch {
-	case now.GetCrewId() == crew && (epoch == 0 || epoch == now.GetAssignmentEpoch()):
+	case now.GetCrewId() != "" && now.GetCrewId() == a.crewID && (epoch == 0 || epoch == now.GetAssignmentEpoch()):
 		return holder
 	case had:
 		return former
@@ -57,7 +61,7 @@ func standingOf(record *storagev1.TaskRecord, crew string, epoch uint64) standin
 // mutation and author give the same result, and the record is changed only where the judgement is applied or merged, under
 // the next revision. The caller has checked that the mutation keeps its rules.
 func merge(record *storagev1.TaskRecord, m *fieldsyncv1.Mutation, by author) judgement {
-	standing := standingOf(record, by.crewID, m.GetAssignmentEpoch())
+	standing := by.standingTo(record, m.GetAssignmentEpoch())
 	if standing == stranger {
 		return unknownTask
 	}

@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,6 +23,13 @@ const (
 	// chunkBytes ends a transaction over part of a batch well below what one may write.
 	chunkBytes = store.MaxTransactionBytes / 4
 )
+
+// errConflicted ends the numbering under an install epoch in which a number came with two payloads: another phone has the
+// same key, or this one was restored from a backup. What was used stays readable; new numbers need a new epoch, in which the
+// two part.
+var errConflicted = fault.New(fault.Precondition, "install_epoch_conflicted",
+	"Số thứ tự của lần cài đặt này đã bị dùng trùng; hãy làm mới mã truy cập với lần cài đặt mới rồi gửi lại phần chưa có phán quyết.",
+	"Numbers of this install epoch were used twice: refresh with a new one, and number under it what has no verdict.")
 
 // push judges the batch: each mutation once, in order. The verdicts it returns are durable, and so is all that they say. A
 // batch may be cut into several transactions; a crash between them leaves a prefix judged, and the repeat finds it.
@@ -48,6 +56,9 @@ func (e *Engine) push(ctx context.Context, p auth.Principal, req *fieldsyncv1.Sy
 			judged, err = e.pushChunk(tx, p, req, batch)
 			return err
 		})
+		if errors.Is(err, errConflicted) && len(verdicts) > 0 {
+			return verdicts, nil // What was judged before must be heard first: the next call meets the error.
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -82,22 +93,23 @@ func (e *Engine) pushChunk(tx *store.Tx, p auth.Principal, req *fieldsyncv1.Sync
 		gap.ExpectedNumber = head.GetNumber() + 1
 		return nil, gap
 	}
-	c := &chunk{
-		engine: e, tx: tx, by: p, epoch: epoch, sent: req.GetClock(), arrived: tx.Now(),
-		tasks: make(map[string]*loadedTask),
+	c, err := e.newChunk(tx, p, epoch, req.GetClock())
+	if err != nil {
+		return nil, err
 	}
 	for _, m := range batch {
-		if len(c.verdicts) > 0 && c.bytes > chunkBytes {
+		if head.GetConflicted() && m.GetNumber() > head.GetNumber() || len(c.verdicts) > 0 && c.bytes > chunkBytes {
 			break
 		}
 		if err := c.take(m, head); err != nil {
 			return nil, err
 		}
 	}
-	for _, task := range c.changed {
-		if err := store.SaveTask(tx, task.record, fieldsyncv1.RemovalReason_REMOVAL_REASON_RETURNED); err != nil {
-			return nil, err
-		}
+	if len(c.verdicts) == 0 {
+		return nil, errConflicted
+	}
+	if err := c.save(); err != nil {
+		return nil, err
 	}
 	return c.verdicts, store.Put(tx, store.MutationHeadKey(p.DeviceID, epoch), head)
 }
@@ -108,6 +120,7 @@ type chunk struct {
 	engine  *Engine
 	tx      *store.Tx
 	by      auth.Principal
+	history *storagev1.MemberHistory
 	epoch   uint32
 	sent    *fieldsyncv1.CaptureTime
 	arrived time.Time
@@ -124,6 +137,24 @@ type loadedTask struct {
 	dirty  bool
 }
 
+func (e *Engine) newChunk(tx *store.Tx, by auth.Principal, epoch uint32, sent *fieldsyncv1.CaptureTime) (*chunk, error) {
+	history, err := store.Get(tx, store.MemberHistoryKey(by.MemberID))
+	return &chunk{
+		engine: e, tx: tx, by: by, history: history, epoch: epoch, sent: sent, arrived: tx.Now(),
+		tasks: make(map[string]*loadedTask),
+	}, err
+}
+
+// save stores the tasks that have changed.
+func (c *chunk) save() error {
+	for _, task := range c.changed {
+		if err := store.SaveTask(c.tx, task.record, fieldsyncv1.RemovalReason_REMOVAL_REASON_RETURNED); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // take judges one mutation, or finds how it was judged.
 func (c *chunk) take(m *fieldsyncv1.Mutation, head *storagev1.MutationHead) error {
 	payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
@@ -132,7 +163,7 @@ func (c *chunk) take(m *fieldsyncv1.Mutation, head *storagev1.MutationHead) erro
 	}
 	sum := sha256.Sum256(payload)
 	if m.GetNumber() <= head.GetNumber() {
-		return c.repeat(m, payload, sum)
+		return c.repeat(m, payload, sum, head)
 	}
 	c.bytes += 512 // A verdict and its key, generously.
 	judged, revision, err := c.judge(m, len(payload))
@@ -157,7 +188,7 @@ func (c *chunk) take(m *fieldsyncv1.Mutation, head *storagev1.MutationHead) erro
 
 // repeat answers a mutation whose number was judged before: with the stored verdict if it is the same mutation; otherwise
 // two phones share one key, or one was restored from a backup, and what it says is kept aside.
-func (c *chunk) repeat(m *fieldsyncv1.Mutation, payload []byte, sum [sha256.Size]byte) error {
+func (c *chunk) repeat(m *fieldsyncv1.Mutation, payload []byte, sum [sha256.Size]byte, head *storagev1.MutationHead) error {
 	stored, err := store.Get(c.tx, store.VerdictKey(c.by.DeviceID, c.epoch, m.GetNumber()))
 	if err != nil {
 		return err
@@ -170,6 +201,7 @@ func (c *chunk) repeat(m *fieldsyncv1.Mutation, payload []byte, sum [sha256.Size
 		c.verdicts = append(c.verdicts, verdict)
 		return nil
 	}
+	head.Conflicted = true
 	c.verdicts = append(c.verdicts, reusedNumber.verdict(c.tx, m.GetNumber(), 0))
 	return c.quarantine(m, payload, sum, reusedNumber)
 }
@@ -179,7 +211,7 @@ func (c *chunk) quarantine(m *fieldsyncv1.Mutation, payload []byte, sum [sha256.
 	key := store.QuarantinedKey(c.by.DeviceID, c.epoch, m.GetNumber(), sum)
 	return store.Put(c.tx, key, &storagev1.Quarantined{
 		DeviceId: c.by.DeviceID, MemberId: c.by.MemberID, InstallEpoch: c.epoch,
-		Mutation: payload, Code: judged.code, At: timestamppb.New(c.arrived),
+		Mutation: payload, Code: judged.code, At: timestamppb.New(c.arrived), CrewId: c.by.CrewID,
 	})
 }
 
@@ -198,12 +230,12 @@ func (c *chunk) judge(m *fieldsyncv1.Mutation, size int) (judgement, uint64, err
 	if task.record == nil {
 		return unknownTask, 0, nil
 	}
-	if task.size+2*size > maxTaskBytes && standingOf(task.record, c.by.CrewID, m.GetAssignmentEpoch()) != stranger {
-		return taskFull, 0, nil
-	}
 	by, err := c.author(m)
 	if err != nil {
 		return judgement{}, 0, err
+	}
+	if task.size+2*size > maxTaskBytes && by.standingTo(task.record, m.GetAssignmentEpoch()) != stranger {
+		return taskFull, 0, nil
 	}
 	judged := merge(task.record, m, by)
 	if judged.kind != kindApplied && judged.kind != kindMerged {
@@ -244,6 +276,11 @@ func (c *chunk) author(m *fieldsyncv1.Mutation) (author, error) {
 		at: c.arrived, interval: bounds(m.GetRecorded(), c.sent, c.arrived),
 		item: itemID(c.by.DeviceID, c.epoch, m.GetNumber()),
 	}
+	for _, membership := range c.history.GetMemberships() {
+		if membership.GetCrewId() != by.crewID && mayHaveBelonged(membership, by.interval) {
+			by.formerCrews = append(by.formerCrews, membership.GetCrewId())
+		}
+	}
 	if photo := m.GetAttachPhoto().GetPhoto(); photo != nil {
 		by.photo = bounds(photo.GetCaptured(), c.sent, c.arrived)
 		verified, err := c.photoVerified(photo.GetSha256())
@@ -251,6 +288,17 @@ func (c *chunk) author(m *fieldsyncv1.Mutation) (author, error) {
 		return by, err
 	}
 	return by, nil
+}
+
+// moveGrace is how long after leaving a crew a member's work for it still counts as done before: a phone may have heard the
+// server's time on one page of an answer and that it left the crew on the next.
+const moveGrace = 24 * time.Hour
+
+// mayHaveBelonged tells whether a member may have been in the crew when something was recorded. What nobody can tell counts
+// for the member.
+func mayHaveBelonged(membership *storagev1.Membership, recorded *fieldsyncv1.TimeInterval) bool {
+	left, earliest := membership.GetUntil(), recorded.GetEarliest()
+	return left == nil || earliest == nil || !earliest.AsTime().After(left.AsTime().Add(moveGrace))
 }
 
 // photoVerified tells whether this device has sent the original before: for another task, or before the attach arrived.

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
@@ -99,17 +101,53 @@ func TestReusedNumberIsQuarantined(t *testing.T) {
 	h.task(t, "t")
 	h.assign(t, "t", "crew")
 	h.mustPush(ctx, t, note(1, "t", "bản gốc"))
-	if v := h.mustPush(ctx, t, note(1, "t", "bản sao"), note(2, "t", "tiếp"))[0]; v.GetCode() != reusedNumber.code {
-		t.Errorf("verdict %v", v)
+	verdicts := h.mustPush(ctx, t, note(1, "t", "bản sao"), note(2, "t", "tiếp"))
+	if len(verdicts) != 1 || verdicts[0].GetCode() != reusedNumber.code {
+		t.Errorf("verdicts %v", verdicts)
+	}
+	// The epoch is closed to new numbers, whoever comes with them, and open for what it has judged.
+	if _, err := h.push(ctx, note(2, "t", "tiếp")); fault.CodeOf(err) != "install_epoch_conflicted" {
+		t.Errorf("a new number: %v", err)
 	}
 	if v := h.mustPush(ctx, t, note(1, "t", "bản gốc"))[0]; v.GetCode() != applied.code {
 		t.Errorf("the original's verdict is now %v", v)
 	}
-	if notes := h.load(t, "t").GetNotes(); len(notes) != 2 || notes[0].GetText() != "bản gốc" {
+	// Under a new epoch the work goes on.
+	if _, err := h.engine.Sync(ctx, &fieldsyncv1.SyncRequest{Mutations: []*fieldsyncv1.Mutation{note(1, "t", "tiếp")}, InstallEpoch: 2}); err != nil {
+		t.Error(err)
+	}
+	if notes := h.load(t, "t").GetNotes(); len(notes) != 2 || notes[0].GetText() != "bản gốc" || notes[1].GetText() != "tiếp" {
 		t.Errorf("notes %v", notes)
 	}
 	if kept := quarantined(t, h); len(kept) != 1 {
 		t.Errorf("%d in quarantine", len(kept))
+	}
+}
+
+// Protects authorship: what was recorded before the member moved to another crew is judged by the crew of that time, kept and
+// flagged; what was recorded long after is a stranger's.
+func TestMovedMemberIsJudgedByTheTimeOfAuthorship(t *testing.T) {
+	h := newHouse(t)
+	h.task(t, "t")
+	h.assign(t, "t", "old")
+	ctx := h.device(t, "d", "new")
+	left := h.now
+	h.update(t, func(tx *store.Tx) error {
+		return store.Put(tx, store.MemberHistoryKey("member-d"), &storagev1.MemberHistory{Memberships: []*storagev1.Membership{
+			{CrewId: "old", From: timestamppb.New(left.Add(-48 * time.Hour)), Until: timestamppb.New(left)},
+			{CrewId: "new", From: timestamppb.New(left)},
+		}})
+	})
+	h.now = h.now.Add(30 * 24 * time.Hour)
+	before, after := note(1, "t", "trước khi chuyển tổ"), note(2, "t", "sau khi chuyển tổ")
+	before.Recorded = &fieldsyncv1.CaptureTime{ServerTime: timestamppb.New(left.Add(-time.Hour))}
+	after.Recorded = &fieldsyncv1.CaptureTime{ServerTime: timestamppb.New(left.Add(25 * time.Hour))}
+	verdicts := h.mustPush(ctx, t, before, after)
+	if verdicts[0].GetCode() != keptLate.code || verdicts[1].GetCode() != unknownTask.code {
+		t.Errorf("before: %s, after: %s", verdicts[0].GetCode(), verdicts[1].GetCode())
+	}
+	if task := h.load(t, "t"); len(task.GetNotes()) != 1 || !task.GetStatus().GetReview() {
+		t.Errorf("%d notes, review %t", len(task.GetNotes()), task.GetStatus().GetReview())
 	}
 }
 

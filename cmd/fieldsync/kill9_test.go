@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,8 +35,8 @@ type recorder struct {
 	name  string
 	tasks []string
 	dir   string
-	// answered counts the calls to which an answer came, over all recorders.
-	answered *atomic.Int64
+	// answered counts the syncs to which an answer came, cut those that reached a server and got none. Over all recorders.
+	answered, cut *atomic.Int64
 
 	random *rand.Rand
 	// recorded and judged are the texts of notes: what the phone has taken, and what a verdict has come for.
@@ -59,9 +60,13 @@ func (r *recorder) work(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// The server lives and dies on its own; a call is only cut off at the end of the test's last round, not by ctx.
-		if err := r.sync(context.WithoutCancel(ctx)); err != nil && fault.KindOf(err) != fault.Unavailable {
+		// Only the server's death cuts a call, never the end of the work.
+		err = r.sync(context.WithoutCancel(ctx))
+		if err != nil && fault.KindOf(err) != fault.Unavailable {
 			return fmt.Errorf("%s: syncing: %w", r.name, err)
+		}
+		if err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
+			r.cut.Add(1)
 		}
 		if i%photoEvery == photoEvery-1 {
 			if err := r.phone.Upload(context.WithoutCancel(ctx), nil); err != nil && fault.KindOf(err) != fault.Unavailable {
@@ -103,21 +108,22 @@ func (r *recorder) sync(ctx context.Context) error {
 	return err
 }
 
-// Protects the first two promises where they hurt: the server is killed at random moments with syncs and uploads under way,
-// and started again on the same data. What a verdict was given for is there exactly once; after the phones have come to rest
-// so is everything that was ever recorded; replica and server agree, nothing waits, all photos are verified.
+// Protects the first two promises where they hurt: the server is killed at random moments with syncs and uploads under way (at
+// least every second kill must cut a sync in the middle) and started again on the same data. What a verdict was given for is
+// there exactly once; after the phones have come to rest so is everything that was ever recorded; replica and server agree,
+// nothing waits, all photos are verified.
 func TestKill9(t *testing.T) {
-	rounds := 6
+	rounds := 8
 	if testing.Short() {
 		rounds = 2
-		t.Logf("-short: the server is killed %d times, not 6", rounds)
+		t.Log("-short: the server is killed 2 times, not 8")
 	}
 	addr := freeAddress(t)
 	h := newHouse(t, "--listen", addr)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 
-	var answered atomic.Int64
+	var answered, cut atomic.Int64
 	var recorders []*recorder
 	for i, crew := range []string{crewOne, crewTwo} {
 		var tasks []string
@@ -129,7 +135,7 @@ func TestKill9(t *testing.T) {
 		for n := range 2 {
 			name := fmt.Sprintf("%s-%d", crew, n)
 			r := &recorder{
-				phone: h.enrolCrew(name, crew), name: name, tasks: tasks, dir: h.dir, answered: &answered,
+				phone: h.enrolCrew(name, crew), name: name, tasks: tasks, dir: h.dir, answered: &answered, cut: &cut,
 				random:   rand.New(rand.NewPCG(seed, uint64(len(recorders)))),
 				recorded: make(map[string]string), judged: make(map[string]string), photos: make(map[string]string),
 			}
@@ -150,8 +156,12 @@ func TestKill9(t *testing.T) {
 		})
 	}
 	random := rand.New(rand.NewPCG(seed, 1022))
-	for range rounds {
-		// The phones must be in the middle of it, or the kill would hit nothing.
+	kills, hits := 0, 0
+	for ; kills < rounds || hits < rounds/2; kills++ {
+		if kills == 10*rounds {
+			t.Fatalf("%d of %d kills have hit a sync", hits, kills)
+		}
+		before := cut.Load()
 		for enough := answered.Load() + 20; answered.Load() < enough; {
 			select {
 			case err := <-failed:
@@ -162,7 +172,11 @@ func TestKill9(t *testing.T) {
 		time.Sleep(time.Duration(random.IntN(200)) * time.Millisecond)
 		h.server.kill()
 		h.start("--listen", addr)
+		if cut.Load() > before {
+			hits++
+		}
 	}
+	t.Logf("%d kills have cut %d syncs in the middle", kills, cut.Load())
 	stop()
 	work.Wait()
 	select {

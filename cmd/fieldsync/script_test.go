@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
@@ -106,7 +107,9 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		ts.Check(err)
 		body, err := io.ReadAll(resp.Body)
 		ts.Check(errors.Join(err, resp.Body.Close()))
-		fmt.Fprintf(ts.Stdout(), "%d %s\n", resp.StatusCode, body)
+		var compact bytes.Buffer // protojson puts spaces here and there, so that nobody relies on them.
+		ts.Check(json.Compact(&compact, body))
+		fmt.Fprintf(ts.Stdout(), "%d %s\n", resp.StatusCode, compact.Bytes())
 		if (resp.StatusCode == http.StatusOK) == neg {
 			ts.Fatalf("HTTP %d: %s", resp.StatusCode, body)
 		}

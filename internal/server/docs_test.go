@@ -9,12 +9,14 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cong1022/fieldsync/store"
 )
@@ -187,7 +189,17 @@ func shown(section reflect.Value, key string) string {
 			}
 		}
 	}
-	if section.IsZero() {
+	switch value := section.Interface().(type) {
+	case slog.Level:
+		return "`" + strings.ToLower(value.String()) + "`"
+	case time.Duration:
+		short := value.String()
+		if strings.HasSuffix(short, "m0s") {
+			short = strings.TrimSuffix(short, "0s") // 15m, as a person writes it.
+		}
+		return "`" + short + "`"
+	}
+	if section.IsZero() || section.Kind() == reflect.Slice && section.Len() == 0 {
 		return "none"
 	}
 	return fmt.Sprintf("`%v`", section)
