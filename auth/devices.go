@@ -49,6 +49,19 @@ func (p Principal) seesDevice(tx *store.Tx, device *storagev1.Device) (bool, err
 	return p.seesMember(tx, member)
 }
 
+// LoadDevice returns the device if the principal may know of it: a dispatcher of those of the own unit's members, an admin of
+// all. NotFound "device_unknown", one and the same, where there is none and where it is another's.
+func (p Principal) LoadDevice(tx *store.Tx, id string) (*storagev1.Device, error) {
+	device, err := store.Get(tx, store.DeviceKey(id))
+	if err != nil {
+		return nil, err
+	}
+	if sees, err := p.seesDevice(tx, device); err != nil || !sees {
+		return nil, orUnknown(err)
+	}
+	return device, nil
+}
+
 // RevokeDevice implements the IdentityService. Whoever sees a device may revoke it, another dispatcher's of the unit
 // included: a lost phone must not wait for an admin.
 func (s *Service) RevokeDevice(ctx context.Context, req *fieldsyncv1.RevokeDeviceRequest) (*fieldsyncv1.RevokeDeviceResponse, error) {
@@ -57,12 +70,9 @@ func (s *Service) RevokeDevice(ctx context.Context, req *fieldsyncv1.RevokeDevic
 		return nil, err
 	}
 	err = s.st.Update(ctx, func(tx *store.Tx) error {
-		device, err := store.Get(tx, store.DeviceKey(req.GetDeviceId()))
+		device, err := p.LoadDevice(tx, req.GetDeviceId())
 		if err != nil {
 			return err
-		}
-		if sees, err := p.seesDevice(tx, device); err != nil || !sees {
-			return orUnknown(err)
 		}
 		if device.GetRevokedAt() != nil {
 			return nil

@@ -63,14 +63,13 @@ func (s *Service) Enrol(ctx context.Context, req *fieldsyncv1.EnrolRequest) (*fi
 		if name := req.GetDeviceName(); name != "" {
 			device.Name = name
 		}
-		if err := store.Put(tx, store.DeviceKey(device.GetId()), device); err != nil {
-			return err
-		}
 		if err := store.Delete(tx, codeKey); err != nil {
 			return err
 		}
-		token, err = s.newToken(tx, device)
-		return err
+		if token, err = s.newToken(tx, device); err != nil {
+			return err
+		}
+		return store.Put(tx, store.DeviceKey(device.GetId()), device)
 	})
 	if err != nil {
 		return nil, err

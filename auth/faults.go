@@ -80,3 +80,9 @@ func errProofTime(now time.Time) error {
 func errRoleDenied() error {
 	return fault.New(fault.Denied, "role_denied", "Vai trò của bạn không được làm việc này.", "Your role may not do this.")
 }
+
+func errAPIKeyInvalid() error {
+	return fault.New(fault.Denied, "api_key_invalid",
+		"Thiếu api_key, hoặc khóa sai, đã bị thay hay không còn quyền: hãy xin quản trị viên cấp khóa.",
+		"The api_key is missing, wrong, replaced or without rights: ask an admin for one.")
+}

@@ -229,9 +229,7 @@ func (h *house) as(tb testing.TB, p *phone) context.Context {
 		if err != nil {
 			return err
 		}
-		principal, err = loadPrincipal(tx, &tokenClaims{
-			RegisteredClaims: jwt.RegisteredClaims{Subject: device.GetMemberId()}, Device: p.id,
-		})
+		principal, err = loadPrincipal(tx, p.id, device.GetMemberId())
 		return err
 	})
 	return WithPrincipal(tb.Context(), principal)

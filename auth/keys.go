@@ -108,17 +108,17 @@ func publicOf(key *storagev1.SigningKey) ed25519.PublicKey {
 
 var kidPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
 
-// verificationKey returns the key that a token names, nil if there is none. It reads the store each time: a key that was
-// removed verifies nothing from then on, on every node.
-func verificationKey(tx *store.Tx, kid string) (ed25519.PublicKey, error) {
+// storedKey returns the key that a token names, nil if there is none. It reads the store each time: a key that was removed
+// verifies nothing from then on, on every node.
+func storedKey(tx *store.Tx, kid string) (*storagev1.SigningKey, error) {
 	if !kidPattern.MatchString(kid) {
-		return nil, nil
+		return nil, nil //nolint:nilnil // As the store has it: nil is none.
 	}
 	key, err := store.Get(tx, store.SigningKeyKey(kid))
 	if err != nil || key.GetUse() != storagev1.KeyUse_KEY_USE_ACCESS_TOKEN {
 		return nil, err
 	}
-	return publicOf(key), nil
+	return key, nil
 }
 
 // jwk is an Ed25519 key as RFC 8037 has it.

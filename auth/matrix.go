@@ -4,8 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"connectrpc.com/connect"
-
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
 )
@@ -61,10 +59,21 @@ var rights = map[string][]fieldsyncv1.Role{
 	fieldsyncv1connect.HotlineServiceGetTicketStatusProcedure:        {hotline},
 	fieldsyncv1connect.HotlineServiceListCompletionsProcedure:        {hotline},
 	fieldsyncv1connect.HotlineServiceAcknowledgeCompletionsProcedure: {hotline},
+	fieldsyncv1connect.HotlineServiceWatchCompletionsProcedure:       {hotline},
+	fieldsyncv1connect.HotlineServiceListTicketChangesProcedure:      {hotline},
+	fieldsyncv1connect.HotlineServicePutWebhookProcedure:             {admin},
+	fieldsyncv1connect.HotlineServiceListWebhooksProcedure:           {hotline, admin},
+	fieldsyncv1connect.HotlineServiceDeleteWebhookProcedure:          {admin},
+	fieldsyncv1connect.HotlineServiceReplayWebhookProcedure:          {hotline, admin},
+
+	fieldsyncv1connect.ProofServiceGetReceiptProcedure:    {crew, dispatcher, hotline, admin},
+	fieldsyncv1connect.ProofServiceGetCheckpointProcedure: {crew, dispatcher, hotline, admin},
+	fieldsyncv1connect.ProofServiceRotateLogKeyProcedure:  {admin},
 
 	fieldsyncv1connect.IdentityServiceIssueCodeProcedure:    {dispatcher, admin},
 	fieldsyncv1connect.IdentityServiceRevokeDeviceProcedure: {dispatcher, admin},
 	fieldsyncv1connect.IdentityServiceListDevicesProcedure:  {dispatcher, admin},
+	fieldsyncv1connect.IdentityServiceIssueApiKeyProcedure:  {admin},
 	fieldsyncv1connect.IdentityServiceRegisterPushProcedure: {crew, dispatcher, hotline, admin},
 	fieldsyncv1connect.IdentityServiceWhoAmIProcedure:       {crew, dispatcher, hotline, admin},
 }
@@ -85,37 +94,8 @@ func Allowed(procedure string, p *Principal) error {
 	return nil
 }
 
-// Interceptor enforces the table on unary and streaming handlers. It belongs inside the one that turns faults into
-// Connect errors, and outside validation. Clients pass untouched.
-func (s *Service) Interceptor() connect.Interceptor { return interceptor{} }
-
-type interceptor struct{}
-
-func (interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
-	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-		if !req.Spec().IsClient {
-			if err := allowedIn(ctx, req.Spec().Procedure); err != nil {
-				return nil, err
-			}
-		}
-		return next(ctx, req)
-	}
-}
-
-func (interceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
-	return next
-}
-
-func (interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
-		if err := allowedIn(ctx, conn.Spec().Procedure); err != nil {
-			return err
-		}
-		return next(ctx, conn)
-	}
-}
-
-func allowedIn(ctx context.Context, procedure string) error {
+// AllowedIn is Allowed for whoever the context of a request names.
+func AllowedIn(ctx context.Context, procedure string) error {
 	p, err := PrincipalFrom(ctx)
 	if err != nil {
 		return Allowed(procedure, nil)

@@ -49,15 +49,21 @@ func (s *Service) authenticate(r *http.Request, headers []string) (Principal, er
 		if err != nil {
 			return err
 		}
-		p, err = loadPrincipal(tx, claims)
+		p, err = loadPrincipal(tx, claims.Device, claims.Subject)
 		return err
 	})
 	return p, err
 }
 
-// loadPrincipal reads what the token's device and member are now.
-func loadPrincipal(tx *store.Tx, claims *tokenClaims) (Principal, error) {
-	device, err := store.Get(tx, store.DeviceKey(claims.Device))
+// Reload returns what the principal has become since the call began, for calls that last: Unauthenticated "device_revoked"
+// or "token_invalid" where the device no longer speaks for the member.
+func (p Principal) Reload(tx *store.Tx) (Principal, error) {
+	return loadPrincipal(tx, p.DeviceID, p.MemberID)
+}
+
+// loadPrincipal reads what a device and its member are now.
+func loadPrincipal(tx *store.Tx, deviceID, memberID string) (Principal, error) {
+	device, err := store.Get(tx, store.DeviceKey(deviceID))
 	if err != nil {
 		return Principal{}, err
 	}
@@ -69,7 +75,7 @@ func loadPrincipal(tx *store.Tx, claims *tokenClaims) (Principal, error) {
 		return Principal{}, err
 	}
 	// A device that has been enrolled for somebody else since does not speak for that one with its former token.
-	if member == nil || member.GetId() != claims.Subject {
+	if member == nil || member.GetId() != memberID {
 		return Principal{}, errTokenInvalid()
 	}
 	p := Principal{DeviceID: device.GetId(), MemberID: member.GetId(), Role: member.GetRole()}

@@ -51,11 +51,11 @@ func (s *Service) Refresh(ctx context.Context, req *fieldsyncv1.RefreshRequest) 
 			device.InstallEpoch++
 		}
 		device.LastRefreshAt = tx.Timestamp()
-		if err := store.Put(tx, store.DeviceKey(device.GetId()), device); err != nil {
+		token, err = s.newToken(tx, device)
+		if err != nil {
 			return err
 		}
-		token, err = s.newToken(tx, device)
-		return err
+		return store.Put(tx, store.DeviceKey(device.GetId()), device)
 	})
 	if err != nil {
 		return nil, err

@@ -29,12 +29,15 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// Service keeps devices, codes and signing keys in the store. It has no state of its own: several may share a store. The
-// time is the store's clock. All methods are safe for concurrent use; what changes anything is durable once it returns.
+// Service keeps devices, codes and signing keys in the store. It remembers only which signatures it has checked: several may
+// share a store. The time is the store's clock. All methods are safe for concurrent use; what changes anything is durable once it returns.
 type Service struct {
 	st     *store.Store
 	o      Options
 	tokens *jwt.Parser
+	claims *jwt.Validator
+
+	verified verified
 }
 
 var _ fieldsyncv1connect.IdentityServiceHandler = (*Service)(nil)
@@ -56,7 +59,8 @@ func Open(ctx context.Context, st *store.Store, o Options) (*Service, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	s := &Service{st: st, o: o, tokens: tokenParser(o.Issuer, st.Now)}
+	rules := tokenRules(o.Issuer, st.Now)
+	s := &Service{st: st, o: o, tokens: jwt.NewParser(rules...), claims: jwt.NewValidator(rules...)}
 	err := st.Update(ctx, func(tx *store.Tx) error {
 		_, err := s.signingKey(tx)
 		return err

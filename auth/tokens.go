@@ -2,11 +2,13 @@ package auth
 
 import (
 	"crypto/ed25519"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	"github.com/cong1022/fieldsync/store"
@@ -35,6 +37,7 @@ type accessToken struct {
 	expires time.Time
 }
 
+// newToken decides on a token for the device and notes in its record until when it is good. The caller stores the record.
 func (s *Service) newToken(tx *store.Tx, device *storagev1.Device) (accessToken, error) {
 	key, err := s.signingKey(tx)
 	if err != nil {
@@ -46,6 +49,7 @@ func (s *Service) newToken(tx *store.Tx, device *storagev1.Device) (accessToken,
 	}
 	issued := tx.Now().Truncate(time.Second)
 	expires := issued.Add(s.o.AccessTTL)
+	device.TokenExpiresAt = timestamppb.New(expires)
 	return accessToken{key: key, expires: expires, claims: tokenClaims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer:    s.o.Issuer,
@@ -69,8 +73,9 @@ func (t accessToken) sign() (string, error) {
 	return signed, nil
 }
 
-func tokenParser(issuer string, now func() time.Time) *jwt.Parser {
-	return jwt.NewParser(
+// tokenRules are what a token must keep. A parser takes all of them; a validator those on the claims.
+func tokenRules(issuer string, now func() time.Time) []jwt.ParserOption {
+	return []jwt.ParserOption{
 		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
 		jwt.WithIssuer(issuer),
 		jwt.WithAudience(tokenAudience),
@@ -79,7 +84,7 @@ func tokenParser(issuer string, now func() time.Time) *jwt.Parser {
 		jwt.WithLeeway(tokenLeeway),
 		jwt.WithStrictDecoding(),
 		jwt.WithTimeFunc(now),
-	)
+	}
 }
 
 var errKey = errors.New("the token names no key of this server")
@@ -90,14 +95,24 @@ func (s *Service) parseToken(tx *store.Tx, raw string) (*tokenClaims, error) {
 	if len(raw) > maxTokenBytes {
 		return nil, errTokenInvalid()
 	}
+	sum := sha256.Sum256([]byte(raw))
+	if known, ok := s.verified.get(sum); ok {
+		key, err := storedKey(tx, known.kid)
+		switch {
+		case err != nil:
+			return nil, err
+		case key == nil:
+			return nil, errTokenInvalid()
+		}
+		return refusedOrNot(&known.claims, s.claims.Validate(known.claims))
+	}
 	var storeErr error
 	var claims tokenClaims
-	_, err := s.tokens.ParseWithClaims(raw, &claims, func(token *jwt.Token) (any, error) {
+	token, err := s.tokens.ParseWithClaims(raw, &claims, func(token *jwt.Token) (any, error) {
 		if refuseCritical(token) {
 			return nil, errKey
 		}
-		kid, _ := token.Header["kid"].(string)
-		key, err := verificationKey(tx, kid)
+		key, err := storedKey(tx, kidOf(token))
 		if err != nil {
 			storeErr = err
 			return nil, err
@@ -105,19 +120,33 @@ func (s *Service) parseToken(tx *store.Tx, raw string) (*tokenClaims, error) {
 		if key == nil {
 			return nil, errKey
 		}
-		return key, nil
+		return publicOf(key), nil
 	})
-	switch {
-	case storeErr != nil:
+	if storeErr != nil {
 		return nil, storeErr
+	}
+	if err == nil {
+		s.verified.put(sum, verifiedToken{kidOf(token), claims})
+	}
+	return refusedOrNot(&claims, err)
+}
+
+// refusedOrNot puts what the library says of a token into our words.
+func refusedOrNot(claims *tokenClaims, err error) (*tokenClaims, error) {
+	switch {
 	case err == nil:
-		return &claims, nil
+		return claims, nil
 	// The signature is checked before the claims: whoever reads "expired" held a token of this server.
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return nil, errTokenExpired()
 	default:
 		return nil, errTokenInvalid()
 	}
+}
+
+func kidOf(token *jwt.Token) string {
+	kid, _ := token.Header["kid"].(string)
+	return kid
 }
 
 // refuseCritical tells whether the header names extensions that must be understood (RFC 7515, 4.1.11): none is, and the

@@ -59,7 +59,7 @@ func (s *Service) acknowledge(ctx context.Context, ids []string, member string) 
 				continue
 			}
 			fresh++
-			if err := deliver(tx, completion, member); err != nil {
+			if err := s.deliver(tx, completion, member); err != nil {
 				return err
 			}
 		}
@@ -91,13 +91,18 @@ func loadSealed(tx *store.Tx, id string) (*storagev1.Completion, error) {
 }
 
 // deliver marks a sealed completion as delivered and closes what it completes.
-func deliver(tx *store.Tx, completion *storagev1.Completion, member string) error {
-	completion.State, completion.DeliveredAt = fieldsyncv1.ProofState_PROOF_STATE_DELIVERED, tx.Timestamp()
-	if err := store.Put(tx, store.CompletionKey(completion.GetId()), completion); err != nil {
-		return err
-	}
+func (s *Service) deliver(tx *store.Tx, completion *storagev1.Completion, member string) error {
 	record, err := store.Get(tx, store.TaskKey(completion.GetTaskId()))
 	if err != nil {
+		return err
+	}
+	completion.State, completion.DeliveredAt = fieldsyncv1.ProofState_PROOF_STATE_DELIVERED, tx.Timestamp()
+	if s.delivered != nil {
+		if err := s.delivered(tx, record, completion); err != nil {
+			return err
+		}
+	}
+	if err := store.Put(tx, store.CompletionKey(completion.GetId()), completion); err != nil {
 		return err
 	}
 	closed := closeTask(record, completion.GetId(), member, tx.Timestamp())

@@ -3,44 +3,107 @@ package hotline
 import (
 	"context"
 	"fmt"
+	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cong1022/fieldsync/auth"
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/store"
 )
 
 const (
 	defaultLimit = 100
+	// feedTopic is what proof signals with a sealed completion (proof.FeedTopic): the rooms meet in the store, never by import.
+	feedTopic = "feed"
 	// maxRecordBytes ends a page early: records with long notes shall not make an answer that a client refuses.
 	maxRecordBytes = 1 << 20
+	// keepAlive is how often an idle stream says that it lives: below the minute after which middle boxes forget it.
+	keepAlive = 30 * time.Second
 )
 
 // ListCompletions lists sealed completions in the order in which they were sealed, behind a cursor, without gaps: the place
-// in the feed was taken in the transaction that sealed. A page ends early at about 1 MiB of records.
+// in the feed was taken in the transaction that sealed. A page ends early at about 1 MiB of records. With wait_seconds an
+// answer without completions comes only after that time, or when the server stops.
 // Errors: Invalid "cursor_invalid", OutOfRange "cursor_ahead".
 func (s *Service) ListCompletions(ctx context.Context, request *fieldsyncv1.ListCompletionsRequest) (*fieldsyncv1.ListCompletionsResponse, error) {
 	if _, err := auth.PrincipalFrom(ctx); err != nil {
 		return nil, err
 	}
-	at, err := parseCursor(request.GetCursor(), s.store.ServerEpoch())
+	at, err := parseCursor(completionCursor, request.GetCursor(), s.store.ServerEpoch())
 	if err != nil {
 		return nil, err
 	}
-	limit := int(request.GetLimit())
-	if limit == 0 {
-		limit = defaultLimit
+	var response *fieldsyncv1.ListCompletionsResponse
+	err = s.poll(ctx, feedTopic, request.GetWaitSeconds(), func() (found bool, err error) {
+		response, err = s.listCompletions(ctx, at, pageSize(request.GetLimit()))
+		return len(response.GetCompletions()) > 0, err
+	})
+	if err != nil {
+		return nil, err
 	}
-	response := &fieldsyncv1.ListCompletionsResponse{Cursor: request.GetCursor()}
-	err = s.store.View(ctx, func(tx *store.Tx) error {
+	if len(response.GetCompletions()) == 0 {
+		response.Cursor = request.GetCursor()
+	}
+	return response, nil
+}
+
+// WatchCompletions streams the feed behind a cursor, in pages as ListCompletions has them, and a message without completions
+// every 30 seconds. Errors: as ListCompletions; Unavailable "shutting_down".
+func (s *Service) WatchCompletions(ctx context.Context, request *fieldsyncv1.WatchCompletionsRequest, stream *connect.ServerStream[fieldsyncv1.WatchCompletionsResponse]) error {
+	if _, err := auth.PrincipalFrom(ctx); err != nil {
+		return err
+	}
+	at, err := parseCursor(completionCursor, request.GetCursor(), s.store.ServerEpoch())
+	if err != nil {
+		return err
+	}
+	wake, stop := s.store.Subscribe(feedTopic)
+	defer stop()
+	alive := time.NewTicker(keepAlive)
+	defer alive.Stop()
+	last := request.GetCursor()
+	for {
+		page, err := s.listCompletions(ctx, at, defaultLimit)
+		if err != nil {
+			return err
+		}
+		if len(page.GetCompletions()) > 0 {
+			last = page.GetCursor()
+			if at, err = parseCursor(completionCursor, last, s.store.ServerEpoch()); err != nil {
+				return err
+			}
+		}
+		if err := stream.Send(&fieldsyncv1.WatchCompletionsResponse{Completions: page.GetCompletions(), Cursor: last}); err != nil {
+			return err
+		}
+		if page.GetMore() {
+			continue
+		}
+		select {
+		case <-wake:
+		case <-alive.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.draining:
+			return fault.New(fault.Unavailable, "shutting_down",
+				"Máy chủ đang khởi động lại; hãy kết nối lại.", "The server is restarting; connect again.")
+		}
+	}
+}
+
+func (s *Service) listCompletions(ctx context.Context, at cursor, limit int) (*fieldsyncv1.ListCompletionsResponse, error) {
+	response := &fieldsyncv1.ListCompletionsResponse{}
+	err := s.store.View(ctx, func(tx *store.Tx) error {
 		head, err := store.Get(tx, store.FeedHeadKey())
 		if err != nil {
 			return err
 		}
-		if at.serverEpoch != s.store.ServerEpoch() || at.sequence > head.GetSequence() {
-			return cursorAhead()
+		if err := at.check(s.store.ServerEpoch(), head); err != nil {
+			return err
 		}
 		var size int
 		for stub, err := range store.Scan(tx, store.Feed(), store.FeedKey(at.sequence)) {
@@ -64,10 +127,7 @@ func (s *Service) ListCompletions(ctx context.Context, request *fieldsyncv1.List
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return response, nil
+	return response, err
 }
 
 func showCompletion(stored *storagev1.Completion) (*fieldsyncv1.Completion, error) {

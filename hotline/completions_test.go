@@ -80,14 +80,15 @@ func TestForeignCursors(t *testing.T) {
 		cursor     []byte
 	}{
 		{"empty", "", nil},
-		{"head", "", cursor{epoch, 1}.bytes()},
-		{"beginning", "", cursor{epoch, 0}.bytes()},
-		{"ahead", "cursor_ahead", cursor{epoch, 2}.bytes()},
-		{"far ahead", "cursor_ahead", cursor{epoch, 1<<64 - 1}.bytes()},
-		{"other epoch", "cursor_ahead", cursor{epoch + 2, 1}.bytes()},
-		{"other version", "cursor_invalid", append([]byte{2}, cursor{epoch, 1}.bytes()[1:]...)},
-		{"short", "cursor_invalid", cursor{epoch, 1}.bytes()[:12]},
-		{"long", "cursor_invalid", append(cursor{epoch, 1}.bytes(), 0)},
+		{"head", "", cursor{completionCursor, epoch, 1}.bytes()},
+		{"beginning", "", cursor{completionCursor, epoch, 0}.bytes()},
+		{"ahead", "cursor_ahead", cursor{completionCursor, epoch, 2}.bytes()},
+		{"far ahead", "cursor_ahead", cursor{completionCursor, epoch, 1<<64 - 1}.bytes()},
+		{"other epoch", "cursor_ahead", cursor{completionCursor, epoch + 2, 1}.bytes()},
+		{"other version", "cursor_invalid", append([]byte{2}, cursor{completionCursor, epoch, 1}.bytes()[1:]...)},
+		{"of another list", "cursor_invalid", cursor{changeCursor, epoch, 1}.bytes()},
+		{"short", "cursor_invalid", cursor{completionCursor, epoch, 1}.bytes()[:12]},
+		{"long", "cursor_invalid", append(cursor{completionCursor, epoch, 1}.bytes(), 0)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := h.ListCompletions(h.ctx, &fieldsyncv1.ListCompletionsRequest{Cursor: c.cursor})
@@ -241,14 +242,14 @@ func TestFeedPageEndsByBytes(t *testing.T) {
 // Protects the cursor's parser: what it takes is what bytes writes, and nothing makes it panic.
 func FuzzParseCursor(f *testing.F) {
 	f.Add([]byte{})
-	f.Add(cursor{1, 1}.bytes())
+	f.Add(cursor{completionCursor, 1, 1}.bytes())
 	f.Add([]byte{1, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := parseCursor(b, 7)
+		c, err := parseCursor(completionCursor, b, 7)
 		switch {
 		case err != nil:
 			wantCode(t, err, "cursor_invalid")
-		case len(b) == 0 && c != cursor{7, 0}:
+		case len(b) == 0 && c != (cursor{completionCursor, 7, 0}):
 			t.Fatalf("the empty cursor is %v", c)
 		case len(b) > 0 && !bytes.Equal(c.bytes(), b):
 			t.Fatalf("%x was read as %v", b, c)

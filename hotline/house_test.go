@@ -223,6 +223,7 @@ func seal(tx *store.Tx, key ed25519.PrivateKey, completion *storagev1.Completion
 	if err := store.Put(tx, store.FeedHeadKey(), &storagev1.SequenceHead{Sequence: completion.GetFeedSequence()}); err != nil {
 		return err
 	}
+	tx.Signal(feedTopic)
 	return store.Put(tx, store.FeedKey(completion.GetFeedSequence()), &storagev1.Completion{Id: completion.GetId()})
 }
 

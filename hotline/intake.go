@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
@@ -20,6 +22,9 @@ import (
 // of the call fits into one transaction of the store (store.MaxTransactionBytes).
 const MaxBatchBytes = 256 << 10
 
+// maxDescription is what the rules of TicketIntake allow, in characters.
+const maxDescription = 8000
+
 // SubmitTickets hands tickets over: all of the call or none. A ticket is known by its hotline_id, within the call too, where
 // the later one updates the earlier. Errors: Invalid "ticket_time_invalid", NotFound "unit_unknown", Exhausted
 // "batch_too_large".
@@ -31,16 +36,11 @@ func (s *Service) SubmitTickets(ctx context.Context, request *fieldsyncv1.Submit
 	if proto.Size(request) > MaxBatchBytes {
 		return nil, batchTooLarge()
 	}
-	for _, in := range request.GetTickets() {
-		if err := checkTimes(in); err != nil {
-			return nil, err
-		}
-	}
 	var response *fieldsyncv1.SubmitTicketsResponse
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
 		response = &fieldsyncv1.SubmitTicketsResponse{}
 		for _, in := range request.GetTickets() {
-			result, err := takeIn(tx, in)
+			result, err := TakeIn(tx, in)
 			if err != nil {
 				return err
 			}
@@ -86,12 +86,16 @@ func checkTimes(in *fieldsyncv1.TicketIntake) error {
 		fmt.Sprintf("The ticket %s has an invalid time (reported_at or position.fixed_at).", in.GetHotlineId()))
 }
 
-// takeIn stores a report as a new ticket, or as an update of the one that the hotline knows by the same id.
-func takeIn(tx *store.Tx, in *fieldsyncv1.TicketIntake) (*fieldsyncv1.SubmitTicketsResponse_Result, error) {
+// TakeIn stores a report, which keeps the rules of SubmitTickets, as a new ticket, or as an update of the one that the hotline
+// knows by the same id. Errors: Invalid "ticket_time_invalid", NotFound "unit_unknown".
+func TakeIn(tx *store.Tx, in *fieldsyncv1.TicketIntake) (*fieldsyncv1.SubmitTicketsResponse_Result, error) {
+	if err := checkTimes(in); err != nil {
+		return nil, err
+	}
 	if err := checkUnit(tx, in); err != nil {
 		return nil, err
 	}
-	ticket, err := ticketByHotlineID(tx, in.GetHotlineId())
+	ticket, err := TicketByHotlineID(tx, in.GetHotlineId())
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +110,7 @@ func takeIn(tx *store.Tx, in *fieldsyncv1.TicketIntake) (*fieldsyncv1.SubmitTick
 		result.TicketId, err = create(tx, in)
 	case !proto.Equal(factsOf(in, ticket.GetFacts()), ticket.GetFacts()):
 		result.Result = fieldsyncv1.IntakeResult_INTAKE_RESULT_UPDATED
-		err = update(tx, ticket, factsOf(in, ticket.GetFacts()))
+		err = update(tx, ticket, factsOf(in, ticket.GetFacts()), fieldsyncv1.TicketChangeKind_TICKET_CHANGE_KIND_UPDATED)
 	}
 	return result, err
 }
@@ -125,14 +129,42 @@ func create(tx *store.Tx, in *fieldsyncv1.TicketIntake) (string, error) {
 	if err := store.Put(tx, store.UnitTicketKey(facts.GetUnitId(), id), stub); err != nil {
 		return "", err
 	}
+	if err := indexReported(tx, nil, facts); err != nil {
+		return "", err
+	}
+	if err := logChange(tx, facts, fieldsyncv1.TicketChangeKind_TICKET_CHANGE_KIND_RECEIVED); err != nil {
+		return "", err
+	}
 	return id, store.Put(tx, store.TicketKey(id), ticket)
+}
+
+func logChange(tx *store.Tx, facts *fieldsyncv1.TicketFacet, kind fieldsyncv1.TicketChangeKind) error {
+	return store.LogTicket(tx, &fieldsyncv1.TicketChange{TicketId: facts.GetTicketId(), HotlineId: facts.GetHotlineId(), Kind: kind})
+}
+
+// indexReported keeps the index of tickets by the time of the report, which GeoReport asks by.
+func indexReported(tx *store.Tx, before, facts *fieldsyncv1.TicketFacet) error {
+	if before != nil {
+		if err := store.Delete(tx, store.TicketReportedKey(before.GetReportedAt().AsTime(), before.GetTicketId())); err != nil {
+			return err
+		}
+	}
+	return store.Put(tx, store.TicketReportedKey(facts.GetReportedAt().AsTime(), facts.GetTicketId()), &storagev1.Ticket{
+		Id: facts.GetTicketId(), Facts: &fieldsyncv1.TicketFacet{Category: facts.GetCategory(), ReportedAt: facts.GetReportedAt()},
+	})
 }
 
 // update gives a ticket, and the task that it became, other facts. Where they name another unit, both move there; the crew
 // keeps the task until a dispatcher says otherwise.
-func update(tx *store.Tx, ticket *storagev1.Ticket, facts *fieldsyncv1.TicketFacet) error {
+func update(tx *store.Tx, ticket *storagev1.Ticket, facts *fieldsyncv1.TicketFacet, kind fieldsyncv1.TicketChangeKind) error {
 	from, to := ticket.GetFacts().GetUnitId(), facts.GetUnitId()
 	facts.Revision++
+	if err := indexReported(tx, ticket.GetFacts(), facts); err != nil {
+		return err
+	}
+	if err := logChange(tx, facts, kind); err != nil {
+		return err
+	}
 	ticket.Facts = facts
 	if from != to {
 		if err := store.Delete(tx, store.UnitTicketKey(from, ticket.GetId())); err != nil {
@@ -157,6 +189,19 @@ func update(tx *store.Tx, ticket *storagev1.Ticket, facts *fieldsyncv1.TicketFac
 		}
 	}
 	return store.SaveTask(tx, record, fieldsyncv1.RemovalReason_REMOVAL_REASON_REASSIGNED)
+}
+
+// Comment adds what somebody outside says about a ticket to its description, and so to the phones of the crew that has it.
+// Invalid "comment_too_long" where the description would grow beyond what SubmitTickets allows.
+func Comment(tx *store.Tx, ticket *storagev1.Ticket, text string) error {
+	facts := proto.CloneOf(ticket.GetFacts())
+	facts.Description = strings.TrimSpace(facts.GetDescription() + "\n" + text)
+	if utf8.RuneCountInString(facts.GetDescription()) > maxDescription {
+		return fault.New(fault.Invalid, "comment_too_long",
+			"Mô tả của phiếu sẽ dài quá 8.000 ký tự: hãy rút gọn nội dung bổ sung.",
+			"The ticket's description would have more than 8,000 characters: shorten what is to be added.")
+	}
+	return update(tx, ticket, facts, fieldsyncv1.TicketChangeKind_TICKET_CHANGE_KIND_COMMENTED)
 }
 
 func moveTask(tx *store.Tx, record *storagev1.TaskRecord, from, to string) error {
@@ -209,8 +254,8 @@ func checkUnit(tx *store.Tx, in *fieldsyncv1.TicketIntake) error {
 	return nil
 }
 
-// ticketByHotlineID returns the ticket that the hotline knows by its own id, or nil where there is none.
-func ticketByHotlineID(tx *store.Tx, hotlineID string) (*storagev1.Ticket, error) {
+// TicketByHotlineID returns the ticket that the hotline knows by its own id, or nil where there is none.
+func TicketByHotlineID(tx *store.Tx, hotlineID string) (*storagev1.Ticket, error) {
 	stub, err := store.Get(tx, store.TicketByHotlineKey(hotlineID))
 	if err != nil || stub == nil {
 		return nil, err

@@ -4,7 +4,9 @@ package hotline
 
 import (
 	"log/slog"
+	"sync"
 
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
 	"github.com/cong1022/fieldsync/store"
 )
@@ -13,17 +15,36 @@ import (
 // an auth.Principal whose role may call (auth's matrix). All methods are safe for concurrent use; what they have answered is
 // durable.
 type Service struct {
-	store *store.Store
-	log   *slog.Logger
+	store         *store.Store
+	log           *slog.Logger
+	delivered     func(*store.Tx, *storagev1.TaskRecord, *storagev1.Completion) error
+	plainWebhooks bool
+	draining      chan struct{}
+	drain         func()
 }
 
 var _ fieldsyncv1connect.HotlineServiceHandler = (*Service)(nil)
 
-// Options are what a Service needs. Both are required.
+// Options are what a Service needs. All but Delivered are required.
 type Options struct {
 	Store *store.Store
 	Log   *slog.Logger
+	// Delivered takes down that a completion was acknowledged, in the transaction of the acknowledgement, which saves both
+	// records.
+	Delivered func(tx *store.Tx, record *storagev1.TaskRecord, completion *storagev1.Completion) error
+	// PlainWebhooks takes webhooks without TLS, for networks of the city's own.
+	PlainWebhooks bool
 }
 
 // New makes a Service.
-func New(o Options) *Service { return &Service{store: o.Store, log: o.Log} }
+func New(o Options) *Service {
+	draining := make(chan struct{})
+	return &Service{
+		store: o.Store, log: o.Log, delivered: o.Delivered, plainWebhooks: o.PlainWebhooks,
+		draining: draining, drain: sync.OnceFunc(func() { close(draining) }),
+	}
+}
+
+// Drain ends all streams and long polls, and those that come later at once: the server is about to stop, and waits for the
+// calls under way. Safe to repeat.
+func (s *Service) Drain() { s.drain() }

@@ -16,7 +16,7 @@ func (s *Service) GetTicketStatus(ctx context.Context, request *fieldsyncv1.GetT
 	}
 	var response *fieldsyncv1.GetTicketStatusResponse
 	err := s.store.View(ctx, func(tx *store.Tx) error {
-		ticket, err := ticketByHotlineID(tx, request.GetHotlineId())
+		ticket, err := TicketByHotlineID(tx, request.GetHotlineId())
 		if err != nil {
 			return err
 		}

@@ -1,17 +1,13 @@
 package media
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"strings"
 	"time"
-
-	"github.com/gabriel-vasile/mimetype"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
@@ -22,13 +18,13 @@ import (
 // blobsRetryAfter is how long a phone waits while the originals cannot be kept.
 const blobsRetryAfter = 30 * time.Second
 
-// Commit implements the MediaService. When it answers, the original is durable and so is the fact that it is verified.
+// Commit implements the MediaService. When it answers, the original is durable and so is the fact that it is here.
 //
 // Each step can be repeated, and a crash between any two leaves the phone free to commit again:
 //   - before Put returns: the bytes lie in the spool and the upload is open, as before the call;
 //   - after Put, before the transaction: the original is kept, nothing refers to it yet. The next Commit finds it kept;
-//   - after the transaction: the photo is verified, its bytes still lie in the spool. The next Commit, or the sweep
-//     of the next start, removes them.
+//   - after the transaction: the photo has arrived. Where it was looked into, the next Commit, or the sweep of the next start,
+//     removes its bytes from the spool; where not, the worker does both.
 func (s *Service) Commit(ctx context.Context, req *fieldsyncv1.CommitRequest) (*fieldsyncv1.CommitResponse, error) {
 	// A phone that has waited too long repeats its call while the first is still at work.
 	lock, err := s.commits.NewLock(req.GetUploadId())
@@ -43,20 +39,52 @@ func (s *Service) Commit(ctx context.Context, req *fieldsyncv1.CommitRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	if upload.GetState() != fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED {
+	if upload.GetState() == fieldsyncv1.PhotoState_PHOTO_STATE_ON_PHONE {
 		if err := s.keep(ctx, upload); err != nil {
 			return nil, err
 		}
-		if err := s.store.Update(ctx, func(tx *store.Tx) error { return s.verify(tx, upload.GetId()) }); err != nil {
+		if err := s.arrived(ctx, upload, s.lookNow(ctx, upload)); err != nil {
 			return nil, err
 		}
+	}
+	if upload.GetState() != fieldsyncv1.PhotoState_PHOTO_STATE_RECEIVED {
+		s.unspool(ctx, upload)
+	}
+	return &fieldsyncv1.CommitResponse{State: upload.GetState(), Sha256: upload.GetSha256()}, nil
+}
+
+// arrived records, durably, that the original is kept and, unless look is nil, what is in it. It sets the state of upload.
+func (s *Service) arrived(ctx context.Context, upload *storagev1.Upload, look *storagev1.Look) error {
+	state := stateOf(look)
+	err := s.store.Update(ctx, func(tx *store.Tx) error { return s.settle(tx, upload.GetId(), look) })
+	if err != nil {
+		return err
+	}
+	upload.State = state
+	switch state {
+	case fieldsyncv1.PhotoState_PHOTO_STATE_RECEIVED:
+		select {
+		case s.looks.received <- struct{}{}:
+		default: // The worker is awake.
+		}
+	case fieldsyncv1.PhotoState_PHOTO_STATE_DAMAGED:
+		s.log.WarnContext(ctx, "a photo is damaged", "upload", upload.GetId(), "device", upload.GetDeviceId(), "finding", look.GetDamage().GetCode())
+	default:
 		s.log.InfoContext(ctx, "photo verified", "upload", upload.GetId(), "device", upload.GetDeviceId(), "bytes", upload.GetSizeBytes())
 	}
-	s.unspool(ctx, upload)
-	return &fieldsyncv1.CommitResponse{
-		State:  fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED,
-		Sha256: upload.GetSha256(),
-	}, nil
+	return nil
+}
+
+// stateOf is the state of a photo of which look was found; nil: nobody has looked.
+func stateOf(look *storagev1.Look) fieldsyncv1.PhotoState {
+	switch {
+	case look == nil:
+		return fieldsyncv1.PhotoState_PHOTO_STATE_RECEIVED
+	case look.GetDamage() != nil:
+		return fieldsyncv1.PhotoState_PHOTO_STATE_DAMAGED
+	default:
+		return fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED
+	}
 }
 
 // keep puts the spooled bytes where originals are kept, if they are all here and are what was declared.
@@ -76,39 +104,27 @@ func (s *Service) keep(ctx context.Context, upload *storagev1.Upload) error {
 	if uint64(info.Size()) < upload.GetSizeBytes() { //nolint:gosec // The size of a file.
 		return uploadIncomplete()
 	}
-	if err := s.sniff(ctx, upload, file); err != nil {
-		return err
-	}
 	switch err := s.blobs.Put(ctx, [sha256.Size]byte(upload.GetSha256()), file); {
 	case err == nil:
 		return nil
 	case errors.Is(err, ErrBlobMismatch):
 		return s.drop(ctx, upload)
-	case ctx.Err() != nil:
-		return ctx.Err()
 	default:
-		s.log.ErrorContext(ctx, "an original cannot be kept", "upload", upload.GetId(), "error", err)
-		unavailable := fault.New(fault.Unavailable, "photo_store_unavailable",
-			"Kho ảnh tạm thời không nhận được ảnh; dữ liệu đã gửi vẫn còn. Hãy thử lại sau.",
-			"The store of photos cannot take the photo now; what was sent is still here. Try again later.")
-		unavailable.RetryAfter = blobsRetryAfter
-		return unavailable
+		return s.storeFailed(ctx, upload.GetId(), err)
 	}
 }
 
-// sniff says in the log when the bytes are not of the declared type. It refuses nothing: what a crew has sent as evidence is
-// kept as it is, and the hash says that it is what they sent.
-func (s *Service) sniff(ctx context.Context, upload *storagev1.Upload, file io.ReadSeeker) error {
-	var head bytes.Buffer
-	// HEIC tells itself apart within its first box; JPEG, PNG and WebP within 12 bytes.
-	if _, err := io.CopyN(&head, file, 512); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("looking into the spool: %w", err)
+// storeFailed logs what is wrong with the store of originals and returns what a client may know of it.
+func (s *Service) storeFailed(ctx context.Context, what string, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	if found := mimetype.Detect(head.Bytes()).String(); family(found) != family(upload.GetContentType()) {
-		s.log.WarnContext(ctx, "a photo is not of the type declared",
-			"upload", upload.GetId(), "declared", upload.GetContentType(), "found", found)
-	}
-	return nil
+	s.log.ErrorContext(ctx, "the store of photos failed", "photo", what, "error", err)
+	unavailable := fault.New(fault.Unavailable, "photo_store_unavailable",
+		"Kho ảnh tạm thời không làm việc; dữ liệu đã gửi vẫn còn. Hãy thử lại sau.",
+		"The store of photos does not work now; what was sent is still here. Try again later.")
+	unavailable.RetryAfter = blobsRetryAfter
+	return unavailable
 }
 
 // family makes the media types of one container the same: phones say heic and heif of the same file.
@@ -119,10 +135,24 @@ func family(mediaType string) string {
 	return mediaType
 }
 
-// drop forgets an upload whose bytes are not what was declared, so that the photo can be declared again. A crash after the
-// transaction leaves the bytes to the sweep.
+// drop forgets an upload whose bytes are not what was declared, so that the photo can be declared again.
 func (s *Service) drop(ctx context.Context, upload *storagev1.Upload) error {
+	if err := s.forget(ctx, upload); err != nil {
+		return err
+	}
+	s.log.WarnContext(ctx, "a photo is not what was declared", "upload", upload.GetId(), "device", upload.GetDeviceId())
+	return fault.New(fault.DataLoss, "photo_hash_mismatch",
+		"Dữ liệu nhận được không khớp với mã băm đã khai báo: hãy khai báo và gửi lại ảnh.",
+		"The bytes received do not have the hash declared: declare the photo and send it again.")
+}
+
+// forget removes an open upload. A crash after the transaction leaves the bytes to the sweep.
+func (s *Service) forget(ctx context.Context, upload *storagev1.Upload) error {
 	err := s.store.Update(ctx, func(tx *store.Tx) error {
+		now, err := store.Get(tx, store.UploadKey(upload.GetId()))
+		if err != nil || now.GetState() != fieldsyncv1.PhotoState_PHOTO_STATE_ON_PHONE {
+			return err // Gone, or committed meanwhile.
+		}
 		if err := store.Delete(tx, store.DeviceUploadKey(upload.GetDeviceId(), upload.GetSha256())); err != nil {
 			return err
 		}
@@ -134,11 +164,8 @@ func (s *Service) drop(ctx context.Context, upload *storagev1.Upload) error {
 	if err != nil {
 		return err
 	}
-	s.log.WarnContext(ctx, "a photo is not what was declared", "upload", upload.GetId(), "device", upload.GetDeviceId())
 	s.unspool(ctx, upload)
-	return fault.New(fault.DataLoss, "photo_hash_mismatch",
-		"Dữ liệu nhận được không khớp với mã băm đã khai báo: hãy khai báo và gửi lại ảnh.",
-		"The bytes received do not have the hash declared: declare the photo and send it again.")
+	return nil
 }
 
 // unspool removes the bytes of an upload that is no longer open. They are only in the way: the sweep tries again.
@@ -146,62 +173,6 @@ func (s *Service) unspool(ctx context.Context, upload *storagev1.Upload) {
 	if err := s.spool.remove(upload.GetId()); err != nil {
 		s.log.WarnContext(ctx, "spooled bytes cannot be removed", "upload", upload.GetId(), "error", err)
 	}
-}
-
-// verify closes the upload and verifies the photo in each task that waits for it.
-func (s *Service) verify(tx *store.Tx, id string) error {
-	upload, err := store.Get(tx, store.UploadKey(id))
-	if err != nil {
-		return err
-	}
-	switch {
-	case upload == nil:
-		return uploadUnknown()
-	case upload.GetState() == fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED:
-		return nil // By a Commit that ran beside this one.
-	}
-	upload.State = fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED
-	if err := store.Put(tx, store.UploadKey(id), upload); err != nil {
-		return err
-	}
-	if err := store.Delete(tx, store.OpenUploadKey(upload.GetDeviceId(), id)); err != nil {
-		return err
-	}
-	for _, task := range upload.GetTaskIds() {
-		if err := s.verifyPhotos(tx, task, upload); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// verifyPhotos marks the task's photos that have the bytes of the verified upload. Where there is none left to mark, the
-// task does not change.
-func (s *Service) verifyPhotos(tx *store.Tx, task string, upload *storagev1.Upload) error {
-	record, err := store.Get(tx, store.TaskKey(task))
-	if err != nil {
-		return err
-	}
-	var revision uint64
-	for _, photo := range record.GetTask().GetPhotos() {
-		if photo.GetState() != fieldsyncv1.PhotoState_PHOTO_STATE_ON_PHONE ||
-			photo.GetDeviceId() != upload.GetDeviceId() || !bytes.Equal(photo.GetSha256(), upload.GetSha256()) {
-			continue
-		}
-		if revision == 0 {
-			revision = store.NextRevision(record)
-		}
-		photo.State, photo.Revision = fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED, revision
-	}
-	if revision == 0 {
-		return nil
-	}
-	if s.photosVerified != nil {
-		if err := s.photosVerified(tx, record, revision); err != nil {
-			return err
-		}
-	}
-	return store.SaveTask(tx, record, fieldsyncv1.RemovalReason_REMOVAL_REASON_UNSPECIFIED)
 }
 
 func uploadIncomplete() error {

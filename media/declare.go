@@ -31,17 +31,11 @@ func (s *Service) Declare(ctx context.Context, req *fieldsyncv1.DeclareRequest) 
 	}
 	var upload *storagev1.Upload
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
-		record, err := store.Get(tx, store.TaskKey(req.GetTaskId()))
+		record, err := attached(tx, req.GetTaskId(), req.GetPhotoId(), principal.DeviceID)
 		if err != nil {
 			return err
 		}
-		photo := attachedPhoto(record, req.GetPhotoId(), principal.DeviceID)
-		if photo == nil {
-			return fault.New(fault.NotFound, "photo_unknown",
-				"Công việc không có ảnh này từ thiết bị này: hãy đồng bộ trước rồi thử lại.",
-				"The task has no such photo of this device: sync first, then try again.")
-		}
-		upload, err = s.declare(tx, req.GetTaskId(), photo)
+		upload, err = s.declare(tx, record, attachedPhoto(record, req.GetPhotoId(), principal.DeviceID))
 		return err
 	})
 	if err != nil {
@@ -53,7 +47,7 @@ func (s *Service) Declare(ctx context.Context, req *fieldsyncv1.DeclareRequest) 
 		Offset:     upload.GetSizeBytes(),
 		State:      upload.GetState(),
 	}
-	if upload.GetState() != fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED {
+	if upload.GetState() == fieldsyncv1.PhotoState_PHOTO_STATE_ON_PHONE {
 		offset, err := s.spool.offset(upload.GetId())
 		if err != nil {
 			return nil, fmt.Errorf("looking into the spool: %w", err)
@@ -61,6 +55,20 @@ func (s *Service) Declare(ctx context.Context, req *fieldsyncv1.DeclareRequest) 
 		answer.Offset = uint64(offset) //nolint:gosec // The size of a file.
 	}
 	return answer, nil
+}
+
+// attached returns the task if the device has attached the photo to it. NotFound "photo_unknown" otherwise, whatever is missing.
+func attached(tx *store.Tx, task, photo, device string) (*storagev1.TaskRecord, error) {
+	record, err := store.Get(tx, store.TaskKey(task))
+	if err != nil {
+		return nil, err
+	}
+	if attachedPhoto(record, photo, device) == nil {
+		return nil, fault.New(fault.NotFound, "photo_unknown",
+			"Công việc không có ảnh này từ thiết bị này: hãy đồng bộ trước rồi thử lại.",
+			"The task has no such photo of this device: sync first, then try again.")
+	}
+	return record, nil
 }
 
 // attachedPhoto finds the photo that the device has attached to the task.
@@ -74,33 +82,61 @@ func attachedPhoto(record *storagev1.TaskRecord, id, device string) *fieldsyncv1
 }
 
 // declare finds the device's upload of these bytes, or opens one.
-func (s *Service) declare(tx *store.Tx, task string, photo *fieldsyncv1.Photo) (*storagev1.Upload, error) {
+func (s *Service) declare(tx *store.Tx, record *storagev1.TaskRecord, photo *fieldsyncv1.Photo) (*storagev1.Upload, error) {
+	task := record.GetTask().GetId()
 	known, err := store.Get(tx, store.DeviceUploadKey(photo.GetDeviceId(), photo.GetSha256()))
 	if err != nil {
 		return nil, err
 	}
 	if known == nil {
+		if s.spool.full() {
+			return nil, spoolFull()
+		}
 		return openUpload(tx, task, photo)
 	}
 	upload, err := store.Get(tx, store.UploadKey(known.GetId()))
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case upload == nil:
+	if upload == nil {
 		return nil, fmt.Errorf("the upload %s of device %s is missing", known.GetId(), photo.GetDeviceId())
-	case upload.GetState() == fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED:
-		// The bytes came for another task, or this photo was attached while they were being verified.
-		return upload, s.verifyPhotos(tx, task, upload)
-	case slices.Contains(upload.GetTaskIds(), task):
-		return upload, nil
-	case len(upload.GetTaskIds()) >= maxTasks:
-		return nil, fault.New(fault.Exhausted, "upload_tasks",
-			fmt.Sprintf("Ảnh này đang được gửi cho %d công việc: hãy gửi xong rồi khai báo lại.", maxTasks),
-			fmt.Sprintf("This photo is on its way for %d tasks: finish sending it, then declare it again.", maxTasks))
 	}
-	upload.TaskIds = append(upload.TaskIds, task)
-	return upload, store.Put(tx, store.UploadKey(upload.GetId()), upload)
+	switch upload.GetState() {
+	case fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED, fieldsyncv1.PhotoState_PHOTO_STATE_DAMAGED:
+		// The bytes came for another task, or this photo was attached while they were being looked into.
+		look, err := store.Get(tx, store.LookKey(upload.GetSha256()))
+		if err != nil {
+			return nil, err
+		}
+		if look == nil {
+			return nil, fmt.Errorf("what was found in the upload %s is missing", upload.GetId())
+		}
+		return upload, s.settlePhotos(tx, record, upload, look)
+	default:
+	}
+	if !slices.Contains(upload.GetTaskIds(), task) {
+		if len(upload.GetTaskIds()) >= maxTasks {
+			return nil, fault.New(fault.Exhausted, "upload_tasks",
+				fmt.Sprintf("Ảnh này đang được gửi cho %d công việc: hãy gửi xong rồi khai báo lại.", maxTasks),
+				fmt.Sprintf("This photo is on its way for %d tasks: finish sending it, then declare it again.", maxTasks))
+		}
+		upload.TaskIds = append(upload.TaskIds, task)
+		if err := store.Put(tx, store.UploadKey(upload.GetId()), upload); err != nil {
+			return nil, err
+		}
+	}
+	if upload.GetState() == fieldsyncv1.PhotoState_PHOTO_STATE_RECEIVED {
+		return upload, s.settlePhotos(tx, record, upload, nil)
+	}
+	return upload, nil
+}
+
+func spoolFull() error {
+	full := fault.New(fault.Unavailable, "photo_spool_full",
+		"Máy chủ đang có quá nhiều ảnh chờ xử lý: hãy giữ ảnh trên điện thoại và thử lại sau.",
+		"Too many photos are waiting on the server: keep the photo on the phone and try again later.")
+	full.RetryAfter = blobsRetryAfter
+	return full
 }
 
 func openUpload(tx *store.Tx, task string, photo *fieldsyncv1.Photo) (*storagev1.Upload, error) {

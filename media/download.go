@@ -11,41 +11,103 @@ import (
 	"time"
 
 	"github.com/cong1022/fieldsync/auth"
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/internal/faultwire"
 	"github.com/cong1022/fieldsync/store"
 )
 
-// servePhoto gives out the original of a verified photo, whole or in ranges (RFC 9110), to whoever may see its task now.
+// servePhoto gives out the original of a photo that has arrived, whole or in ranges (RFC 9110), to whoever may see its task
+// now; of a damaged one too.
 //
 // Errors: NotFound "task_unknown", "photo_unknown", and "photo_on_phone" while the original has not arrived.
 func (s *Service) servePhoto(w http.ResponseWriter, r *http.Request) {
+	task, id := r.PathValue("task"), r.PathValue("photo")
+	photo, err := s.visiblePhoto(r.Context(), task, id)
+	if err == nil && photo.GetState() == fieldsyncv1.PhotoState_PHOTO_STATE_ON_PHONE {
+		err = photoOnPhone()
+	}
+	if err != nil {
+		faultwire.WriteHTTP(w, r, s.log, err)
+		return
+	}
+	s.serveBlob(w, r, blob{
+		sum: [sha256.Size]byte(photo.GetSha256()),
+		// The type is what the phone declared.
+		mediaType: photo.GetContentType(), name: task + "-" + id + "." + strings.TrimPrefix(photo.GetContentType(), "image/"),
+		cache: "private",
+	})
+}
+
+// serveThumbnail gives out a small JPEG of a photo, at most 320 pixels a side, to whoever may see its task now: made of the
+// original, or the phone's preview until that has come.
+//
+// Errors: NotFound "task_unknown", "photo_unknown", "photo_on_phone" (and no preview), and "photo_no_thumbnail" for a photo that
+// has none: HEIC, damaged, not looked into yet.
+func (s *Service) serveThumbnail(w http.ResponseWriter, r *http.Request) {
 	task, id := r.PathValue("task"), r.PathValue("photo")
 	photo, err := s.visiblePhoto(r.Context(), task, id)
 	if err != nil {
 		faultwire.WriteHTTP(w, r, s.log, err)
 		return
 	}
-	sum := [sha256.Size]byte(photo.GetSha256())
-	content, _, err := s.blobs.Open(r.Context(), sum)
+	var look *storagev1.Look
+	err = s.store.View(r.Context(), func(tx *store.Tx) error {
+		if photo.GetLook() != nil {
+			look, err = store.Get(tx, store.LookKey(photo.GetSha256()))
+		}
+		return err
+	})
+	small := blob{mediaType: "image/jpeg", name: task + "-" + id + "-thumbnail.jpeg", cache: "private"}
+	switch {
+	case err != nil:
+	case len(look.GetThumbnailSha256()) == sha256.Size:
+		small.sum = [sha256.Size]byte(look.GetThumbnailSha256())
+	case look == nil && len(photo.GetPreviewSha256()) == sha256.Size:
+		small.sum, small.passing = [sha256.Size]byte(photo.GetPreviewSha256()), true
+	case photo.GetState() == fieldsyncv1.PhotoState_PHOTO_STATE_ON_PHONE:
+		err = photoOnPhone()
+	default:
+		err = fault.New(fault.NotFound, "photo_no_thumbnail",
+			"Ảnh này không có ảnh thu nhỏ.", "The photo has no thumbnail.")
+	}
 	if err != nil {
-		faultwire.WriteHTTP(w, r, s.log, fmt.Errorf("photo %s of task %s: %w", id, task, err))
+		faultwire.WriteHTTP(w, r, s.log, err)
+		return
+	}
+	s.serveBlob(w, r, small)
+}
+
+// blob is what is kept, and how it is given out.
+type blob struct {
+	sum             [sha256.Size]byte
+	mediaType, name string
+	cache           string // private: for this client, for whom it was checked; or public
+	passing         bool   // something else will stand here
+}
+
+func (s *Service) serveBlob(w http.ResponseWriter, r *http.Request, b blob) {
+	content, _, err := s.blobs.Open(r.Context(), b.sum)
+	if err != nil {
+		faultwire.WriteHTTP(w, r, s.log, fmt.Errorf("opening %x: %w", b.sum, err))
 		return
 	}
 	defer content.Close()
-
-	// A photo never changes under its id, so a client may keep it for good; but only this client, for whom it was checked.
 	h := w.Header()
-	h.Set("Cache-Control", "private, max-age=31536000, immutable")
-	h.Set("Vary", "Authorization")
-	h.Set("ETag", `"`+hex.EncodeToString(sum[:])+`"`)
-	// The type is what the phone declared. A browser must not find another one in bytes that a stranger has chosen.
-	h.Set("Content-Type", photo.GetContentType())
+	// What lies under a hash never changes.
+	h.Set("Cache-Control", b.cache+", max-age=31536000, immutable")
+	if b.passing {
+		h.Set("Cache-Control", b.cache+", no-cache")
+	}
+	if b.cache == "private" {
+		h.Set("Vary", "Authorization")
+	}
+	h.Set("ETag", `"`+hex.EncodeToString(b.sum[:])+`"`)
+	// A browser must not find another type in bytes that a stranger has chosen.
+	h.Set("Content-Type", b.mediaType)
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Disposition", mime.FormatMediaType("inline", map[string]string{
-		"filename": task + "-" + id + "." + strings.TrimPrefix(photo.GetContentType(), "image/"),
-	}))
+	h.Set("Content-Disposition", mime.FormatMediaType("inline", map[string]string{"filename": b.name}))
 	http.ServeContent(w, r, "", time.Time{}, content)
 }
 
@@ -60,22 +122,17 @@ func (s *Service) visiblePhoto(ctx context.Context, task, id string) (*fieldsync
 		if err != nil {
 			return err
 		}
-		for _, photo := range record.GetTask().GetPhotos() {
-			if photo.GetId() == id {
-				found = photo
-			}
-		}
+		found = photoOf(record, id)
 		return nil
 	})
-	switch {
-	case err != nil:
-		return nil, err
-	case found == nil:
-		return nil, fault.New(fault.NotFound, "photo_unknown",
+	if err == nil && found == nil {
+		err = fault.New(fault.NotFound, "photo_unknown",
 			"Công việc không có ảnh này.", "The task has no such photo.")
-	case found.GetState() != fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED:
-		return nil, fault.New(fault.NotFound, "photo_on_phone",
-			"Ảnh gốc vẫn còn trên điện thoại.", "The original is still on the phone.")
 	}
-	return found, nil
+	return found, err
+}
+
+func photoOnPhone() error {
+	return fault.New(fault.NotFound, "photo_on_phone",
+		"Ảnh gốc vẫn còn trên điện thoại.", "The original is still on the phone.")
 }

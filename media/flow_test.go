@@ -40,6 +40,9 @@ func TestFlow(t *testing.T) {
 		"one photo for several tasks": (*house).severalTasks,
 		"commits at once":             (*house).commitsAtOnce,
 		"a photo that is kept":        (*house).keptAlready,
+		"damaged photos":              (*house).damagedPhotos,
+		"reused photos":               (*house).reusedPhotos,
+		"more than can be looked at":  (*house).manyAtOnce,
 	})
 }
 
@@ -108,11 +111,11 @@ func (h *house) cutAndResumed() {
 }
 
 // cutOff begins to send the rest of a photo and closes the connection where the photo's byte until would be next.
-func cutOff(t *testing.T, phone caller, path string, photo []byte, offset, until int) {
-	t.Helper()
+func cutOff(tb testing.TB, phone caller, path string, photo []byte, offset, until int) {
+	tb.Helper()
 	connection := phone.begin(path, photo, offset, until)
 	if err := connection.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	// The bytes may still be on their way through the socket, and a HEAD would end the request before they are read.
 	phone.h.spooled(path, until)
@@ -233,10 +236,10 @@ func (h *house) severalTasks() {
 // Protects: a phone that repeats its commit while the first is still at work gets the same answer, and it counts once.
 func (h *house) commitsAtOnce() {
 	t := h.t
-	counted := &counting{Blobs: h.blobs}
+	photo := newPhoto(t)
+	counted := &counting{Blobs: h.blobs, sum: sha256.Sum256(photo)}
 	h.blobs = counted
 	h.restart()
-	photo := newPhoto(t)
 	h.task("t1", photo)
 	upload := h.as("phone-1").declare("t1", "p0")
 	h.as("phone-1").send(upload.GetUploadPath(), photo)
@@ -256,15 +259,18 @@ func (h *house) commitsAtOnce() {
 	mustBeEmpty(t, h.spool)
 }
 
-// counting is a store of originals that counts what is put.
+// counting is a store of originals that counts how often one is put.
 type counting struct {
 	media.Blobs
 
+	sum  [sha256.Size]byte
 	puts atomic.Int32
 }
 
 func (c *counting) Put(ctx context.Context, sum [sha256.Size]byte, content io.ReadSeeker) error {
-	c.puts.Add(1)
+	if sum == c.sum {
+		c.puts.Add(1)
+	}
 	return c.Blobs.Put(ctx, sum, content)
 }
 
@@ -295,12 +301,12 @@ func (h *house) keptAlready() {
 }
 
 // download checks what a dispatcher gets of a task's first photo.
-func download(t *testing.T, h *house, task string, photo []byte) {
-	t.Helper()
+func download(tb testing.TB, h *house, task string, photo []byte) {
+	tb.Helper()
 	desk, path := h.as("desk-1"), "/v1/tasks/"+task+"/photos/p0"
 	whole := desk.do(http.MethodGet, path, nil)
 	if whole.status != http.StatusOK || whole.body != string(photo) {
-		t.Fatalf("GET %s: %d with %d bytes, want %d", path, whole.status, len(whole.body), len(photo))
+		tb.Fatalf("GET %s: %d with %d bytes, want %d", path, whole.status, len(whole.body), len(photo))
 	}
 	sum := sha256.Sum256(photo)
 	tag := `"` + hex.EncodeToString(sum[:]) + `"`
@@ -310,7 +316,7 @@ func download(t *testing.T, h *house, task string, photo []byte) {
 		"Content-Disposition": "inline; filename=" + task + "-p0.jpeg",
 	} {
 		if got := whole.header.Get(name); got != want {
-			t.Errorf("GET %s: %s is %q, want %q", path, name, got, want)
+			tb.Errorf("GET %s: %s is %q, want %q", path, name, got, want)
 		}
 	}
 	for _, test := range []struct {
@@ -325,11 +331,11 @@ func download(t *testing.T, h *house, task string, photo []byte) {
 	} {
 		got := desk.do(http.MethodGet, path, nil, test.header, test.value)
 		if got.status != test.status || test.want != nil && got.body != string(test.want) {
-			t.Errorf("GET %s, %s: %d with %d bytes", path, test.name, got.status, len(got.body))
+			tb.Errorf("GET %s, %s: %d with %d bytes", path, test.name, got.status, len(got.body))
 		}
 	}
 	if got := desk.do(http.MethodHead, path, nil); got.status != http.StatusOK || got.header.Get("Content-Length") != fmt.Sprint(len(photo)) {
-		t.Errorf("HEAD %s: %d, length %s", path, got.status, got.header.Get("Content-Length"))
+		tb.Errorf("HEAD %s: %d, length %s", path, got.status, got.header.Get("Content-Length"))
 	}
 }
 
@@ -384,33 +390,33 @@ func TestStartSweepsTheSpool(t *testing.T) {
 	h.as("phone-1").mustStandAt(unfinished.GetUploadPath(), 5000, len(open))
 }
 
-func logHead(t *testing.T, h *house, scope store.Scope) uint64 {
-	t.Helper()
+func logHead(tb testing.TB, h *house, scope store.Scope) uint64 {
+	tb.Helper()
 	var head *storagev1.ScopeHead
-	err := h.store.View(t.Context(), func(tx *store.Tx) (err error) {
+	err := h.store.View(tb.Context(), func(tx *store.Tx) (err error) {
 		head, err = store.Head(tx, scope)
 		head = proto.CloneOf(head)
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return head.GetSequence()
 }
 
-func mustBeEmpty(t *testing.T, dir string) {
-	t.Helper()
+func mustBeEmpty(tb testing.TB, dir string) {
+	tb.Helper()
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-		t.Fatalf("%s holds %v, %v; want nothing", dir, left, err)
+		tb.Fatalf("%s holds %v, %v; want nothing", dir, left, err)
 	}
 }
 
 // eventually waits for what another goroutine or the network brings about.
-func eventually(t *testing.T, what string, held func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, what string, held func() bool) {
+	tb.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !held(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
+			tb.Fatalf("never: %s", what)
 		}
 	}
 }

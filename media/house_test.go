@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -35,6 +36,8 @@ import (
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
 	"github.com/cong1022/fieldsync/internal/faultwire"
 	"github.com/cong1022/fieldsync/internal/miniotest"
+	"github.com/cong1022/fieldsync/internal/toolserver"
+	"github.com/cong1022/fieldsync/internal/versitytest"
 	"github.com/cong1022/fieldsync/media"
 	"github.com/cong1022/fieldsync/media/folder"
 	"github.com/cong1022/fieldsync/media/s3"
@@ -56,7 +59,7 @@ var callers = map[string]auth.Principal{
 
 // house is a server with the media room only, over a real store.
 type house struct {
-	t     *testing.T
+	t     testing.TB
 	store *store.Store
 	blobs media.Blobs
 	spool string
@@ -64,27 +67,37 @@ type house struct {
 	verified func(record *storagev1.TaskRecord) error
 	sealed   atomic.Int32
 	server   *httptest.Server
+	service  *media.Service
+	// idle keeps the worker from running; stop ends it.
+	idle bool
+	stop func()
+	// now is the store's clock; spoolBytes the bound on the spool, 0 for the default.
+	now        time.Time
+	spoolBytes int64
 }
 
-func newHouse(t *testing.T, blobs media.Blobs) *house {
-	t.Helper()
-	engine, err := embedded.Open(t.TempDir(), slog.New(slog.DiscardHandler))
+func newHouse(tb testing.TB, blobs media.Blobs) *house {
+	tb.Helper()
+	engine, err := embedded.Open(tb.TempDir(), slog.New(slog.DiscardHandler))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	now := time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
-	records, err := store.Open(t.Context(), engine, store.Options{Clock: func() time.Time { return now }})
+	h := &house{t: tb, blobs: blobs, spool: filepath.Join(tb.TempDir(), "spool"), now: time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)}
+	records, err := store.Open(tb.Context(), engine, store.Options{Clock: func() time.Time { return h.now }})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := records.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
-	h := &house{t: t, store: records, blobs: blobs, spool: filepath.Join(t.TempDir(), "spool")}
+	h.store = records
 	h.start()
-	t.Cleanup(func() { h.server.Close() })
+	tb.Cleanup(func() {
+		h.server.Close()
+		h.stop()
+	})
 	return h
 }
 
@@ -93,7 +106,7 @@ func (h *house) start() {
 	h.t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	service, err := media.Open(media.Options{
-		Store: h.store, Blobs: h.blobs, SpoolDir: h.spool, Log: log,
+		Store: h.store, Blobs: h.blobs, SpoolDir: h.spool, SpoolBytes: h.spoolBytes, Log: log,
 		PhotosVerified: func(_ *store.Tx, record *storagev1.TaskRecord, _ uint64) error {
 			if h.verified != nil {
 				if err := h.verified(record); err != nil {
@@ -106,6 +119,20 @@ func (h *house) start() {
 	})
 	if err != nil {
 		h.t.Fatal(err)
+	}
+	h.service = service
+	ctx, cancel := context.WithCancel(context.Background()) // Until the cleanup, which comes after the test's context has ended.
+	var worker sync.WaitGroup
+	if !h.idle {
+		worker.Go(func() {
+			if err := service.Run(ctx); err != nil {
+				h.t.Error(err)
+			}
+		})
+	}
+	h.stop = func() {
+		cancel()
+		worker.Wait()
 	}
 	mux := http.NewServeMux()
 	service.Routes(mux)
@@ -136,6 +163,7 @@ func (h *house) start() {
 func (h *house) restart() {
 	h.t.Helper()
 	h.server.Close()
+	h.stop()
 	h.start()
 }
 
@@ -146,6 +174,7 @@ func (h *house) task(id string, photos ...[]byte) {
 		Id:         id,
 		Ticket:     &fieldsyncv1.TicketFacet{UnitId: "unit-1"},
 		Assignment: &fieldsyncv1.AssignmentFacet{CrewId: "crew-1"},
+		Status:     &fieldsyncv1.StatusFacet{State: fieldsyncv1.TaskState_TASK_STATE_STARTED},
 	}
 	for i, photo := range photos {
 		sum := sha256.Sum256(photo)
@@ -309,6 +338,19 @@ func (h *house) spooled(uploadPath string, bytes int) {
 	})
 }
 
+// spoolFiles are the names in the spool.
+func (h *house) spoolFiles() (names []string) {
+	h.t.Helper()
+	entries, err := os.ReadDir(h.spool)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names
+}
+
 // send sends a whole photo.
 func (c caller) send(path string, photo []byte) {
 	c.h.t.Helper()
@@ -351,37 +393,37 @@ func infoOf(err error) *fieldsyncv1.ErrorInfo {
 }
 
 // codeOf returns the code in the answer to a plain request that failed.
-func codeOf(t *testing.T, got answer) string {
-	t.Helper()
+func codeOf(tb testing.TB, got answer) string {
+	tb.Helper()
 	var body struct {
 		Message string `json:"message"`
 	}
 	if err := json.Unmarshal([]byte(got.body), &body); err != nil {
-		t.Fatalf("the answer %q: %v", got.body, err)
+		tb.Fatalf("the answer %q: %v", got.body, err)
 	}
 	code, _, _ := strings.Cut(body.Message, ":")
 	return code
 }
 
 // newPhoto is a JPEG that nobody has seen before, of some 150 KB.
-func newPhoto(t *testing.T) []byte {
-	t.Helper()
+func newPhoto(tb testing.TB) []byte {
+	tb.Helper()
 	picture := image.NewGray(image.Rect(0, 0, 480, 360))
 	for i := range picture.Pix {
 		picture.Pix[i] = byte(rand.Uint32())
 	}
 	var photo bytes.Buffer
 	if err := jpeg.Encode(&photo, picture, &jpeg.Options{Quality: 90}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return photo.Bytes()
 }
 
-func newFolder(t *testing.T) media.Blobs {
-	t.Helper()
-	blobs, err := folder.Open(t.TempDir())
+func newFolder(tb testing.TB) media.Blobs {
+	tb.Helper()
+	blobs, err := folder.Open(tb.TempDir())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return blobs
 }
@@ -396,18 +438,20 @@ func onEachStore(t *testing.T, tests map[string]func(*house)) {
 		}
 	}
 	t.Run("folder", func(t *testing.T) { run(t, newFolder(t)) })
-	t.Run("s3", func(t *testing.T) {
-		if testing.Short() {
-			t.Skip("left out by -short: runs a real MinIO, which is built from source on a new machine")
-		}
-		server := miniotest.Start(t)
-		blobs, err := s3.Open(t.Context(), s3.Options{
-			Endpoint: server.Endpoint, Bucket: "evidence",
-			AccessKey: server.AccessKey, SecretKey: server.SecretKey, PlainHTTP: true,
+	for name, start := range map[string]func(testing.TB) toolserver.Server{"MinIO": miniotest.Start, "versitygw": versitytest.Start} {
+		t.Run(name, func(t *testing.T) {
+			if testing.Short() {
+				t.Skip("left out by -short: runs a real object store, which is built from source on a new machine")
+			}
+			server := start(t)
+			blobs, err := s3.Open(t.Context(), s3.Options{
+				Endpoint: server.Endpoint, Bucket: "evidence",
+				AccessKey: server.AccessKey, SecretKey: server.SecretKey, PlainHTTP: true,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			run(t, blobs)
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		run(t, blobs)
-	})
+	}
 }

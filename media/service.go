@@ -20,8 +20,12 @@ import (
 	"github.com/cong1022/fieldsync/store"
 )
 
-// maxPhotoBytes is the largest original, as the rules of PhotoDeclaration have it: 50 MiB.
-const maxPhotoBytes = 50 << 20
+const (
+	// maxPhotoBytes is the largest original, as the rules of PhotoDeclaration have it: 50 MiB.
+	maxPhotoBytes = 50 << 20
+	// defaultSpoolBytes is what phones of a city send within an hour in which the object store is away, several times over.
+	defaultSpoolBytes = 20 << 30
+)
 
 var uploadID = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
@@ -34,9 +38,11 @@ type Options struct {
 	// SpoolDir is where the bytes of unfinished uploads lie. It is made where it is missing. One process at a time may
 	// use it.
 	SpoolDir string
+	// SpoolBytes bounds what lies in SpoolDir. 0 means 20 GiB.
+	SpoolBytes int64
 	// Log hears of photos by their ids only.
 	Log *slog.Logger
-	// PhotosVerified is called in the transaction that verifies photos of a task, once per task, with the task as it will
+	// PhotosVerified is called in each transaction that changes the state of photos of a task, once per task, with the task as it will
 	// be stored and the new revision, which it sets on what it changes. It must have no effect outside the transaction:
 	// it may run more than once. Its error discards the transaction; the next Commit tries again. Nil calls nothing.
 	PhotosVerified func(tx *store.Tx, record *storagev1.TaskRecord, revision uint64) error
@@ -49,6 +55,8 @@ type Service struct {
 	spool          spool
 	tus            http.Handler
 	commits        *memorylocker.MemoryLocker
+	looks          *looks
+	linkSecret     []byte
 	log            *slog.Logger
 	photosVerified func(tx *store.Tx, record *storagev1.TaskRecord, revision uint64) error
 }
@@ -57,7 +65,10 @@ var _ fieldsyncv1connect.MediaServiceHandler = (*Service)(nil)
 
 // Open makes the spool ready and removes from it what a crash has left of uploads that are no longer open.
 func Open(o Options) (*Service, error) {
-	spool, err := openSpool(o.SpoolDir, o.Log)
+	if o.SpoolBytes == 0 {
+		o.SpoolBytes = defaultSpoolBytes
+	}
+	spool, err := openSpool(o.SpoolDir, o.SpoolBytes, o.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -66,8 +77,11 @@ func Open(o Options) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		store: o.Store, blobs: o.Blobs, spool: spool, tus: tus, commits: memorylocker.New(), log: o.Log,
+		store: o.Store, blobs: o.Blobs, spool: spool, tus: tus, commits: memorylocker.New(), looks: newLooks(), log: o.Log,
 		photosVerified: o.PhotosVerified,
+	}
+	if s.linkSecret, err = openLinkSecret(context.Background(), o.Store); err != nil {
+		return nil, fmt.Errorf("preparing the secret of photo links: %w", err)
 	}
 	if err := s.sweep(); err != nil {
 		return nil, fmt.Errorf("sweeping the spool: %w", err)
@@ -75,14 +89,19 @@ func Open(o Options) (*Service, error) {
 	return s, nil
 }
 
-// Routes mounts the uploads (HEAD, PATCH and OPTIONS by tus 1.0) and the originals of verified photos. Whoever composes the
-// server puts authentication before the mux: both look for the Principal in the request's context.
+// Routes mounts the uploads (HEAD, PATCH and OPTIONS by tus 1.0), previews, originals, thumbnails, dossiers and public copies.
+// Whoever composes the server puts authentication before the mux: all but the public copies look for the Principal in the
+// request's context.
 func (s *Service) Routes(mux *http.ServeMux) {
 	mux.HandleFunc(uploadsPath, s.serveUpload)
 	mux.HandleFunc("GET /v1/tasks/{task}/photos/{photo}", s.servePhoto)
+	mux.HandleFunc("GET /v1/tasks/{task}/photos/{photo}/thumbnail", s.serveThumbnail)
+	mux.HandleFunc("PUT /v1/tasks/{task}/photos/{photo}/preview", s.servePreview)
+	mux.HandleFunc("GET /v1/tasks/{task}/evidence.zip", s.serveDossier)
+	mux.HandleFunc("GET "+publicPath+"{task}/{photo}/{capability}", s.servePublic)
 }
 
-// sweep removes the bytes of uploads that are verified or dropped. Commit removes them after its transaction, and a late
+// sweep removes the bytes of uploads that were looked into or dropped. Commit removes them after its transaction, and a late
 // PATCH may write them once more: a crash, or that race, leaves them behind.
 func (s *Service) sweep() error {
 	ids, err := s.spool.list()
@@ -96,7 +115,7 @@ func (s *Service) sweep() error {
 			if err != nil {
 				return err
 			}
-			if upload.GetState() != fieldsyncv1.PhotoState_PHOTO_STATE_ON_PHONE {
+			if state := upload.GetState(); state != fieldsyncv1.PhotoState_PHOTO_STATE_ON_PHONE && state != fieldsyncv1.PhotoState_PHOTO_STATE_RECEIVED {
 				errs = append(errs, s.spool.remove(id))
 			}
 		}

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
+	"time"
 
 	"github.com/tus/tusd/v2/pkg/handler"
 
@@ -25,14 +27,32 @@ import (
 type spool struct {
 	dir string
 	log *slog.Logger
+	// limit bounds used, the bytes of all files.
+	limit int64
+	used  *atomic.Int64
 }
 
-func openSpool(dir string, log *slog.Logger) (spool, error) {
+func openSpool(dir string, limit int64, log *slog.Logger) (spool, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return spool{}, fmt.Errorf("opening the spool: %w", err)
 	}
-	return spool{dir: dir, log: log}, nil
+	s := spool{dir: dir, log: log, limit: limit, used: new(atomic.Int64)}
+	ids, err := s.list()
+	if err != nil {
+		return spool{}, fmt.Errorf("opening the spool: %w", err)
+	}
+	for _, id := range ids {
+		size, err := s.offset(id)
+		if err != nil {
+			return spool{}, fmt.Errorf("opening the spool: %w", err)
+		}
+		s.used.Add(size)
+	}
+	return s, nil
 }
+
+// full tells whether the spool takes no more bytes until some uploads are committed or expire.
+func (s spool) full() bool { return s.used.Load() >= s.limit }
 
 func (s spool) path(id string) string { return filepath.Join(s.dir, id) }
 
@@ -66,13 +86,51 @@ func (s spool) offset(id string) (int64, error) {
 // open returns the bytes of an upload of which there are some.
 func (s spool) open(id string) (*os.File, error) { return os.Open(s.path(id)) }
 
+// changed is when the last byte of an upload came; zero where none has.
+func (s spool) changed(id string) (time.Time, error) {
+	info, err := os.Stat(s.path(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.ModTime(), nil
+}
+
 // remove removes the bytes of an upload, if there are any.
 func (s spool) remove(id string) error {
-	if err := os.Remove(s.path(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	size, err := s.offset(id)
+	if err != nil {
 		return err
 	}
+	switch err := os.Remove(s.path(id)); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	s.used.Add(-size)
 	return nil
 }
+
+// counted is a body whose bytes count towards the spool's limit, and which ends with an error there.
+type counted struct {
+	io.Reader
+
+	spool spool
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	if c.spool.full() {
+		return 0, errSpoolFull
+	}
+	n, err := c.Reader.Read(p)
+	c.spool.used.Add(int64(n))
+	return n, err
+}
+
+var errSpoolFull = errors.New("the spool is full")
 
 // NewUpload implements tusd's DataStore. Only Declare opens uploads.
 func (s spool) NewUpload(context.Context, handler.FileInfo) (handler.Upload, error) {
@@ -88,9 +146,9 @@ func (s spool) GetUpload(ctx context.Context, id string) (handler.Upload, error)
 	upload := transfer.upload
 	size := int64(upload.GetSizeBytes()) //nolint:gosec // At most maxPhotoBytes.
 	offset := size
-	// Of a verified upload all bytes are here, though no longer in the spool: a phone that has lost the answer of its last
-	// PATCH or of its Commit learns that it has nothing to send.
-	if upload.GetState() != fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED {
+	// Of a committed upload all bytes are here, though perhaps no longer in the spool: a phone that has lost the answer of its
+	// last PATCH or of its Commit learns that it has nothing to send.
+	if upload.GetState() == fieldsyncv1.PhotoState_PHOTO_STATE_ON_PHONE {
 		var err error
 		if offset, err = s.offset(id); err != nil {
 			return nil, s.failed(ctx, id, err)
@@ -120,7 +178,7 @@ func (u spooled) WriteChunk(ctx context.Context, _ int64, src io.Reader) (int64,
 	if err != nil {
 		return 0, u.spool.failed(ctx, u.info.ID, err)
 	}
-	n, err := io.Copy(file, src)
+	n, err := io.Copy(file, counted{src, u.spool})
 	if err = errors.Join(err, file.Close()); err != nil {
 		return n, u.spool.failed(ctx, u.info.ID, err)
 	}

@@ -58,7 +58,7 @@ func (t *transfer) end() {
 	}
 	t.ended = true
 	// Where the connection cannot do it, the request ends with its connection.
-	_ = t.control.SetReadDeadline(time.Now())
+	_ = t.control.SetReadDeadline(longPast())
 }
 
 // finish tells whether the transfer was ended. It cannot be from then on.
@@ -68,10 +68,13 @@ func (t *transfer) finish() (ended bool) {
 	t.over = true
 	if t.ended {
 		// tusd may have extended the deadline, and the server would wait for the rest of the body until then.
-		_ = t.control.SetReadDeadline(time.Now())
+		_ = t.control.SetReadDeadline(longPast())
 	}
 	return t.ended
 }
+
+// longPast is a deadline that has passed by whatever clock, and is not the zero time, which means none.
+func longPast() time.Time { return time.Unix(1, 0) }
 
 // takeover locks uploads for tusd. tusd's own way of taking a lock over misses a request that has the lock and has not begun
 // to read its body (a data race on the body in tusd 2.10.0): that request would then hang on until its connection times out.

@@ -28,8 +28,9 @@ func (p *Phone) Token(ctx context.Context) (string, error) {
 }
 
 // Client is an HTTP client that calls as this device: for the RPCs that a dispatcher, the hotline or an admin needs and a
-// crew's phone has no method for. It adds the access token and renews it ahead of its end. Requests to any other server
-// than the one enrolled at go without a token, wherever a redirect or a mistake sends them.
+// crew's phone has no method for. It adds the access token and renews it ahead of its end, and once more where the server does
+// not take it: the phone's clock may have jumped. Requests to any other server than the one enrolled at go without a token,
+// wherever a redirect or a mistake sends them.
 func (p *Phone) Client() *http.Client {
 	return &http.Client{Transport: bearerTransport{p}}
 }
@@ -46,13 +47,32 @@ func (t bearerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.URL.Scheme == home.Scheme && r.URL.Host == home.Host {
-		r = r.Clone(r.Context())
-		r.Header.Set("Authorization", "Bearer "+token)
-	}
 	next := t.phone.http.Transport
 	if next == nil {
 		next = http.DefaultTransport
 	}
-	return next.RoundTrip(r)
+	if r.URL.Scheme != home.Scheme || r.URL.Host != home.Host {
+		return next.RoundTrip(r)
+	}
+	answer, err := next.RoundTrip(bearing(r, token))
+	if err != nil || answer.StatusCode != http.StatusUnauthorized || r.Body != nil && r.GetBody == nil {
+		return answer, err
+	}
+	_ = answer.Body.Close()
+	if _, token, err = t.phone.token(r.Context(), token); err != nil {
+		return nil, fmt.Errorf("getting an access token: %w", err)
+	}
+	again := bearing(r, token)
+	if r.GetBody != nil {
+		if again.Body, err = r.GetBody(); err != nil {
+			return nil, err
+		}
+	}
+	return next.RoundTrip(again)
+}
+
+func bearing(r *http.Request, token string) *http.Request {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+token)
+	return r
 }

@@ -49,21 +49,40 @@ type state struct {
 	// InstallEpoch and LastNumber: the next mutation is LastNumber+1 of this epoch.
 	InstallEpoch uint32 `json:"install_epoch,omitempty"`
 	LastNumber   uint64 `json:"last_number,omitempty"`
+	// Forked: a number of this phone was used for something else, by a copy of it or before it was put back to an older
+	// state. The following ones may have been, too: nothing goes out before they are those of another install epoch.
+	Forked bool `json:"forked,omitempty"`
 	// Cursor is empty before the first sync and after a mismatch: then the next answer replaces the whole replica.
 	Cursor []byte `json:"cursor,omitempty"`
-	// Head is the scope as the newest whole answer saw it. Absent while pages are missing.
-	Head     *head     `json:"head,omitempty"`
-	SyncedAt time.Time `json:"synced_at,omitzero"`
-	Heard    heard     `json:"heard,omitzero"`
+	// Head is the scope as the newest whole answer saw it. Absent while pages are missing, and while the replica is known to
+	// differ from it.
+	Head *head `json:"head,omitempty"`
+	// Left is the replica's digest as the last answer left it. Absent where that was wrong.
+	Left *digest `json:"left,omitempty"`
+	// Remaining is how many tasks the server had waiting behind the cursor.
+	Remaining uint64    `json:"remaining,omitempty"`
+	SyncedAt  time.Time `json:"synced_at,omitzero"`
+	// PollSince is when streams were found not to live on this network.
+	PollSince time.Time `json:"poll_since,omitzero"`
+	Heard     heard     `json:"heard,omitzero"`
 	// ClockOffset is the server's time minus the phone's wall clock, when last heard.
 	ClockOffset time.Duration `json:"clock_offset,omitempty"`
 }
 
 type head struct {
+	digest
+
 	Sequence uint64 `json:"sequence"`
-	Tasks    uint64 `json:"tasks"`
-	Digest   uint64 `json:"digest"`
 }
+
+// digest says what a replica holds: how many tasks, and the sum of their digests.
+type digest struct {
+	Tasks uint64 `json:"tasks"`
+	Sum   uint64 `json:"digest"`
+}
+
+// forget gives the replica up: the next answer brings all of it.
+func (st *state) forget() { st.Cursor, st.Head, st.Left = nil, nil, nil }
 
 type heard struct {
 	ServerTime  time.Time `json:"server_time"`
@@ -79,8 +98,10 @@ const (
 	photoQueued photoState = "queued"
 	// photoAttached: the server knows it and wants its bytes.
 	photoAttached photoState = "attached"
-	// photoRefused: the attach was rejected or quarantined. The bytes stay, for whoever is asked about it.
+	// photoRefused: the attach was rejected. The bytes stay, for whoever is asked about it.
 	photoRefused photoState = "refused"
+	// photoQuarantined: the attach waits for a dispatcher. Once it is released, the photo shows up in its task.
+	photoQuarantined photoState = "quarantined"
 	// photoVerified: the bytes are kept by the server; the copy goes as soon as nothing in the outbox speaks of it.
 	photoVerified photoState = "verified"
 )

@@ -36,10 +36,16 @@ func errAnswer(what string) error {
 		"The server's answer breaks the protocol, nothing of it was applied: "+what+".")
 }
 
+// errForked says to the phone itself what the server would say of the numbers that it is about to use.
+func errForked() error {
+	return fault.New(fault.Precondition, "install_epoch_conflicted",
+		"Số thứ tự của máy này đã bị dùng trùng.", "Numbers of this phone were used twice.")
+}
+
 func errReplica() error {
 	return fault.New(fault.DataLoss, "replica_mismatch",
-		"Dữ liệu trên máy vẫn khác máy chủ sau khi tải lại toàn bộ. Việc đã ghi không mất; hãy báo quản trị viên.",
-		"What this phone holds still differs from the server after a full reload. Nothing recorded is lost; tell an administrator.")
+		"Dữ liệu trên máy vẫn khác máy chủ sau khi sửa và tải lại. Việc đã ghi không mất; hãy báo quản trị viên.",
+		"What this phone holds still differs from the server after repair and reload. Nothing recorded is lost; tell an administrator.")
 }
 
 // kinds turns the code of a Connect error back into the kind that the server meant.

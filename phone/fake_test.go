@@ -45,6 +45,21 @@ const (
 	cutBody
 )
 
+// streamTrouble is what happens to a watch stream on its way.
+type streamTrouble int
+
+const (
+	streamsLive streamTrouble = iota
+	// streamsBuffered: something on the way collects the answer until it is complete, and that it never is.
+	streamsBuffered
+	// streamsDie: cut behind the first message.
+	streamsDie
+	// streamsLiveShortly: cut behind the second message.
+	streamsLiveShortly
+	// streamsRefused: an error page instead.
+	streamsRefused
+)
+
 // fake is a server that keeps the protocol in memory and misbehaves as a test scripts it. Whatever it finds that no honest
 // phone does is in sins.
 type fake struct {
@@ -73,20 +88,30 @@ type fake struct {
 
 	// Sync.
 	scopeEpoch int
-	seq        uint64
-	tasks      map[string]*fieldsyncv1.Task
-	steps      map[string][]step
-	verdicts   map[mutationKey]*fieldsyncv1.Verdict
-	payloads   map[mutationKey][32]byte
-	heads      map[uint32]uint64
-	conflicted map[uint32]bool
-	applied    []string // notes, in the order in which they took effect
-	pageTasks  int
+	// cursorVersion ends every cursor; others are refused.
+	cursorVersion string
+	seq           uint64
+	tasks         map[string]*fieldsyncv1.Task
+	steps         map[string][]step
+	verdicts      map[mutationKey]*fieldsyncv1.Verdict
+	payloads      map[mutationKey][32]byte
+	heads         map[uint32]uint64
+	conflicted    map[uint32]bool
+	applied       []string // notes, in the order in which they took effect
+	pageTasks     int
+	// pushTasks is the largest delta that a stream carries, repairParts the largest answer of a repair.
+	pushTasks, repairParts int
 	// judge decides instead of "applied" where it is set and does not return nil.
 	judge func(*fieldsyncv1.Mutation) *fieldsyncv1.Verdict
 	// mangle changes an answer after the fact.
 	mangle  func(*fieldsyncv1.SyncRequest, *fieldsyncv1.SyncResponse)
 	changed chan struct{}
+	// streams is what the network does to them.
+	streams streamTrouble
+	// polls makes long polls end without news.
+	polls chan struct{}
+	// repair answers instead where it is set.
+	repair func(*fieldsyncv1.RepairRequest) *fieldsyncv1.RepairResponse
 
 	// Media.
 	uploads map[string]*fakeUpload
@@ -116,7 +141,7 @@ func newFake(tb tester) *fake {
 		now: time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC), tokenFor: 15 * time.Minute, memberID: "lan", scopeEpoch: 1,
 		jtis: map[string]bool{}, tasks: map[string]*fieldsyncv1.Task{}, steps: map[string][]step{},
 		verdicts: map[mutationKey]*fieldsyncv1.Verdict{}, payloads: map[mutationKey][32]byte{}, heads: map[uint32]uint64{}, conflicted: map[uint32]bool{},
-		pageTasks: 1000, changed: make(chan struct{}), uploads: map[string]*fakeUpload{}, kept: map[string][]byte{},
+		pageTasks: 1000, pushTasks: 2, repairParts: 256, changed: make(chan struct{}), uploads: map[string]*fakeUpload{}, kept: map[string][]byte{},
 	}
 	mux := http.NewServeMux()
 	faults := connect.WithInterceptors(faultInterceptor{})
@@ -152,7 +177,7 @@ func (f *fake) expect(ts ...trouble) { f.do(func() { f.troubles = append(f.troub
 func (f *fake) way(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/Watch") {
-			next.ServeHTTP(w, r)
+			f.watchWay(next, w, r)
 			return
 		}
 		t := none
@@ -177,6 +202,42 @@ func (f *fake) way(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		}
 	})
+}
+
+// watchWay is the network between phone and server for a stream.
+func (f *fake) watchWay(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	var way streamTrouble
+	f.do(func() {
+		f.calls = append(f.calls, "POST Watch")
+		way = f.streams
+	})
+	switch way {
+	case streamsLive:
+		next.ServeHTTP(w, r)
+	case streamsBuffered:
+		next.ServeHTTP(httptest.NewRecorder(), r)
+	case streamsDie:
+		next.ServeHTTP(&cutWriter{ResponseWriter: w, flushes: 1}, r)
+	case streamsLiveShortly:
+		next.ServeHTTP(&cutWriter{ResponseWriter: w, flushes: 2}, r)
+	case streamsRefused:
+		w.WriteHeader(http.StatusBadGateway)
+	}
+}
+
+// cutWriter cuts the connection behind so many messages of a stream: the handler flushes after each.
+type cutWriter struct {
+	http.ResponseWriter
+
+	flushes int
+}
+
+// Flush implements http.Flusher.
+func (c *cutWriter) Flush() {
+	_ = http.NewResponseController(c.ResponseWriter).Flush()
+	if c.flushes--; c.flushes == 0 {
+		panic(http.ErrAbortHandler)
+	}
 }
 
 type faultInterceptor struct{}
@@ -351,6 +412,9 @@ func (f *fake) Sync(ctx context.Context, r *fieldsyncv1.SyncRequest) (*fieldsync
 		return nil, err
 	}
 	answer := &fieldsyncv1.SyncResponse{ServerTime: timestamppb.New(f.now)}
+	if len(r.GetCursor()) > 0 && !strings.HasSuffix(string(r.GetCursor()), f.cursorVersion) {
+		return nil, fault.New(fault.Invalid, "cursor_invalid", "x", "x")
+	}
 	if err := f.push(r, answer); err != nil {
 		return nil, err
 	}
@@ -489,7 +553,7 @@ func (f *fake) pull(r *fieldsyncv1.SyncRequest, answer *fieldsyncv1.SyncResponse
 			answer.Tasks = append(answer.Tasks, &fieldsyncv1.TaskDelta{Task: since(f.tasks[id], held)})
 		}
 	}
-	answer.Cursor = fmt.Appendf(nil, "%d:%d:%d", f.scopeEpoch, to, next)
+	answer.Cursor = fmt.Appendf(nil, "%d:%d:%d%s", f.scopeEpoch, to, next, f.cursorVersion)
 	answer.Head = f.head()
 }
 
@@ -514,14 +578,24 @@ func since(t *fieldsyncv1.Task, revision uint64) *fieldsyncv1.Task {
 	return t
 }
 
-func (f *fake) Watch(ctx context.Context, _ *fieldsyncv1.WatchRequest, stream *connect.ServerStream[fieldsyncv1.WatchResponse]) error {
+func (f *fake) Watch(ctx context.Context, r *fieldsyncv1.WatchRequest, stream *connect.ServerStream[fieldsyncv1.WatchResponse]) error {
+	at := r.GetCursor()
 	for {
 		f.mu.Lock()
 		err := f.authorise(bearer(ctx))
-		head, changed := f.head(), f.changed
+		said, changed := &fieldsyncv1.WatchResponse{}, f.changed
+		delta := &fieldsyncv1.SyncResponse{ServerTime: timestamppb.New(f.now)}
+		f.pull(&fieldsyncv1.SyncRequest{Cursor: at}, delta)
+		if news := len(delta.GetTasks()) + len(delta.GetRemovals()); news > 0 && news <= f.pushTasks && !delta.GetReset_() && len(at) > 0 {
+			at, said.Delta = delta.GetCursor(), delta
+			if f.mangle != nil {
+				f.mangle(&fieldsyncv1.SyncRequest{Cursor: at}, delta)
+			}
+		}
+		said.Head = f.head()
 		f.mu.Unlock()
 		if err == nil {
-			err = stream.Send(&fieldsyncv1.WatchResponse{Head: head})
+			err = stream.Send(said)
 		}
 		if err != nil {
 			return err
@@ -532,6 +606,60 @@ func (f *fake) Watch(ctx context.Context, _ *fieldsyncv1.WatchRequest, stream *c
 			return ctx.Err()
 		}
 	}
+}
+
+func (f *fake) AwaitChange(ctx context.Context, r *fieldsyncv1.AwaitChangeRequest) (*fieldsyncv1.AwaitChangeResponse, error) {
+	for {
+		f.mu.Lock()
+		err := f.authorise(bearer(ctx))
+		head, changed, over := f.head(), f.changed, f.polls
+		f.mu.Unlock()
+		if err != nil {
+			return nil, err
+		}
+		if head.GetSequence() != r.GetSequence() {
+			return &fieldsyncv1.AwaitChangeResponse{Head: head}, nil
+		}
+		select {
+		case <-changed:
+		case <-over:
+			return &fieldsyncv1.AwaitChangeResponse{Head: head}, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (f *fake) Repair(ctx context.Context, r *fieldsyncv1.RepairRequest) (*fieldsyncv1.RepairResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.authorise(bearer(ctx)); err != nil {
+		return nil, err
+	}
+	if f.repair != nil {
+		return f.repair(r), nil
+	}
+	if string(r.GetCursor()) != fmt.Sprintf("%d:%d:%d%s", f.scopeEpoch, f.seq, f.seq, f.cursorVersion) {
+		return &fieldsyncv1.RepairResponse{Moved: true}, nil
+	}
+	sums := make([]uint64, 256)
+	buckets := make([][]*fieldsyncv1.Task, 256)
+	for id, t := range f.tasks {
+		i := xxhash.Sum64String(id) >> 56
+		sums[i] += xxhash.Sum64(binary.BigEndian.AppendUint64(append([]byte(id), 0), t.GetRevision()))
+		buckets[i] = append(buckets[i], proto.CloneOf(t))
+	}
+	answer := &fieldsyncv1.RepairResponse{Head: f.head()}
+	for i, sum := range sums {
+		switch {
+		case sum == r.GetBuckets()[i]:
+		case len(answer.GetBuckets()) == f.repairParts:
+			answer.More = true
+		default:
+			answer.Buckets = append(answer.Buckets, &fieldsyncv1.RepairResponse_Bucket{Index: uint32(i), Tasks: buckets[i]})
+		}
+	}
+	return answer, nil
 }
 
 func (f *fake) Declare(ctx context.Context, r *fieldsyncv1.DeclareRequest) (*fieldsyncv1.DeclareResponse, error) {

@@ -151,7 +151,7 @@ func (p *Phone) enrolled(server string, answer *fieldsyncv1.EnrolResponse) error
 			if err := empty(tx, bucketReplica); err != nil {
 				return err
 			}
-			st.Cursor, st.Head = nil, nil
+			st.forget()
 		}
 		sameDevice := st.Server == server && st.DeviceID == answer.GetDeviceId()
 		st.Server, st.DeviceID = server, answer.GetDeviceId()
@@ -181,7 +181,7 @@ func renumber(tx *bolt.Tx, st *state, epoch uint32) error {
 	if err := empty(tx, bucketOutbox); err != nil {
 		return err
 	}
-	st.InstallEpoch, st.LastNumber = epoch, 0
+	st.InstallEpoch, st.LastNumber, st.Forked = epoch, 0, false
 	for _, q := range all {
 		st.LastNumber++
 		q.epoch, q.mutation.Number = epoch, st.LastNumber

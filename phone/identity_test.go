@@ -7,6 +7,9 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
 )
 
 // A lost answer of an enrolment locks nobody out: the same key with a fresh code is the same device.
@@ -176,6 +179,17 @@ func TestClientKeepsItsToken(t *testing.T) {
 	must(t, answer.Body.Close())
 	if got := <-seen + " " + <-seen; got != "home:Bearer token-1 other:" {
 		t.Errorf("tokens seen: %s", got)
+	}
+}
+
+// A token that the server does not take, be it that the phone's clock has jumped and takes it for good, is renewed by the client
+// that calls as this device, which has no sync of its own to find it out.
+func TestClientRenewsARefusedToken(t *testing.T) {
+	r := newRig(t)
+	r.server.do(func() { r.server.good = "changed" })
+	client := fieldsyncv1connect.NewSyncServiceClient(r.Client(), r.server.url)
+	if _, err := client.Sync(t.Context(), &fieldsyncv1.SyncRequest{}); err != nil {
+		t.Error(err)
 	}
 }
 

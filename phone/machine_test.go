@@ -20,6 +20,8 @@ func TestNothingLostNothingTwice(t *testing.T) {
 		server := newFake(rt)
 		dirs++
 		r := rigAt(rt, server, filepath.Join(root, strconv.Itoa(dirs)))
+		r.o.NoSync = true // A restart is no power cut.
+		r.restart()
 		r.enrol()
 		r.assign("t0", "t1", "t2")
 		server.do(func() { server.pageTasks = 2 })

@@ -4,20 +4,23 @@
 // A [Phone] keeps four things in one folder: the outbox (what the crew member meant and the server has not judged), the
 // replica (the tasks of the scope, the server's truth as of a cursor), the verdicts that were not plain "applied", and the
 // photos whose originals the server has not verified. Recording an intent touches only the folder; [Phone.Sync] sends and
-// receives in one call; [Phone.Upload] sends the originals; [Phone.Watch] waits for a change; [Phone.Run] does all of it for
-// as long as it is let.
+// receives in one call; [Phone.Upload] sends the originals; [Phone.Watch] waits for a change, by a stream or a long poll;
+// [Phone.Run] does all of it for as long as it is let.
 package phone
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -47,8 +50,18 @@ type Options struct {
 	AppVersion string
 	// ChunkBytes is the size of one piece of an upload. Default: 256 KiB.
 	ChunkBytes int
+	// BudgetBytes is about how many bytes of tasks one answer may carry, uncompressed: at most 4 MiB. Each answer takes
+	// effect by itself, so this is what a cut connection costs at the most. Default: 64 KiB.
+	BudgetBytes uint32
+	// Changed is told what an answer or a pushed delta has done to the outbox and the replica, once it is durable, so that a screen can follow. It runs on
+	// the goroutine of Sync, Watch or Run, and must call none of these. Default: nobody is told.
+	Changed func(Report)
 	// RetryMin and RetryMax bound the waits between attempts. Default: 1 second and 5 minutes.
 	RetryMin, RetryMax time.Duration
+	// Random gives the bytes of photos' ids. Default: crypto/rand. Keys and proofs never come from it.
+	Random io.Reader
+	// NoSync leaves out every fsync: what is recorded survives the process, but no power cut. For simulations.
+	NoSync bool
 }
 
 // Phone is one device. Its methods may be called from several goroutines. They return a *fault.Error, with a sentence for
@@ -64,7 +77,14 @@ type Phone struct {
 	log        *slog.Logger
 	appVersion string
 	chunk      int
+	budget     uint32
+	changed    func(Report)
 	retry      Backoff
+	patience   patience
+	// deaths counts the streams in a row that died young.
+	deaths atomic.Int32
+	random io.Reader
+	noSync bool
 
 	// One sync at a time, one upload at a time, one refresh at a time; each may go on beside the others and beside recording.
 	syncing    chan struct{}
@@ -87,7 +107,7 @@ func Open(dir string, o Options) (*Phone, error) {
 	if err := os.MkdirAll(filepath.Join(dir, photosDir), 0o700); err != nil {
 		return nil, fmt.Errorf("making the phone's folder: %w", err)
 	}
-	db, err := bolt.Open(filepath.Join(dir, "phone.db"), 0o600, &bolt.Options{Timeout: lockWait})
+	db, err := bolt.Open(filepath.Join(dir, "phone.db"), 0o600, &bolt.Options{Timeout: lockWait, NoSync: o.NoSync, NoGrowSync: o.NoSync})
 	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, fault.New(fault.Unavailable, "phone_in_use",
 			fmt.Sprintf("Thư mục %s đang được một tiến trình khác dùng.", dir),
@@ -107,7 +127,9 @@ func newPhone(dir string, db *bolt.DB, o Options) *Phone {
 	p := &Phone{
 		dir: dir, db: db,
 		http: o.HTTPClient, clock: o.Clock, bootID: o.BootID, monotonic: o.Monotonic, position: o.Position, log: o.Log,
-		appVersion: o.AppVersion, chunk: o.ChunkBytes, retry: Backoff{Min: o.RetryMin, Max: o.RetryMax},
+		appVersion: o.AppVersion, chunk: o.ChunkBytes,
+		budget: min(o.BudgetBytes, maxBudget), changed: o.Changed, patience: defaultPatience(), retry: Backoff{Min: o.RetryMin, Max: o.RetryMax},
+		random: o.Random, noSync: o.NoSync,
 		syncing: make(chan struct{}, 1), uploading: make(chan struct{}, 1), refreshing: make(chan struct{}, 1),
 		recorded: make(chan struct{}, 1),
 	}
@@ -131,8 +153,17 @@ func newPhone(dir string, db *bolt.DB, o Options) *Phone {
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
+	if p.random == nil {
+		p.random = rand.Reader
+	}
 	if p.chunk <= 0 {
 		p.chunk = 256 << 10
+	}
+	if p.budget == 0 {
+		p.budget = 64 << 10
+	}
+	if p.changed == nil {
+		p.changed = func(Report) {}
 	}
 	return p
 }
@@ -145,7 +176,7 @@ func (p *Phone) prepare() error {
 	if err := p.sweepPhotos(); err != nil {
 		return err
 	}
-	return syncDir(p.dir)
+	return p.syncDir(p.dir)
 }
 
 // Close ends the phone. Calls under way should have ended before.
@@ -165,8 +196,8 @@ func hold(ctx context.Context, place chan struct{}) (release func(), err error) 
 }
 
 // syncDir makes the names in a folder durable. Windows has no such call and needs none.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
+func (p *Phone) syncDir(dir string) error {
+	if p.noSync || runtime.GOOS == "windows" {
 		return nil
 	}
 	f, err := os.Open(dir)

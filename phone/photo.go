@@ -1,8 +1,8 @@
 package phone
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"io"
@@ -37,7 +37,10 @@ type PhotoFacts struct {
 func (p *Phone) Photo(task, file string, facts PhotoFacts) (string, error) {
 	p.photoMu.Lock()
 	defer p.photoMu.Unlock()
-	id := strings.ToLower(rand.Text())
+	id, err := p.photoID()
+	if err != nil {
+		return "", err
+	}
 	declaration, err := p.copyPhoto(id, file)
 	if err != nil {
 		return "", err
@@ -91,12 +94,20 @@ func (p *Phone) copyPhoto(id, file string) (_ *fieldsyncv1.PhotoDeclaration, err
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(to.Sync(), syncDir(filepath.Dir(path))); err != nil {
+	if err := p.syncPhoto(to); err != nil {
 		return nil, fmt.Errorf("keeping the photo: %w", err)
 	}
 	return &fieldsyncv1.PhotoDeclaration{
 		PhotoId: id, Sha256: hash.Sum(nil), SizeBytes: uint64(size), ContentType: kind, //nolint:gosec // Not negative.
 	}, nil
+}
+
+// syncPhoto makes a copy and its name durable.
+func (p *Phone) syncPhoto(copied *os.File) error {
+	if p.noSync {
+		return nil
+	}
+	return errors.Join(copied.Sync(), p.syncDir(filepath.Dir(copied.Name())))
 }
 
 // sniff tells an image's media type by its bytes, whatever its name says.
@@ -113,6 +124,15 @@ func sniff(path string) (string, error) {
 	return "", fault.New(fault.Invalid, "photo_type",
 		fmt.Sprintf("Tệp là %s; ảnh phải là JPEG, PNG, WebP hoặc HEIC.", found),
 		fmt.Sprintf("The file is %s; a photo is JPEG, PNG, WebP or HEIC.", found))
+}
+
+// photoID is 26 characters with 128 random bits, so that no two phones of a crew choose the same.
+func (p *Phone) photoID() (string, error) {
+	var random [16]byte
+	if _, err := io.ReadFull(p.random, random[:]); err != nil {
+		return "", fmt.Errorf("reading random bytes: %w", err)
+	}
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(random[:])), nil
 }
 
 func (p *Phone) photoPath(id string) string { return filepath.Join(p.dir, photosDir, id) }
@@ -168,4 +188,32 @@ func (p *Phone) sweepPhotos() error {
 		}
 	}
 	return nil
+}
+
+// releasePhotos lets photos go up whose attach was in quarantine and has taken effect since: their tasks show them.
+func releasePhotos(tx *bolt.Tx) (released bool, err error) {
+	var shown []string
+	for ph, err := range photos(tx) {
+		if err != nil {
+			return false, err
+		}
+		if ph.State != photoQuarantined {
+			continue
+		}
+		task, err := getTask(tx, ph.TaskID)
+		if err != nil {
+			return false, err
+		}
+		for _, known := range task.GetPhotos() {
+			if known.GetId() == ph.ID {
+				shown = append(shown, ph.ID)
+			}
+		}
+	}
+	for _, id := range shown {
+		if err := setPhoto(tx, id, photoAttached); err != nil {
+			return false, err
+		}
+	}
+	return len(shown) > 0, nil
 }

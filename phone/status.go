@@ -29,15 +29,19 @@ type Status struct {
 	PhotosWaiting int    `json:"photos_waiting"`
 	PhotoBytes    uint64 `json:"photo_bytes"`
 	PhotosRefused int    `json:"photos_refused"`
-	// Tasks is how many the replica holds; Whole says that it stood at the server's head, Sequence, at LastSync.
-	Tasks    int       `json:"tasks"`
-	Whole    bool      `json:"whole"`
-	Sequence uint64    `json:"sequence"`
-	LastSync time.Time `json:"last_sync,omitzero"`
+	// Tasks is how many the replica holds; Whole says that it stood at the server's head, Sequence, at LastSync. Otherwise
+	// Remaining tasks had not been fetched yet.
+	Tasks     int       `json:"tasks"`
+	Whole     bool      `json:"whole"`
+	Remaining uint64    `json:"remaining"`
+	Sequence  uint64    `json:"sequence"`
+	LastSync  time.Time `json:"last_sync,omitzero"`
 	// LastSyncAge is how long ago that is by the phone's wall clock.
 	LastSyncAge time.Duration `json:"last_sync_age_ns,omitempty"`
 	// TokenExpires is when the access token does, in the server's time. A phone offline for longer just refreshes it.
 	TokenExpires time.Time `json:"token_expires,omitzero"`
+	// Watching is the way in which this phone hears of changes.
+	Watching Way `json:"watching"`
 	// Verdicts is how many there are to read.
 	Verdicts int `json:"verdicts"`
 }
@@ -51,6 +55,7 @@ func (p *Phone) Status() (Status, error) {
 			MemberID: st.MemberID, MemberName: st.MemberName, CrewID: st.CrewID,
 			LastSync: st.SyncedAt, TokenExpires: st.TokenExpires,
 			Tasks: tx.Bucket(bucketReplica).Stats().KeyN, Verdicts: tx.Bucket(bucketVerdicts).Stats().KeyN,
+			Remaining: st.Remaining, Watching: p.way(st),
 		}
 		if st.Head != nil {
 			s.Whole, s.Sequence = true, st.Head.Sequence
@@ -71,7 +76,7 @@ func (p *Phone) Status() (Status, error) {
 			switch {
 			case err != nil:
 				return err
-			case ph.State == photoRefused:
+			case ph.State == photoRefused || ph.State == photoQuarantined:
 				s.PhotosRefused++
 			case ph.State != photoVerified:
 				s.PhotosWaiting++

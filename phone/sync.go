@@ -17,6 +17,8 @@ import (
 const (
 	// maxBatch is how many mutations the API takes in one call.
 	maxBatch = 200
+	// maxBudget is the largest byte budget that the API takes.
+	maxBudget = 4 << 20
 	// maxVerdicts is how many verdicts other than "applied" are kept, the newest.
 	maxVerdicts = 1000
 )
@@ -30,13 +32,28 @@ type Report struct {
 	Verdicts []Judged
 	// Changed and Removed count the tasks that changed in the replica and those that left it.
 	Changed, Removed int
+	// Remaining is how many tasks were left waiting on the server.
+	Remaining uint64
 	// Reset: the replica was replaced, because the server did not know the cursor or this was the first sync.
 	Reset bool
 	// Renumbered: server and phone did not agree on numbers (one of them was restored), and the outbox went out under a new
 	// install epoch.
 	Renumbered bool
-	// Resynced: the replica differed from the server's digest and was loaded again.
+	// Repaired: the replica differed from the server's digest, and the parts that differed were fetched.
+	Repaired bool
+	// Resynced: that did not help, or the server could not read the cursor, and all of it was loaded again.
 	Resynced bool
+}
+
+// add counts what one more answer or pushed delta has done.
+func (r *Report) add(one Report) {
+	r.Sent += one.Sent
+	r.Verdicts = append(r.Verdicts, one.Verdicts...)
+	r.Changed += one.Changed
+	r.Removed += one.Removed
+	r.Remaining = one.Remaining
+	r.Reset = r.Reset || one.Reset
+	r.Repaired = r.Repaired || one.Repaired
 }
 
 // Judged is a mutation with its verdict.
@@ -52,9 +69,9 @@ type Judged struct {
 //
 // It mends by itself, once a sync: a server that has fallen behind this phone's numbers ("mutation_gap",
 // "install_epoch_unknown": it was restored from a backup), or that has seen these numbers with other content
-// ("install_epoch_conflicted": the phone was), gets the outbox under a new install epoch; a replica that does not have the
-// server's digest is loaded anew. Errors: Unauthenticated "not_enrolled" and the API's; Unavailable
-// "server_unreachable" and the API's; DataLoss "replica_mismatch".
+// ("install_epoch_conflicted" and the verdict "number_reused": the phone was, or it was copied), gets the outbox under a new install epoch; of a replica that
+// does not have the server's digest the parts that differ are fetched, and only if that does not help all of it. Errors:
+// Unauthenticated "not_enrolled" and the API's; Unavailable "server_unreachable" and the API's; DataLoss "replica_mismatch".
 func (p *Phone) Sync(ctx context.Context) (Report, error) {
 	var report Report
 	release, err := hold(ctx, p.syncing)
@@ -62,29 +79,35 @@ func (p *Phone) Sync(ctx context.Context) (Report, error) {
 		return report, err
 	}
 	defer release()
+	mend := mending{phone: p, report: &report}
 	for {
 		answer, request, err := p.exchange(ctx)
-		if code := fault.CodeOf(err); renumbers[code] && !report.Renumbered {
+		switch code := fault.CodeOf(err); {
+		case renumbers[code] && !report.Renumbered:
 			report.Renumbered = true
 			if err = p.newEpoch(ctx); err == nil {
 				continue
 			}
+		case code == "cursor_invalid" && !report.Resynced:
+			if err = mend.reload(); err == nil {
+				continue
+			}
+		case code == "server_unreachable":
+			err = errors.Join(err, p.offline())
 		}
 		if err != nil {
 			return report, err
 		}
-		next, err := p.apply(request, answer, &report)
+		then, err := p.apply(request, answer, &report)
 		if err != nil {
 			return report, err
 		}
-		switch {
-		case next == nextMismatch && report.Resynced:
-			return report, errReplica()
-		case next == nextMismatch:
-			p.log.WarnContext(ctx, "the replica differs from the server's digest; loading it anew")
-			report.Resynced = true
-		case next == nextNothing:
-			return report, nil
+		report.Calls++
+		if then == nextMismatch {
+			then, err = mend.mismatch(ctx)
+		}
+		if err != nil || then == nextNothing {
+			return report, err
 		}
 	}
 }
@@ -120,8 +143,11 @@ func (p *Phone) exchange(ctx context.Context) (answer *fieldsyncv1.SyncResponse,
 
 // request says how far the replica has come and takes the oldest of the outbox with it. A batch is of one install epoch.
 func (p *Phone) request() (*fieldsyncv1.SyncRequest, error) {
-	r := &fieldsyncv1.SyncRequest{AppVersion: p.appVersion, Queue: new(fieldsyncv1.QueueReport)}
+	r := &fieldsyncv1.SyncRequest{AppVersion: p.appVersion, BudgetBytes: p.budget, Queue: new(fieldsyncv1.QueueReport)}
 	err := p.view(func(tx *bolt.Tx, st *state) error {
+		if st.Forked {
+			return errForked()
+		}
 		r.Cursor, r.Clock, r.InstallEpoch = st.Cursor, p.captureTime(st), st.InstallEpoch
 		for q, err := range outbox(tx) {
 			if err != nil {
@@ -155,12 +181,13 @@ const (
 	nextNothing next = iota
 	// nextCall: more waits on either side.
 	nextCall
-	// nextMismatch: the replica is not what the server says it should be. Its cursor is forgotten already.
+	// nextMismatch: the replica is not what the server says it should be.
 	nextMismatch
 )
 
 // apply makes an answer take effect, all of it or nothing: the verdicts leave the outbox in the same transaction in which the
-// delta and the cursor enter the replica. A crash before it is a lost answer; after it there is nothing to repeat.
+// delta and the cursor enter the replica. A crash before it is a lost answer; after it there is nothing to repeat. For
+// whoever holds syncing.
 func (p *Phone) apply(request *fieldsyncv1.SyncRequest, answer *fieldsyncv1.SyncResponse, report *Report) (next, error) {
 	if err := checkAnswer(request, answer); err != nil {
 		return nextNothing, err
@@ -169,50 +196,70 @@ func (p *Phone) apply(request *fieldsyncv1.SyncRequest, answer *fieldsyncv1.Sync
 	// Without a cursor the server sends the whole scope, so what is held from before must not stay.
 	reset := answer.GetReset_() || len(request.GetCursor()) == 0
 	err := p.update(func(tx *bolt.Tx, st *state) error {
-		if err := settle(tx, request, answer.GetVerdicts()); err != nil {
+		if err := settle(tx, st, request, answer.GetVerdicts()); err != nil {
 			return err
 		}
-		whole, err := applyDelta(tx, answer, reset)
+		sound, err := applyDelta(tx, st, answer, reset)
 		if err != nil {
 			return err
 		}
-		st.Cursor = answer.GetCursor()
+		st.Cursor, st.Remaining = answer.GetCursor(), answer.GetRemaining()
 		st.SyncedAt = p.clock()
 		if t := answer.GetServerTime(); t != nil {
 			p.hear(st, t.AsTime())
 		}
-		if answer.GetMore() {
-			st.Head = nil
-		} else {
-			st.Head = headOf(answer.GetHead())
-			held, err := digest(tx)
-			if err != nil {
-				return err
+		held, err := digestOf(tx)
+		if err != nil {
+			return err
+		}
+		switch head := headOf(answer.GetHead()); {
+		case answer.GetMore():
+			st.Head, st.Left = nil, nil
+			if sound {
+				st.Left = &held
 			}
-			whole = whole && held.Tasks == st.Head.Tasks && held.Digest == st.Head.Digest
-		}
-		left, _ := tx.Bucket(bucketOutbox).Cursor().First()
-		switch {
-		case !whole:
-			st.Cursor, st.Head = nil, nil
-			then = nextMismatch
-		case answer.GetMore() || left != nil:
 			then = nextCall
+			return nil
+		case held != head.digest:
+			st.Head, st.Left = nil, nil
+			then = nextMismatch
+			return nil
+		default:
+			st.Head, st.Left = head, &held
+			then, err = atHead(tx, st)
+			return err
 		}
-		return nil
 	})
 	if err != nil {
 		return nextNothing, fmt.Errorf("storing the answer of a sync: %w", err)
 	}
-	report.Calls++
-	report.Sent += len(answer.GetVerdicts())
-	for i, v := range answer.GetVerdicts() {
-		report.Verdicts = append(report.Verdicts, Judged{request.GetInstallEpoch(), request.GetMutations()[i], v})
+	one := Report{
+		Sent: len(answer.GetVerdicts()), Changed: len(answer.GetTasks()), Removed: len(answer.GetRemovals()),
+		Remaining: answer.GetRemaining(), Reset: reset,
 	}
-	report.Changed += len(answer.GetTasks())
-	report.Removed += len(answer.GetRemovals())
-	report.Reset = report.Reset || reset
+	for i, v := range answer.GetVerdicts() {
+		one.Verdicts = append(one.Verdicts, Judged{request.GetInstallEpoch(), request.GetMutations()[i], v})
+	}
+	p.tell(one)
+	report.add(one)
 	return then, nil
+}
+
+// atHead tells what is left to do for a replica that is whole: photos may have been released by a dispatcher, what was
+// recorded may be waiting, and the numbers may have to be others.
+func atHead(tx *bolt.Tx, st *state) (next, error) {
+	released, err := releasePhotos(tx)
+	if first, _ := tx.Bucket(bucketOutbox).Cursor().First(); first != nil || released || st.Forked {
+		return nextCall, err
+	}
+	return nextNothing, err
+}
+
+// tell tells Options.Changed what has been done, if anything was.
+func (p *Phone) tell(one Report) {
+	if one.Sent+one.Changed+one.Removed > 0 || one.Reset || one.Repaired {
+		p.changed(one)
+	}
 }
 
 // checkAnswer refuses what would lose a mutation or never end.
@@ -241,23 +288,26 @@ func checkAnswer(request *fieldsyncv1.SyncRequest, answer *fieldsyncv1.SyncRespo
 
 // settle takes judged mutations out of the outbox, keeps the verdicts that somebody may want to read, and lets the photos go
 // on that were attached.
-func settle(tx *bolt.Tx, request *fieldsyncv1.SyncRequest, verdicts []*fieldsyncv1.Verdict) error {
+func settle(tx *bolt.Tx, st *state, request *fieldsyncv1.SyncRequest, verdicts []*fieldsyncv1.Verdict) error {
 	for i, v := range verdicts {
 		m := request.GetMutations()[i]
 		if err := tx.Bucket(bucketOutbox).Delete(outboxKey(request.GetInstallEpoch(), m.GetNumber())); err != nil {
 			return err
 		}
-		refused := v.GetKind() == fieldsyncv1.VerdictKind_VERDICT_KIND_REJECTED ||
-			v.GetKind() == fieldsyncv1.VerdictKind_VERDICT_KIND_QUARANTINED
 		if id := m.GetAttachPhoto().GetPhoto().GetPhotoId(); id != "" {
 			to := photoAttached
-			if refused {
+			switch v.GetKind() {
+			case fieldsyncv1.VerdictKind_VERDICT_KIND_REJECTED:
 				to = photoRefused
+			case fieldsyncv1.VerdictKind_VERDICT_KIND_QUARANTINED:
+				to = photoQuarantined
+			default:
 			}
 			if err := setPhoto(tx, id, to); err != nil {
 				return err
 			}
 		}
+		st.Forked = st.Forked || v.GetCode() == "number_reused"
 		if v.GetKind() != fieldsyncv1.VerdictKind_VERDICT_KIND_APPLIED {
 			if err := keepVerdict(tx, request.GetInstallEpoch(), m, v); err != nil {
 				return err
@@ -289,5 +339,5 @@ func keepVerdict(tx *bolt.Tx, epoch uint32, m *fieldsyncv1.Mutation, v *fieldsyn
 }
 
 func headOf(h *fieldsyncv1.ScopeHead) *head {
-	return &head{Sequence: h.GetSequence(), Tasks: h.GetTasks(), Digest: h.GetDigest()}
+	return &head{Sequence: h.GetSequence(), digest: digest{Tasks: h.GetTasks(), Sum: h.GetDigest()}}
 }

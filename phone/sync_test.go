@@ -202,51 +202,6 @@ func TestConflictInBatch(t *testing.T) {
 	})
 }
 
-// A digest that does not fit is mended by loading everything once, and an error when that does not help. What is recorded
-// goes out either way.
-func TestDigestMismatch(t *testing.T) {
-	r := newRig(t)
-	r.assign("t1", "t2")
-	r.sync()
-	must(t, r.Note("t1", "a"))
-	hidden := 1
-	r.server.do(func() {
-		r.server.mangle = func(_ *fieldsyncv1.SyncRequest, answer *fieldsyncv1.SyncResponse) {
-			if hidden > 0 {
-				hidden--
-				answer.Head.Digest++
-			}
-		}
-	})
-	if report := r.sync(); !report.Resynced || !report.Reset || report.Sent != 1 {
-		t.Fatalf("got %+v", report)
-	}
-	r.server.do(func() { hidden = 2 })
-	_, err := r.Sync(t.Context())
-	wantCode(t, err, "replica_mismatch")
-	r.restart()
-	if r.status().Whole {
-		t.Error("a replica that is known to be wrong is called whole")
-	}
-	if report := r.sync(); !report.Reset {
-		t.Errorf("want a full load, got %+v", report)
-	}
-	// A delta that builds on a task which the phone does not hold is the same case.
-	r.server.do(func() {
-		r.server.put("t1", func(task *fieldsyncv1.Task, revision uint64) { task.Status.Revision = revision })
-		once := true
-		r.server.mangle = func(_ *fieldsyncv1.SyncRequest, answer *fieldsyncv1.SyncResponse) {
-			if once {
-				once = false
-				answer.Tasks[0].Task.Id = "t77"
-			}
-		}
-	})
-	if report := r.sync(); !report.Resynced {
-		t.Errorf("want a full load, got %+v", report)
-	}
-}
-
 // An answer that no honest server gives takes no effect at all: the outbox stays, the sync ends.
 func TestMalformedAnswers(t *testing.T) {
 	r := newRig(t)
@@ -340,60 +295,6 @@ func TestRecordedDuringSync(t *testing.T) {
 	}
 }
 
-// Watch returns when the server's head moves away from the replica, and only then; a locked-out phone is told.
-func TestWatch(t *testing.T) {
-	r := newRig(t)
-	must(t, r.Watch(t.Context())) // Never synced: there is something to sync.
-	r.sync()
-	done := make(chan error, 1)
-	go func() { done <- r.Watch(t.Context()) }()
-	r.assign("t1")
-	must(t, <-done)
-	r.sync()
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() { done <- r.Watch(ctx) }()
-	cancel()
-	if err := <-done; err == nil {
-		t.Error("Watch returned as if something had changed")
-	}
-	r.server.do(func() { r.server.revoked = true })
-	wantCode(t, r.Watch(t.Context()), "device_revoked")
-}
-
-// Run brings changes of either side to the other, over failures, until it is told to stop.
-func TestRun(t *testing.T) {
-	r := newRig(t)
-	r.assign("t1")
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	r.server.expect(lostRequest, lostAnswer)
-	go func() { done <- r.Run(ctx) }()
-	until := func(what string, ok func() bool) {
-		t.Helper()
-		for !ok() {
-			if t.Context().Err() != nil {
-				t.Fatal("never:", what)
-			}
-			time.Sleep(time.Millisecond)
-		}
-	}
-	until("t1 on the phone", func() bool { return r.status().Tasks == 1 })
-	r.server.expect(lostAnswer)
-	must(t, r.Note("t1", "a"))
-	_, err := r.Photo("t1", jpegFile(t, t.TempDir(), 1, 5000), PhotoFacts{})
-	must(t, err)
-	until("all of it on the server", func() (all bool) {
-		r.server.do(func() { all = len(r.server.applied) == 1 && len(r.server.kept) == 1 })
-		return all
-	})
-	r.assign("t2")
-	until("t2 on the phone", func() bool { return r.status().Tasks == 2 })
-	cancel()
-	must(t, <-done)
-	r.server.do(func() { r.server.revoked = true })
-	wantCode(t, r.Run(t.Context()), "device_revoked")
-}
-
 // Waits grow with failures, never below what the server asks for, never above the bound, and start anew after a success.
 func TestBackoff(t *testing.T) {
 	b := Backoff{Min: time.Second, Max: time.Minute}
@@ -436,5 +337,30 @@ func TestStrangeServer(t *testing.T) {
 		http.StatusRequestEntityTooLarge: "upload_refused", http.StatusFound: "upload_refused",
 	} {
 		wantCode(t, statusFault(status), code)
+	}
+}
+
+// A phone states its budget, tells how much is left, and does not get stuck on a cursor that the server cannot read.
+func TestBudgetAndCursor(t *testing.T) {
+	r := newRig(t)
+	r.server.do(func() { r.server.pageTasks = 2 })
+	r.assign("t1", "t2", "t3")
+	budgets := map[uint32]int{}
+	r.server.do(func() {
+		r.server.mangle = func(q *fieldsyncv1.SyncRequest, _ *fieldsyncv1.SyncResponse) { budgets[q.GetBudgetBytes()]++ }
+	})
+	r.server.expect(none, lostRequest)
+	report, err := r.Sync(t.Context())
+	wantCode(t, err, "server_unreachable")
+	if s := r.status(); report.Remaining != 1 || s.Remaining != 1 || s.Whole || s.Tasks != 2 {
+		t.Errorf("after the first page: %+v", s)
+	}
+	if report := r.sync(); report.Remaining != 0 || r.status().Remaining != 0 || budgets[64<<10] != 2 {
+		t.Errorf("after the second: %+v, budgets %v", report, budgets)
+	}
+	r.server.do(func() { r.server.cursorVersion = "v2" })
+	must(t, r.Note("t1", "a"))
+	if report := r.sync(); !report.Resynced || !report.Reset || report.Sent != 1 {
+		t.Errorf("after a new version of cursors: %+v", report)
 	}
 }

@@ -1,6 +1,7 @@
 package phone
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -12,37 +13,137 @@ import (
 	"github.com/cong1022/fieldsync/internal/fault"
 )
 
-// watchIdle is how long a stream may be silent: three of the server's keep-alives.
-const watchIdle = 90 * time.Second
+// Watch blocks until the scope has changed on the server, and then returns nil: a small change that came along is in the
+// replica already, for any other there is something to sync. It uses a stream, or a long poll where streams do not live
+// (Status.Watching tells which). When the connection breaks, that is an error (Unavailable); call again after a while, or
+// leave all of it to Run.
+func (p *Phone) Watch(ctx context.Context) error { return p.watch(ctx, true) }
 
-// Watch returns nil as soon as the server's head of the scope is not the one that the replica stands at: there is something
-// to sync. It blocks until then. When the stream ends before, as it does with the network, that is an error (Unavailable);
-// call again after a while, or leave all of it to Run.
-func (p *Phone) Watch(ctx context.Context) error {
-	return p.authorised(ctx, func(ctx context.Context, server, bearer string) error {
+// watch blocks until there is something to sync; with once, also until a pushed delta has brought something.
+func (p *Phone) watch(ctx context.Context, once bool) error {
+	for {
+		var st *state
+		if err := p.view(func(_ *bolt.Tx, s *state) error { st = s; return nil }); err != nil {
+			return err
+		}
+		switch {
+		case st.DeviceID == "":
+			return errNotEnrolled()
+		case st.Head == nil:
+			return nil
+		}
+		var err error
+		if p.way(st) == WayPoll {
+			err = p.poll(ctx, st.Head)
+		} else {
+			err = (&watchStream{phone: p, at: st.Cursor, once: once}).watch(ctx)
+		}
+		if !errors.Is(err, errWatchOn) {
+			return err
+		}
+	}
+}
+
+// errWatchOn: the stream or poll is over, and nothing speaks against another.
+var errWatchOn = errors.New("watch on")
+
+// errSilent ends a stream that says nothing.
+var errSilent = errors.New("the watch stream is silent")
+
+// watchStream is one stream.
+type watchStream struct {
+	phone *Phone
+	// at is where the server believes the replica to stand.
+	at   []byte
+	once bool
+	// messages counts what came: the head at once, then changes and keep-alives.
+	messages int
+}
+
+// watch opens the stream and follows it to its end. nil: there is something to sync, or once was asked for and something came.
+func (s *watchStream) watch(ctx context.Context) error {
+	p := s.phone
+	silent := false
+	err := p.authorised(ctx, func(ctx context.Context, server, bearer string) error {
 		streamCtx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
-		// A dead connection says nothing: the keep-alives tell it from a quiet one.
-		idle := time.AfterFunc(watchIdle, func() { cancel(errors.New("the watch stream went silent")) })
-		defer idle.Stop()
+		silence := time.AfterFunc(p.patience.first, func() { cancel(errSilent) })
+		defer silence.Stop()
 		client := fieldsyncv1connect.NewSyncServiceClient(p.http, server, clientOptions()...)
-		stream, err := client.Watch(withBearer(streamCtx, bearer), &fieldsyncv1.WatchRequest{})
+		stream, err := client.Watch(withBearer(streamCtx, bearer), &fieldsyncv1.WatchRequest{Cursor: s.at})
 		if err != nil {
+			silent = errors.Is(context.Cause(streamCtx), errSilent)
 			return callFault(ctx, err)
 		}
 		defer func() { _ = stream.Close() }() // What matters was read.
 		for stream.Receive() {
-			idle.Reset(watchIdle)
-			same, err := p.standsAt(stream.Msg().GetHead())
-			if err != nil || !same {
+			silence.Stop() // Not while a sync beside the stream is waited for.
+			s.messages++
+			if done, err := s.hear(ctx, stream.Msg()); done || err != nil {
 				return err
 			}
+			silence.Reset(p.patience.silence)
 		}
+		silent = errors.Is(context.Cause(streamCtx), errSilent)
 		if err := callFault(ctx, stream.Err()); err != nil {
 			return err
 		}
 		return unreachable(errors.New("the watch stream ended"))
 	})
+	if fault.CodeOf(err) != "server_unreachable" {
+		return err // Also what the server has to say, such as that it shuts down.
+	}
+	return s.died(ctx, silent, err)
+}
+
+// hear takes a message. It reports done where Watch has to return.
+func (s *watchStream) hear(ctx context.Context, said *fieldsyncv1.WatchResponse) (done bool, err error) {
+	p := s.phone
+	if said.GetDelta() == nil {
+		same, err := p.standsAt(said.GetHead())
+		return !same, err
+	}
+	release, err := hold(ctx, p.syncing)
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	current := false
+	if err := p.view(func(_ *bolt.Tx, st *state) error {
+		current = bytes.Equal(st.Cursor, s.at)
+		return nil
+	}); err != nil {
+		return false, err
+	}
+	if !current {
+		return false, errWatchOn // Somebody has synced meanwhile: the delta builds on what is no more.
+	}
+	var report Report
+	then, err := p.apply(&fieldsyncv1.SyncRequest{Cursor: s.at}, said.GetDelta(), &report)
+	if err != nil {
+		return false, err
+	}
+	s.at = said.GetDelta().GetCursor()
+	p.log.InfoContext(ctx, "received", "changed", report.Changed, "removed", report.Removed)
+	return s.once || then != nextNothing, nil
+}
+
+// died decides what follows from the end of a stream.
+func (s *watchStream) died(ctx context.Context, silent bool, err error) error {
+	p := s.phone
+	if s.messages > 1 {
+		p.deaths.Store(0) // It lived: the network may cut it now and then, but lets it through.
+		return errWatchOn
+	}
+	deaths := p.deaths.Add(1)
+	p.log.InfoContext(ctx, "a watch stream died young", "silent", silent, "deaths", deaths, "error", err)
+	if silent || deaths >= maxDeaths {
+		if err := p.preferPoll(); err != nil {
+			return err
+		}
+		return errWatchOn
+	}
+	return err
 }
 
 func (p *Phone) standsAt(server *fieldsyncv1.ScopeHead) (same bool, err error) {
@@ -51,71 +152,4 @@ func (p *Phone) standsAt(server *fieldsyncv1.ScopeHead) (same bool, err error) {
 		return nil
 	})
 	return same, err
-}
-
-// Run keeps the phone in sync until ctx ends, and then returns nil: it syncs, uploads, waits for a change on either side,
-// and begins again; after a failure it waits with jitter, or as long as the server asks for. Only what no repeat can mend
-// ends it: a phone that is not enrolled or that the server has locked out.
-func (p *Phone) Run(ctx context.Context) error {
-	retry, photoRetry := p.retry, p.retry
-	for {
-		err := p.round(ctx, &photoRetry)
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // The end that the caller asked for.
-		}
-		if err == nil {
-			// Only now: where syncs succeed and streams die at once, the phone must not sync every second.
-			retry.Reset()
-			continue
-		}
-		if kind := fault.KindOf(err); kind == fault.Unauthenticated || kind == fault.Denied {
-			return err
-		}
-		p.log.InfoContext(ctx, "not in sync", "error", err)
-		// What is recorded meanwhile is no reason to come earlier: the server is away or has asked for peace.
-		if retry.Wait(ctx, retryAfter(err)) != nil {
-			return nil //nolint:nilerr // As above.
-		}
-	}
-}
-
-// round syncs, uploads and waits until there is reason for another.
-func (p *Phone) round(ctx context.Context, photoRetry *Backoff) error {
-	select {
-	case <-p.recorded: // What was recorded before this sync goes with it.
-	default:
-	}
-	report, err := p.Sync(ctx)
-	if report.Calls > 0 {
-		p.log.InfoContext(ctx, "synced", "sent", report.Sent, "changed", report.Changed, "removed", report.Removed, "reset", report.Reset)
-	}
-	if err != nil {
-		return err
-	}
-	// A photo that does not get through must not keep the phone from hearing of changes: it is tried again beside the watch.
-	var again <-chan time.Time
-	if err := p.Upload(ctx, nil); err != nil {
-		timer := time.NewTimer(photoRetry.Next(retryAfter(err)))
-		defer timer.Stop()
-		again = timer.C
-	} else {
-		photoRetry.Reset()
-	}
-	watchCtx, cancel := context.WithCancel(ctx)
-	var watchErr error
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		watchErr = p.Watch(watchCtx)
-	}()
-	select {
-	case <-watched:
-		cancel()
-		return watchErr
-	case <-p.recorded:
-	case <-again:
-	}
-	cancel()
-	<-watched // The goroutine has ended when round does.
-	return nil
 }

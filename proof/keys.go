@@ -12,10 +12,21 @@ import (
 	"github.com/cong1022/fieldsync/store"
 )
 
-// Open returns a Sealer that signs with the store's proof key, which is made, durably, where there is none yet.
+// Open returns a Sealer that signs with the store's proof key and the log's, which are made, durably, where there are none
+// yet. Completions that were sealed before the store had a log get their leaves.
 func Open(ctx context.Context, st *store.Store) (*Sealer, error) {
+	s := &Sealer{store: st, origin: origin(st)}
 	var key *storagev1.SigningKey
 	err := st.Update(ctx, func(tx *store.Tx) error {
+		signing, _, err := s.logKeys(tx)
+		if err != nil {
+			return err
+		}
+		if len(signing) == 0 {
+			if err := s.newLogKey(tx); err != nil {
+				return err
+			}
+		}
 		keys, err := auth.SigningKeys(tx, storagev1.KeyUse_KEY_USE_PROOF)
 		if err != nil {
 			return err
@@ -28,9 +39,10 @@ func Open(ctx context.Context, st *store.Store) (*Sealer, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("preparing the key for proofs: %w", err)
+		return nil, fmt.Errorf("preparing the keys for proofs: %w", err)
 	}
-	return &Sealer{store: st, key: ed25519.NewKeyFromSeed(key.GetSeed()), kid: key.GetKid()}, nil
+	s.key, s.kid = ed25519.NewKeyFromSeed(key.GetSeed()), key.GetKid()
+	return s, s.adopt(ctx)
 }
 
 // Keys serves the public keys of all proofs that were ever sealed, as a JWK set (RFC 7517, RFC 8037); its place is

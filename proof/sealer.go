@@ -1,6 +1,7 @@
 // Package proof turns completions into evidence. A completion is claimed in the transaction of the crew's mutation, sealed
 // in the transaction that verifies its last photo, and enters the hotline's feed there: no completion is ever sealed
-// without a place in the feed, or the other way round.
+// without a place in the feed, or the other way round. Each of these steps is a leaf in an append-only log, written in the
+// same transaction; package receipt checks what the log proves without the server.
 package proof
 
 import (
@@ -13,17 +14,19 @@ import (
 	"github.com/cong1022/fieldsync/auth"
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/proof/receipt"
 	"github.com/cong1022/fieldsync/store"
 )
 
 // FeedTopic is signalled when a completion has entered the hotline's feed.
 const FeedTopic = "feed"
 
-// Sealer signs the records of completions. Its methods are safe for concurrent use.
+// Sealer signs the records of completions and keeps the log of them. Its methods are safe for concurrent use.
 type Sealer struct {
-	store *store.Store
-	key   ed25519.PrivateKey
-	kid   string
+	store  *store.Store
+	key    ed25519.PrivateKey
+	kid    string
+	origin string
 }
 
 // Claim takes down the completion of a task in the transaction of the mutation that made it. The task's completion facet is
@@ -33,14 +36,29 @@ func (s *Sealer) Claim(tx *store.Tx, record *storagev1.TaskRecord, by auth.Princ
 	if err != nil {
 		return err
 	}
-	facet := record.GetTask().GetCompletion()
-	facet.CompletionId = id
-	return s.advance(tx, record, revision, &storagev1.Completion{
+	record.GetTask().GetCompletion().CompletionId = id
+	completion := &storagev1.Completion{
 		Id: id, TaskId: record.GetTask().GetId(), TicketId: record.GetTask().GetTicket().GetTicketId(),
 		State:    fieldsyncv1.ProofState_PROOF_STATE_CLAIMED,
 		MemberId: by.MemberID, DeviceId: by.DeviceID, CrewId: by.CrewID,
 		AcceptedAt: tx.Timestamp(),
-	})
+	}
+	claimed := completionRecord(record.GetTask(), completion, nil)
+	claimed.Notes = nil // They may be many, and the sealed record has them.
+	if completion.ClaimedRecord, err = marshalRecord(claimed); err != nil {
+		return err
+	}
+	if completion.ClaimedLeaf, err = appendLeaf(tx, record, id, receipt.Claimed, completion.GetClaimedRecord()); err != nil {
+		return err
+	}
+	return s.advance(tx, record, revision, completion)
+}
+
+// Deliver enters into the log that the hotline has acknowledged a sealed completion, in the transaction that takes it down.
+// The caller saves both records.
+func (s *Sealer) Deliver(tx *store.Tx, record *storagev1.TaskRecord, completion *storagev1.Completion) (err error) {
+	completion.DeliveredLeaf, err = appendLeaf(tx, record, completion.GetId(), receipt.Delivered, completion.GetRecord())
+	return err
 }
 
 // Advance brings the completion of a task as far as its photos allow, in the transaction that has verified one of them. A
@@ -71,7 +89,7 @@ func (s *Sealer) advance(tx *store.Tx, record *storagev1.TaskRecord, revision ui
 	}
 	facet.Revision = revision
 	facet.PhotosVerified = uint32(len(photos) - missing) //nolint:gosec // At most 50.
-	facet.Waiting = waiting(missing, len(photos))
+	facet.Waiting = waiting(photos)
 	if missing == 0 {
 		if err := s.seal(tx, record, completion); err != nil {
 			return err
@@ -81,11 +99,14 @@ func (s *Sealer) advance(tx *store.Tx, record *storagev1.TaskRecord, revision ui
 	return store.Put(tx, store.CompletionKey(completion.GetId()), completion)
 }
 
-// seal signs the record and gives it its place in the feed.
+// seal signs the record and gives it its place in the feed and its leaf in the log.
 func (s *Sealer) seal(tx *store.Tx, record *storagev1.TaskRecord, completion *storagev1.Completion) error {
-	signed, err := proto.MarshalOptions{Deterministic: true}.Marshal(completionRecord(record.GetTask(), completion, tx.Timestamp()))
+	signed, err := marshalRecord(completionRecord(record.GetTask(), completion, tx.Timestamp()))
 	if err != nil {
-		return fmt.Errorf("encoding the record of the completion %s: %w", completion.GetId(), err)
+		return err
+	}
+	if completion.SealedLeaf, err = appendLeaf(tx, record, completion.GetId(), receipt.Sealed, signed); err != nil {
+		return err
 	}
 	head, err := store.Get(tx, store.FeedHeadKey())
 	if err != nil {
@@ -102,19 +123,12 @@ func (s *Sealer) seal(tx *store.Tx, record *storagev1.TaskRecord, completion *st
 	return store.Put(tx, store.FeedHeadKey(), &storagev1.SequenceHead{Sequence: next})
 }
 
-// completionPhotos are the photos that the task's completion stands on.
-func completionPhotos(task *fieldsyncv1.Task) []*fieldsyncv1.Photo {
-	named := make(map[string]bool, len(task.GetCompletion().GetPhotoIds()))
-	for _, id := range task.GetCompletion().GetPhotoIds() {
-		named[id] = true
+func marshalRecord(record *fieldsyncv1.CompletionRecord) ([]byte, error) {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(record)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the record of the completion %s: %w", record.GetCompletionId(), err)
 	}
-	var photos []*fieldsyncv1.Photo
-	for _, photo := range task.GetPhotos() {
-		if named[photo.GetId()] {
-			photos = append(photos, photo)
-		}
-	}
-	return photos
+	return b, nil
 }
 
 // completionRecord gathers what is proven. It names members and devices by id and holds nothing of the citizen.
@@ -127,23 +141,28 @@ func completionRecord(task *fieldsyncv1.Task, completion *storagev1.Completion, 
 		Outcome: facet.GetOutcome(), Note: facet.GetNote(), Notes: task.GetNotes(),
 		Completed: facet.GetCompleted(), Position: facet.GetPosition(),
 		AcceptedAt: completion.GetAcceptedAt(), SealedAt: sealed,
+		DueAt: task.GetAssignment().GetDueAt(), Deadline: judgeDeadline(facet.GetCompleted(), task.GetAssignment().GetDueAt()),
 	}
 	for _, photo := range completionPhotos(task) {
 		record.Photos = append(record.Photos, &fieldsyncv1.PhotoFact{
 			PhotoId: photo.GetId(), Sha256: photo.GetSha256(), SizeBytes: photo.GetSizeBytes(), Kind: photo.GetKind(),
-			Captured: photo.GetCaptured(), Position: photo.GetPosition(),
+			Captured: photo.GetCaptured(), Position: photo.GetPosition(), FromGallery: photo.GetFromGallery(),
+			Findings: photo.GetFindings(),
 		})
 	}
 	return record
 }
 
-// waiting says what a completion waits for; nil where it waits for nothing.
-func waiting(missing, total int) *fieldsyncv1.Sentence {
-	if missing == 0 {
-		return nil
-	}
-	return &fieldsyncv1.Sentence{
-		Vi: fmt.Sprintf("Còn %d trong %d ảnh trên điện thoại", missing, total),
-		En: fmt.Sprintf("%d of %d photos still on the phone", missing, total),
+// judgeDeadline tells whether something that happened between two bounds happened in time.
+func judgeDeadline(at *fieldsyncv1.TimeInterval, due *timestamppb.Timestamp) fieldsyncv1.DeadlineVerdict {
+	switch {
+	case due == nil || at.GetLatest() == nil:
+		return fieldsyncv1.DeadlineVerdict_DEADLINE_VERDICT_UNSPECIFIED
+	case !at.GetLatest().AsTime().After(due.AsTime()):
+		return fieldsyncv1.DeadlineVerdict_DEADLINE_VERDICT_MET
+	case at.GetEarliest() != nil && at.GetEarliest().AsTime().After(due.AsTime()):
+		return fieldsyncv1.DeadlineVerdict_DEADLINE_VERDICT_MISSED
+	default:
+		return fieldsyncv1.DeadlineVerdict_DEADLINE_VERDICT_OPEN
 	}
 }

@@ -121,7 +121,7 @@ func TestSealFollowsThePhotos(t *testing.T) {
 	if len(feed) != 2 || feed[0] != other.GetTask().GetCompletion().GetCompletionId() || feed[1] != facet.GetCompletionId() || sealed.GetFeedSequence() != 2 {
 		t.Errorf("feed %v, sequence %d", feed, sealed.GetFeedSequence())
 	}
-	checkSignature(t, sealer.key.Public().(ed25519.PublicKey), sealed)
+	checkSignature(t, ed25519.PublicKey(sealer.key[ed25519.SeedSize:]), sealed)
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,11 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"time"
+
+	"github.com/cong1022/fieldsync/internal/fault"
 )
 
 // Engine is the seam between the house and whatever keeps its bytes: ordered keys and values under serializable
@@ -16,8 +20,9 @@ type Engine interface {
 	// testing.T.Fatal does.
 	//
 	// ErrOutcomeUnknown: the writes may or may not have been kept. ErrTooLarge: fn wrote more than MaxTransactionBytes and
-	// nothing was kept, even where fn returns nil. ErrClosed: nothing was kept. The context's error: it ended before fn ran
-	// and nothing was kept.
+	// nothing was kept, even where fn returns nil. ErrNoSpace: there is too little room to write, nothing was kept, and the
+	// same succeeds once there is room again. ErrClosed: nothing was kept. The context's error: it ended before fn ran and
+	// nothing was kept.
 	Update(ctx context.Context, fn func(KV) error) error
 	// View runs fn over one snapshot, in which every Update that had returned before is visible. Writing fails with
 	// ErrReadOnly.
@@ -64,3 +69,19 @@ var (
 	ErrReadOnly       = errors.New("store: a write in a read-only transaction")
 	ErrClosed         = errors.New("store: closed")
 )
+
+// ErrNoSpace is what errors.Is finds in every error of NoSpace.
+var ErrNoSpace error = fault.New(fault.Unavailable, "storage_full", "Máy chủ hết chỗ lưu.", "The server has no room to write.")
+
+// retryFull is after how long a phone may ask again: making room takes a person.
+const retryFull = 30 * time.Second
+
+// NoSpace is the error of an engine that turns writes away because there is less left of something than its margin. It is a
+// fault and may be shown to whoever called: what is asked of a server that only reads goes on.
+func NoSpace(whatVi, whatEn, left, margin string) error {
+	f := fault.New(fault.Unavailable, "storage_full",
+		fmt.Sprintf("Máy chủ sắp hết %s (còn %s, cần chừa %s) nên tạm thời không nhận ghi; dữ liệu trên điện thoại vẫn còn và sẽ tự gửi lại.", whatVi, left, margin),
+		fmt.Sprintf("The server is running out of %s (%s left, %s are kept free), so it takes no writes for now; what is on the phone stays there and is sent again by itself.", whatEn, left, margin))
+	f.RetryAfter = retryFull
+	return f
+}

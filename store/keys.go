@@ -148,6 +148,9 @@ func ScopeHeadKey(scope Scope) Key[storagev1.ScopeHead] {
 	return newKey("scope-head").text(string(scope)).bytes()
 }
 
+// ScopeHeads is the prefix of the heads of all scopes of which something was ever heard.
+func ScopeHeads() Prefix[storagev1.ScopeHead] { return newKey("scope-head").bytes() }
+
 // ScopeEntryKey: scope-log/<scope>/<sequence>
 func ScopeEntryKey(scope Scope, sequence uint64) Key[storagev1.ScopeEntry] {
 	return newKey("scope-log").text(string(scope)).number(sequence).bytes()
@@ -163,14 +166,28 @@ func ScopePlaceKey(scope Scope, task string) Key[storagev1.ScopePlace] {
 	return newKey("scope-place").text(string(scope)).text(task).bytes()
 }
 
+// ScopePlaces is the prefix of the places of a scope's tasks.
+func ScopePlaces(scope Scope) Prefix[storagev1.ScopePlace] {
+	return newKey("scope-place").text(string(scope)).bytes()
+}
+
 // MutationHeadKey: mutation-head/<device>/<install epoch>
 func MutationHeadKey(device string, epoch uint32) Key[storagev1.MutationHead] {
 	return newKey("mutation-head").text(device).number(uint64(epoch)).bytes()
 }
 
+// MutationHeads is the prefix of all numberings.
+func MutationHeads() Prefix[storagev1.MutationHead] { return newKey("mutation-head").bytes() }
+
 // VerdictKey: verdict/<device>/<install epoch>/<number>
 func VerdictKey(device string, epoch uint32, number uint64) Key[storagev1.VerdictRecord] {
 	return newKey("verdict").text(device).number(uint64(epoch)).number(number).bytes()
+}
+
+// RenumberedKey: renumbered/<device>/<SHA-256 of the mutation without its number> — the verdict on what was sent under a later
+// install epoch than the first.
+func RenumberedKey(device string, content [sha256.Size]byte) Key[storagev1.VerdictRecord] {
+	return newKey("renumbered").text(device).raw(content[:]).bytes()
 }
 
 // QuarantinedKey: quarantined/<device>/<install epoch>/<number>/<SHA-256 of the payload> — with the payload's hash, since
@@ -225,8 +242,14 @@ func OpenUploads(device string) Prefix[storagev1.Upload] {
 	return newKey("open-upload").text(device).bytes()
 }
 
+// AllOpenUploads is the prefix of the open uploads of all devices.
+func AllOpenUploads() Prefix[storagev1.Upload] { return newKey("open-upload").bytes() }
+
 // CompletionKey: completion/<completion>
 func CompletionKey(id string) Key[storagev1.Completion] { return newKey("completion").text(id).bytes() }
+
+// Completions is the prefix of all completions.
+func Completions() Prefix[storagev1.Completion] { return newKey("completion").bytes() }
 
 // FeedHeadKey: feed-head/ — the newest place in the hotline's feed.
 func FeedHeadKey() Key[storagev1.SequenceHead] { return newKey("feed-head").bytes() }
@@ -238,6 +261,17 @@ func FeedKey(sequence uint64) Key[storagev1.Completion] {
 
 // Feed is the prefix of the hotline's feed.
 func Feed() Prefix[storagev1.Completion] { return newKey("feed").bytes() }
+
+// LogHeadKey: log-head/ — the size of the proof log.
+func LogHeadKey() Key[storagev1.LogHead] { return newKey("log-head").bytes() }
+
+// LogLeafKey: log-leaf/<number> — the proof log, from 1.
+func LogLeafKey(number uint64) Key[storagev1.LogLeaf] {
+	return newKey("log-leaf").number(number).bytes()
+}
+
+// LogLeaves is the prefix of the proof log.
+func LogLeaves() Prefix[storagev1.LogLeaf] { return newKey("log-leaf").bytes() }
 
 // OutboxKey: outbox/<due>/<id> — by due time, so that a worker reads only what is due.
 func OutboxKey(due time.Time, id string) Key[storagev1.OutboxRow] {
@@ -255,6 +289,112 @@ func OutboxDeadKey(id string) Key[storagev1.OutboxDead] {
 // OutboxDeadAll is the prefix of the rows that were given up.
 func OutboxDeadAll() Prefix[storagev1.OutboxDead] { return newKey("outbox-dead").bytes() }
 
+// ReceivedUploadKey: received-upload/<upload> — holds only the id: what is kept and has not been looked into yet.
+func ReceivedUploadKey(id string) Key[storagev1.Upload] {
+	return newKey("received-upload").text(id).bytes()
+}
+
+// ReceivedUploads is the prefix of the uploads that have not been looked into yet.
+func ReceivedUploads() Prefix[storagev1.Upload] { return newKey("received-upload").bytes() }
+
+// LookKey: look/<SHA-256 of the original>
+func LookKey(sha []byte) Key[storagev1.Look] { return newKey("look").raw(sha).bytes() }
+
+// PhotoLinkSecretKey: photo-link-secret/ — what signs the public links.
+func PhotoLinkSecretKey() Key[storagev1.PhotoLinkSecret] { return newKey("photo-link-secret").bytes() }
+
+// PhotoPlaceKey: photo-place/<SHA-256 of the original>/<task>/<photo> — where the same bytes were used.
+func PhotoPlaceKey(sha []byte, task, photo string) Key[storagev1.PhotoPlace] {
+	return newKey("photo-place").raw(sha).text(task).text(photo).bytes()
+}
+
+// PhotoPlaces is the prefix of the places of an original.
+func PhotoPlaces(sha []byte) Prefix[storagev1.PhotoPlace] {
+	return newKey("photo-place").raw(sha).bytes()
+}
+
+// NearPhotoKey: near-photo/<band>/<its 16 bits>/<task>/<photo> — the photos that look alike in one quarter of their
+// perceptual hash. Each photo stands under its four quarters.
+func NearPhotoKey(band uint8, bits uint16, task, photo string) Key[storagev1.PhotoPlace] {
+	return newKey("near-photo").raw([]byte{band}).raw(binary.BigEndian.AppendUint16(nil, bits)).text(task).text(photo).bytes()
+}
+
+// NearPhotos is the prefix of the photos with the same bits in one quarter of their perceptual hash.
+func NearPhotos(band uint8, bits uint16) Prefix[storagev1.PhotoPlace] {
+	return newKey("near-photo").raw([]byte{band}).raw(binary.BigEndian.AppendUint16(nil, bits)).bytes()
+}
+
+// TicketChangeHeadKey: ticket-change-head/ — the newest place in the log of the changes of tickets.
+func TicketChangeHeadKey() Key[storagev1.SequenceHead] { return newKey("ticket-change-head").bytes() }
+
+// TicketChangeKey: ticket-change/<sequence>
+func TicketChangeKey(sequence uint64) Key[fieldsyncv1.TicketChange] {
+	return newKey("ticket-change").number(sequence).bytes()
+}
+
+// TicketChanges is the prefix of the changes of all tickets, in the order of their acceptance.
+func TicketChanges() Prefix[fieldsyncv1.TicketChange] { return newKey("ticket-change").bytes() }
+
+// TicketChangeAtKey: ticket-change-at/<time>/<sequence> — holds only ticket and sequence: which changes a time has seen.
+func TicketChangeAtKey(at time.Time, sequence uint64) Key[fieldsyncv1.TicketChange] {
+	return newKey("ticket-change-at").time(at).number(sequence).bytes()
+}
+
+// TicketChangesAt is the prefix of the changes of all tickets by their times.
+func TicketChangesAt() Prefix[fieldsyncv1.TicketChange] { return newKey("ticket-change-at").bytes() }
+
+// TicketHeadKey: ticket-head/<ticket>
+func TicketHeadKey(ticket string) Key[storagev1.TicketHead] {
+	return newKey("ticket-head").text(ticket).bytes()
+}
+
+// TicketReportedKey: ticket-reported/<time>/<ticket> — holds only id, time and category: which tickets were reported when.
+func TicketReportedKey(at time.Time, ticket string) Key[storagev1.Ticket] {
+	return newKey("ticket-reported").time(at).text(ticket).bytes()
+}
+
+// TicketsReported is the prefix of the tickets by the time of the report.
+func TicketsReported() Prefix[storagev1.Ticket] { return newKey("ticket-reported").bytes() }
+
+// APIKeyKey: api-key/<SHA-256 of the key>
+func APIKeyKey(sum [sha256.Size]byte) Key[storagev1.ApiKey] {
+	return newKey("api-key").raw(sum[:]).bytes()
+}
+
+// APIKeys is the prefix of all keys of other systems.
+func APIKeys() Prefix[storagev1.ApiKey] { return newKey("api-key").bytes() }
+
+// WebhookKey: webhook/<webhook>
+func WebhookKey(id string) Key[storagev1.Webhook] { return newKey("webhook").text(id).bytes() }
+
+// Webhooks is the prefix of all webhooks.
+func Webhooks() Prefix[storagev1.Webhook] { return newKey("webhook").bytes() }
+
+// WebhookRetryKey: webhook-retry/<webhook>/<due>/<list>/<sequence> — list is "c" for completions, "t" for changes of tickets.
+func WebhookRetryKey(webhook string, due time.Time, list string, sequence uint64) Key[storagev1.WebhookRetry] {
+	return newKey("webhook-retry").text(webhook).time(due).text(list).number(sequence).bytes()
+}
+
+// WebhookRetries is the prefix of what a webhook has to repeat, by due time.
+func WebhookRetries(webhook string) Prefix[storagev1.WebhookRetry] {
+	return newKey("webhook-retry").text(webhook).bytes()
+}
+
+// WebhookDeadKey: webhook-dead/<webhook>/<list>/<sequence>
+func WebhookDeadKey(webhook, list string, sequence uint64) Key[storagev1.WebhookRetry] {
+	return newKey("webhook-dead").text(webhook).text(list).number(sequence).bytes()
+}
+
+// WebhookDead is the prefix of what a webhook was never given.
+func WebhookDead(webhook string) Prefix[storagev1.WebhookRetry] {
+	return newKey("webhook-dead").text(webhook).bytes()
+}
+
+// PostedKey: posted/<SHA-256 of who posted and of what names the post>
+func PostedKey(sum [sha256.Size]byte) Key[storagev1.Posted] {
+	return newKey("posted").raw(sum[:]).bytes()
+}
+
 type keyBuilder []byte
 
 func newKey(word string) keyBuilder { return append(append(make(keyBuilder, 0, 64), word...), 0) }
@@ -266,7 +406,10 @@ func (b keyBuilder) text(part string) keyBuilder {
 	return append(append(b, part...), 0)
 }
 
-var escapeText = strings.NewReplacer("\x00", "\x01\x01", "\x01", "\x01\x02")
+var (
+	escapeText   = strings.NewReplacer("\x00", "\x01\x01", "\x01", "\x01\x02")
+	unescapeText = strings.NewReplacer("\x01\x01", "\x00", "\x01\x02", "\x01")
+)
 
 // raw is for parts of a fixed length.
 func (b keyBuilder) raw(part []byte) keyBuilder { return append(b, part...) }

@@ -22,7 +22,7 @@ type message[T any] interface {
 
 // Get returns the record under key, or nil where there is none.
 func Get[T any, M message[T]](tx *Tx, key Key[T]) (M, error) {
-	value, err := tx.kv.Get(key)
+	value, err := tx.get(key)
 	if err != nil || value == nil {
 		return nil, err
 	}
@@ -35,11 +35,33 @@ func Put[T any, M message[T]](tx *Tx, key Key[T], record M) error {
 	if err != nil {
 		return fmt.Errorf("encoding the record of %q: %w", key, err)
 	}
+	tx.saw(key, value)
 	return tx.kv.Set(key, value)
 }
 
 // Delete removes the record under key, if there is one.
-func Delete[T any](tx *Tx, key Key[T]) error { return tx.kv.Delete(key) }
+func Delete[T any](tx *Tx, key Key[T]) error {
+	tx.saw(key, nil)
+	return tx.kv.Delete(key)
+}
+
+func (tx *Tx) get(key []byte) ([]byte, error) {
+	if value, ok := tx.seen[string(key)]; ok {
+		return value, nil
+	}
+	value, err := tx.kv.Get(key)
+	if err == nil {
+		tx.saw(key, value)
+	}
+	return value, err
+}
+
+// saw notes what lies under key now, nil for nothing.
+func (tx *Tx) saw(key, value []byte) {
+	if tx.seen != nil {
+		tx.seen[string(key)] = value
+	}
+}
 
 // Scan yields the records under prefix in the order of their keys, beginning behind the key after, or with the first one
 // where after is nil.

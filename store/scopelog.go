@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -161,4 +162,39 @@ func moveEntry(tx *Tx, scope Scope, task string, change func(entry *storagev1.Sc
 // subtracting.
 func TaskDigest(task string, revision uint64) uint64 {
 	return xxhash.Sum64(binary.BigEndian.AppendUint64(append([]byte(task), 0), revision))
+}
+
+// ForgetRemovals takes up to limit removals that were entered before a time out of a scope's log, oldest first, and tells
+// how many it took: fewer than limit when none are left. A cursor from before the newest of them is answered with a fresh
+// snapshot from then on.
+func ForgetRemovals(tx *Tx, scope Scope, before time.Time, limit int) (int, error) {
+	var old []LogEntry
+	for entry, err := range ScanLog(tx, scope, 0) {
+		if err != nil {
+			return 0, err
+		}
+		if len(old) == limit || !entry.GetAt().AsTime().Before(before) {
+			break // Entries stand in the order in which they were written.
+		}
+		if entry.GetRemoved() {
+			old = append(old, entry)
+		}
+	}
+	if len(old) == 0 {
+		return 0, nil
+	}
+	head, err := Head(tx, scope)
+	if err != nil {
+		return 0, err
+	}
+	for _, entry := range old {
+		if err := Delete(tx, ScopeEntryKey(scope, entry.Sequence)); err != nil {
+			return 0, err
+		}
+		if err := Delete(tx, ScopePlaceKey(scope, entry.GetTaskId())); err != nil {
+			return 0, err
+		}
+	}
+	head.Floor = old[len(old)-1].Sequence
+	return len(old), Put(tx, ScopeHeadKey(scope), head)
 }

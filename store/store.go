@@ -71,6 +71,26 @@ func Open(ctx context.Context, engine Engine, o Options) (*Store, error) {
 // ServerEpoch tells this store from the one it was before a restore. Never 0.
 func (s *Store) ServerEpoch() uint32 { return s.meta.GetServerEpoch() }
 
+// RenewEpoch makes this store another one than it was: after a restore, what phones and the hotline have read may be ahead of
+// it, and they find out by the epoch in their cursors. Nothing else may run on the store.
+func (s *Store) RenewEpoch(ctx context.Context) error {
+	return s.Update(ctx, func(tx *Tx) error {
+		meta, err := Get(tx, MetaKey())
+		if err != nil {
+			return err
+		}
+		for before := meta.GetServerEpoch(); meta.GetServerEpoch() == before; {
+			epoch, err := tx.randomUint32()
+			if err != nil {
+				return err
+			}
+			meta.ServerEpoch = epoch | 1
+		}
+		s.meta = meta
+		return Put(tx, MetaKey(), meta)
+	})
+}
+
 // Now is the store's clock.
 func (s *Store) Now() time.Time { return s.clock().UTC() }
 
@@ -80,6 +100,7 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 	err := s.engine.Update(ctx, func(kv KV) error {
 		// A rerun starts from nothing: what the run before signalled was discarded with its writes.
 		tx := s.begin(kv)
+		tx.seen = make(map[string][]byte)
 		if err := fn(tx); err != nil {
 			return err
 		}
@@ -116,6 +137,9 @@ type Tx struct {
 	now     time.Time
 	random  io.Reader
 	signals map[string]struct{}
+	// seen is what a read-write transaction has read and written so far: a head that ten changes of one batch raise, or a task
+	// that is loaded by one function and compared by another, is fetched once. Nil in a View, which reads each key once.
+	seen map[string][]byte
 }
 
 // Now is the time of the transaction: one and the same in all of it, in UTC.

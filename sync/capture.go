@@ -16,9 +16,14 @@ import (
 //   - Not before: the phone had heard the server's time before. Where that was in the same boot, later than that time by the
 //     monotonic time since.
 //
+// Both bounds are widened to whole seconds, which nobody needs finer and phones would have to carry.
+//
 // An account that contradicts itself (the interval would be empty) falls back to what the server knows alone: not after now.
 func bounds(recorded, sent *fieldsyncv1.CaptureTime, arrived time.Time) *fieldsyncv1.TimeInterval {
-	interval := &fieldsyncv1.TimeInterval{Wall: recorded.GetWall()}
+	interval := &fieldsyncv1.TimeInterval{}
+	if wall := recorded.GetWall(); wall != nil {
+		interval.Wall = &timestamppb.Timestamp{Seconds: wall.GetSeconds()}
+	}
 	latest := arrived
 	if sameBoot(recorded.GetBootId(), sent.GetBootId()) && recorded.GetSinceBootMs() <= sent.GetSinceBootMs() {
 		latest = arrived.Add(-milliseconds(sent.GetSinceBootMs() - recorded.GetSinceBootMs()))
@@ -29,13 +34,17 @@ func bounds(recorded, sent *fieldsyncv1.CaptureTime, arrived time.Time) *fieldsy
 			earliest = earliest.Add(milliseconds(recorded.GetSinceBootMs() - recorded.GetServerSinceBootMs()))
 		}
 		if earliest.After(latest) {
-			interval.Latest = timestamppb.New(arrived)
+			interval.Latest = wholeSecondsUp(arrived)
 			return interval
 		}
-		interval.Earliest = timestamppb.New(earliest)
+		interval.Earliest = timestamppb.New(earliest.Truncate(time.Second))
 	}
-	interval.Latest = timestamppb.New(latest)
+	interval.Latest = wholeSecondsUp(latest)
 	return interval
+}
+
+func wholeSecondsUp(t time.Time) *timestamppb.Timestamp {
+	return timestamppb.New(t.Add(time.Second - time.Nanosecond).Truncate(time.Second))
 }
 
 func sameBoot(a, b string) bool { return a != "" && a == b }
@@ -43,5 +52,5 @@ func sameBoot(a, b string) bool { return a != "" && a == b }
 // milliseconds is bounded to a hundred years: a phone may say anything.
 func milliseconds(ms uint64) time.Duration {
 	const century = 100 * 365 * 24 * time.Hour
-	return time.Duration(min(ms, uint64(century/time.Millisecond))) * time.Millisecond //nolint:gosec // Bounded.
+	return time.Duration(min(ms, uint64(century/time.Millisecond))) * time.Millisecond
 }

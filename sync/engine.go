@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	stdsync "sync"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -41,6 +42,25 @@ type Engine struct {
 	claim    func(*store.Tx, *storagev1.TaskRecord, auth.Principal, uint64) error
 	validate protovalidate.Validator
 	draining chan struct{}
+	tasks    taskMemory
+	heard    heardStatuses
+}
+
+// heardStatuses is the last that each device said, by its id. Safe for concurrent use.
+type heardStatuses struct{ byDevice stdsync.Map }
+
+func (h *heardStatuses) load(device string) (heardStatus, bool) {
+	value, _ := h.byDevice.Load(device)
+	heard, ok := value.(heardStatus)
+	return heard, ok
+}
+
+func (h *heardStatuses) put(device string, heard heardStatus) { h.byDevice.Store(device, heard) }
+
+// heardStatus is what a device last said of itself, and when that or something like it was stored.
+type heardStatus struct {
+	status   *storagev1.DeviceStatus
+	storedAt time.Time
 }
 
 var _ fieldsyncv1connect.SyncServiceHandler = (*Engine)(nil)
@@ -72,38 +92,39 @@ func (e *Engine) Sync(ctx context.Context, req *fieldsyncv1.SyncRequest) (*field
 	if err != nil {
 		return nil, err
 	}
-	verdicts, err := e.push(ctx, p, req)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := e.pull(ctx, scope, from, req.GetBudgetBytes())
-	if err != nil {
-		return nil, err
-	}
-	resp.Verdicts = verdicts
-	return resp, e.noteStatus(ctx, p, req, from)
-}
-
-// noteStatus keeps what the device says of itself, if it is new or the last word is old: a phone that only reads must not
-// cost a write each time.
-func (e *Engine) noteStatus(ctx context.Context, p auth.Principal, req *fieldsyncv1.SyncRequest, from cursor) error {
 	status := &storagev1.DeviceStatus{
 		SeenAt: timestamppb.New(e.store.Now()), Queue: req.GetQueue(), AppVersion: req.GetAppVersion(),
 		CursorSequence: from.sequence, Clock: req.GetClock(),
 	}
-	var last *storagev1.DeviceStatus
-	err := e.store.View(ctx, func(tx *store.Tx) (err error) {
-		last, err = store.Get(tx, store.DeviceStatusKey(p.DeviceID))
-		return err
-	})
+	verdicts, err := e.push(ctx, p, req, status)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	known := proto.Equal(last.GetQueue(), status.GetQueue()) && last.GetAppVersion() == status.GetAppVersion()
-	if known && status.GetSeenAt().AsTime().Sub(last.GetSeenAt().AsTime()) < statusEvery {
+	resp, at, err := e.pull(ctx, scope, from, req.GetBudgetBytes())
+	if err != nil {
+		return nil, err
+	}
+	resp.Verdicts = verdicts
+	status.AnsweredSequence = at.sequence
+	return resp, e.noteStatus(ctx, p.DeviceID, status, len(verdicts) > 0)
+}
+
+// noteStatus keeps what the device says of itself. Each word is remembered in memory, for Explain; it is stored with the
+// mutations of the call, or else if it says something new or the last stored one is old: a phone that only reads must not
+// cost a write each time.
+func (e *Engine) noteStatus(ctx context.Context, device string, status *storagev1.DeviceStatus, stored bool) error {
+	heard := heardStatus{status: status, storedAt: status.GetSeenAt().AsTime()}
+	if last, ok := e.heard.load(device); ok && !stored {
+		said := proto.Equal(last.status.GetQueue(), status.GetQueue()) && last.status.GetAppVersion() == status.GetAppVersion()
+		if said && heard.storedAt.Sub(last.storedAt) < statusEvery {
+			heard.storedAt, stored = last.storedAt, true
+		}
+	}
+	e.heard.put(device, heard)
+	if stored {
 		return nil
 	}
 	return e.store.Update(ctx, func(tx *store.Tx) error {
-		return store.Put(tx, store.DeviceStatusKey(p.DeviceID), status)
+		return store.Put(tx, store.DeviceStatusKey(device), status)
 	})
 }

@@ -56,7 +56,16 @@ func newHouse(tb testing.TB) *house {
 func (h *house) device(tb testing.TB, id, crew string) context.Context {
 	tb.Helper()
 	h.update(tb, func(tx *store.Tx) error {
-		return store.Put(tx, store.DeviceKey(id), &storagev1.Device{Id: id, MemberId: "member-" + id, InstallEpoch: 2})
+		for _, err := range []error{
+			store.Put(tx, store.CrewKey(crew), &fieldsyncv1.Crew{Id: crew, UnitId: "unit"}),
+			store.Put(tx, store.MemberKey("member-"+id), &fieldsyncv1.Member{Id: "member-" + id, Role: fieldsyncv1.Role_ROLE_CREW, CrewId: crew}),
+			store.Put(tx, store.DeviceKey(id), &storagev1.Device{Id: id, MemberId: "member-" + id, InstallEpoch: 2}),
+		} {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	return auth.WithPrincipal(tb.Context(), auth.Principal{
 		DeviceID: id, MemberID: "member-" + id, Role: fieldsyncv1.Role_ROLE_CREW, CrewID: crew, UnitID: "unit",
@@ -103,7 +112,7 @@ func (h *house) assign(tb testing.TB, id, crew string) {
 		if crew != "" {
 			state = fieldsyncv1.TaskState_TASK_STATE_ASSIGNED
 			record.Scopes = append(record.Scopes, string(store.CrewScope(crew)))
-			slices.Sort(record.Scopes)
+			slices.Sort(record.GetScopes())
 			record.Tenures = append(record.Tenures, &storagev1.Tenure{CrewId: crew, AssignmentEpoch: epoch, From: tx.Timestamp()})
 		}
 		record.Task.Status = &fieldsyncv1.StatusFacet{Revision: revision, State: state}

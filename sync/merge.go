@@ -1,8 +1,11 @@
 package sync
 
 import (
+	"crypto/sha256"
+	"encoding/base32"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -202,7 +205,7 @@ func (g *merging) attach(d *fieldsyncv1.PhotoDeclaration) judgement {
 		ContentType: d.GetContentType(), Kind: d.GetKind(), State: state,
 		MemberId: g.by.memberID, DeviceId: g.by.deviceID,
 		Captured: g.by.photo, Position: d.GetPosition(), FromGallery: d.GetFromGallery(),
-		DeclaredAt: timestamppb.New(g.by.at),
+		DeclaredAt: timestamppb.New(g.by.at), ReplacesPhotoId: d.GetReplacesPhotoId(),
 	})
 	return g.added(revision)
 }
@@ -306,7 +309,9 @@ func (g *merging) flagReview(revision uint64) {
 	g.task.Status.Revision, g.task.Status.Review = revision, true
 }
 
-// itemID names what a mutation adds to a task, the same at each repeat.
-func itemID(device string, epoch uint32, number uint64) string {
-	return fmt.Sprintf("%s-%d-%d", device, epoch, number)
+// itemID names what a mutation adds to a task, the same at each repeat: 13 characters of a hash, since every phone of the
+// crew has to carry it. Two of the few hundred items of one task are the same once in 10^14 tasks.
+func itemID(device string, epoch uint32, number uint64, release string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%d/%d/%s", device, epoch, number, release))
+	return strings.ToLower(base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:8]))
 }

@@ -2,7 +2,7 @@ package sync
 
 import (
 	"context"
-	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -42,28 +42,29 @@ func laneOf(task *fieldsyncv1.Task, since uint64) int {
 
 // pull answers with what changed in the scope behind the cursor, from one snapshot with the head. A cursor of another
 // server, scope or epoch, one ahead of the head (a server restored from a backup), or one so old that removals behind it are
-// forgotten, reads from the beginning.
-func (e *Engine) pull(ctx context.Context, scope store.Scope, from cursor, budget uint32) (*fieldsyncv1.SyncResponse, error) {
+// forgotten, reads from the beginning. to is the answer's cursor.
+func (e *Engine) pull(ctx context.Context, scope store.Scope, from cursor, budget uint32) (resp *fieldsyncv1.SyncResponse, to cursor, err error) {
 	if budget == 0 {
 		budget = defaultBudget
 	}
-	resp := &fieldsyncv1.SyncResponse{ServerTime: timestamppb.New(e.store.Now())}
-	err := e.store.View(ctx, func(tx *store.Tx) error {
+	resp = &fieldsyncv1.SyncResponse{ServerTime: e.serverTime()}
+	err = e.store.View(ctx, func(tx *store.Tx) error {
 		head, err := store.Head(tx, scope)
 		if err != nil {
 			return err
 		}
-		page := &page{tx: tx, resp: resp, budget: int(budget)}
+		page := &page{tx: tx, tasks: &e.tasks, resp: resp, budget: int(budget)}
 		page.at, resp.Reset_ = e.begin(scope, head, from)
 		if err := page.read(scope); err != nil {
 			return err
 		}
 		page.pack(head.GetSequence())
-		resp.Cursor = page.at.encode()
+		to = page.at
+		resp.Cursor = to.encode()
 		resp.Head = publicHead(head)
 		return nil
 	})
-	return resp, err
+	return resp, to, err
 }
 
 // begin tells where a reading goes on, or begins, and whether the replica has to forget what it holds.
@@ -99,6 +100,7 @@ func (c cursor) sameLog(other cursor) bool {
 // page is an answer that is being made.
 type page struct {
 	tx     *store.Tx
+	tasks  *taskMemory
 	resp   *fieldsyncv1.SyncResponse
 	at     cursor
 	budget int
@@ -138,16 +140,13 @@ func (p *page) read(scope store.Scope) error {
 			p.enqueue(laneOrders, change{sequence: entry.Sequence}) // It is only counted: no need to load it.
 			continue
 		}
-		record, err := store.Get(p.tx, store.TaskKey(entry.GetTaskId()))
+		task, err := p.tasks.load(p.tx, entry)
 		if err != nil {
 			return err
 		}
-		if record == nil {
-			return fmt.Errorf("the log names the task %s, which is not stored", entry.GetTaskId())
-		}
 		since := entry.RevisionAt(p.at.sequence)
-		d := delta(record.GetTask(), since)
-		p.enqueue(laneOf(record.GetTask(), since), change{sequence: entry.Sequence, delta: d, size: proto.Size(d)})
+		d := delta(task, since)
+		p.enqueue(laneOf(task, since), change{sequence: entry.Sequence, delta: d, size: proto.Size(d)})
 	}
 	return nil
 }
@@ -173,7 +172,7 @@ func (p *page) pack(head uint64) {
 		q := &p.queues[lane]
 		for i, c := range q.changes {
 			if used > 0 && used+c.size > p.budget {
-				q.waiting += uint64(len(q.changes) - i)
+				q.waiting += uint64(len(q.changes[i:]))
 				break
 			}
 			used += c.size
@@ -196,6 +195,11 @@ func (p *page) pack(head uint64) {
 		p.at.lanes[lane] = head
 	}
 	p.at = cursor{serverEpoch: p.at.serverEpoch, scope: p.at.scope, scopeEpoch: p.at.scopeEpoch, sequence: head}
+}
+
+// serverTime is what a phone hears of the server's clock: in whole seconds, not later than it is.
+func (e *Engine) serverTime() *timestamppb.Timestamp {
+	return timestamppb.New(e.store.Now().Truncate(time.Second))
 }
 
 func publicHead(head *storagev1.ScopeHead) *fieldsyncv1.ScopeHead {

@@ -5,10 +5,14 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
+	"github.com/cong1022/fieldsync/auth"
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/store"
@@ -169,6 +173,11 @@ func TestDeltaIsSmall(t *testing.T) {
 	h := newHouse(t)
 	ctx := h.device(t, "d", "crew")
 	h.task(t, "01hq3v8k2m9x7c5b4n6p")
+	h.change(t, "01hq3v8k2m9x7c5b4n6p", func(_ *store.Tx, record *storagev1.TaskRecord, revision uint64) {
+		for i := range 19 {
+			record.Task.Checklist = append(record.Task.Checklist, &fieldsyncv1.ChecklistItem{Revision: revision, Id: fmt.Sprintf("item-%d", i)})
+		}
+	})
 	h.assign(t, "01hq3v8k2m9x7c5b4n6p", "crew")
 	var number uint64
 	for i := range 30 {
@@ -183,15 +192,108 @@ func TestDeltaIsSmall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.mustPush(h.device(t, "e", "crew"), t, note(1, "01hq3v8k2m9x7c5b4n6p", "Đã rào chắn"))
+	added := note(1, "01hq3v8k2m9x7c5b4n6p", "Đã rào chắn")
+	added.Recorded = &fieldsyncv1.CaptureTime{Wall: timestamppb.New(h.now.Add(-1234567891)), ServerTime: timestamppb.New(h.now.Add(-98765432100))}
+	author := auth.Principal{DeviceID: "06fgxk2v9d3n8s5t1q7r", MemberID: "nguyen-van-an", Role: fieldsyncv1.Role_ROLE_CREW, CrewID: "crew"}
+	h.device(t, author.DeviceID, "crew")
+	h.mustPush(auth.WithPrincipal(t.Context(), author), t, added)
 	resp, err := h.engine.Sync(ctx, &fieldsyncv1.SyncRequest{Cursor: first.GetCursor()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if size := proto.Size(resp); size > 200 || len(resp.GetTasks()) != 1 || len(resp.GetTasks()[0].GetTask().GetNotes()) != 1 {
+	if size := proto.Size(resp); size > 150 || len(resp.GetTasks()) != 1 || len(resp.GetTasks()[0].GetTask().GetNotes()) != 1 {
 		t.Errorf("%d bytes: %v", size, resp)
 	}
-	t.Logf("one note on a task with 30 notes and 10 photos: %d bytes", proto.Size(resp))
+	t.Logf("one note on a task with 30 notes, 10 photos and 20 checklist items: %d bytes", proto.Size(resp))
+}
+
+// Protects the long offline: removals are told for 90 days; a phone that stood before one that is forgotten begins anew, and
+// one that stood behind it goes on.
+func TestForgottenRemovals(t *testing.T) {
+	h := newHouse(t)
+	ctx := h.device(t, "d", "crew")
+	h.desk(t, "unit") // The crew is on record.
+	for _, id := range []string{"stays", "goes", "goes-late"} {
+		h.task(t, id)
+		h.assign(t, id, "crew")
+	}
+	before, err := h.push(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.assign(t, "goes", "")
+	between, err := h.push(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.now = h.now.Add(RemovalsKept - time.Hour)
+	h.assign(t, "goes-late", "")
+	pull := func(cursor []byte) *fieldsyncv1.SyncResponse {
+		t.Helper()
+		if err := h.engine.ForgetOldRemovals(ctx); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := h.engine.Sync(ctx, &fieldsyncv1.SyncRequest{Cursor: cursor})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp
+	}
+	if resp := pull(before.GetCursor()); resp.GetReset_() || len(resp.GetRemovals()) != 2 {
+		t.Errorf("within 90 days: %v", resp)
+	}
+	h.now = h.now.Add(2 * time.Hour)
+	if resp := pull(before.GetCursor()); !resp.GetReset_() || len(resp.GetRemovals()) != 0 || len(resp.GetTasks()) != 1 {
+		t.Errorf("after 90 days: %v", resp)
+	}
+	if resp := pull(between.GetCursor()); resp.GetReset_() || len(resp.GetRemovals()) != 1 || len(resp.GetTasks()) != 0 {
+		t.Errorf("a cursor behind what was forgotten: %v", resp)
+	}
+}
+
+// Protects the order of a slow sync: assignments, removals and cancellations overtake what else changed, urgent tasks the
+// rest, and the answer tells how much is waiting.
+func TestUrgentFirst(t *testing.T) {
+	h := newHouse(t)
+	ctx, other := h.device(t, "d", "crew"), h.device(t, "e", "crew")
+	for _, id := range []string{"plain", "urgent", "taken"} {
+		h.task(t, id)
+		h.assign(t, id, "crew")
+	}
+	h.change(t, "urgent", func(_ *store.Tx, record *storagev1.TaskRecord, _ uint64) {
+		record.Task.Ticket.Urgency = fieldsyncv1.Urgency_URGENCY_HIGH
+	})
+	first, err := h.push(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.mustPush(other, t, note(1, "plain", "một"), note(2, "urgent", "hai"))
+	h.task(t, "new")
+	h.assign(t, "new", "crew")
+	h.assign(t, "taken", "another")
+	var order []string
+	cursor := first.GetCursor()
+	for waiting := uint64(3); ; waiting-- {
+		resp, err := h.engine.Sync(ctx, &fieldsyncv1.SyncRequest{Cursor: cursor, BudgetBytes: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range resp.GetTasks() {
+			order = append(order, d.GetTask().GetId())
+		}
+		for _, r := range resp.GetRemovals() {
+			order = append(order, "-"+r.GetTaskId())
+		}
+		if resp.GetRemaining() != waiting || resp.GetMore() != (waiting > 0) {
+			t.Errorf("remaining %d, more %t; want %d", resp.GetRemaining(), resp.GetMore(), waiting)
+		}
+		if cursor = resp.GetCursor(); !resp.GetMore() {
+			break
+		}
+	}
+	if want := []string{"new", "-taken", "urgent", "plain"}; !slices.Equal(order, want) {
+		t.Errorf("order %v, want %v", order, want)
+	}
 }
 
 // Protects phones from a server that was restored, a changed crew and nonsense: a cursor that does not fit starts anew with

@@ -33,7 +33,7 @@ var errConflicted = fault.New(fault.Precondition, "install_epoch_conflicted",
 
 // push judges the batch: each mutation once, in order. The verdicts it returns are durable, and so is all that they say. A
 // batch may be cut into several transactions; a crash between them leaves a prefix judged, and the repeat finds it.
-func (e *Engine) push(ctx context.Context, p auth.Principal, req *fieldsyncv1.SyncRequest) ([]*fieldsyncv1.Verdict, error) {
+func (e *Engine) push(ctx context.Context, p auth.Principal, req *fieldsyncv1.SyncRequest, status *storagev1.DeviceStatus) ([]*fieldsyncv1.Verdict, error) {
 	batch := req.GetMutations()
 	if len(batch) == 0 {
 		return nil, nil
@@ -52,9 +52,12 @@ func (e *Engine) push(ctx context.Context, p auth.Principal, req *fieldsyncv1.Sy
 	verdicts := make([]*fieldsyncv1.Verdict, 0, len(batch))
 	for len(batch) > 0 {
 		var judged []*fieldsyncv1.Verdict
+		var changed []*loadedTask
 		err := e.store.Update(ctx, func(tx *store.Tx) (err error) {
-			judged, err = e.pushChunk(tx, p, req, batch)
-			return err
+			if judged, changed, err = e.pushChunk(tx, p, req, batch); err != nil {
+				return err
+			}
+			return store.Put(tx, store.DeviceStatusKey(p.DeviceID), status)
 		})
 		if errors.Is(err, errConflicted) && len(verdicts) > 0 {
 			return verdicts, nil // What was judged before must be heard first: the next call meets the error.
@@ -62,26 +65,30 @@ func (e *Engine) push(ctx context.Context, p auth.Principal, req *fieldsyncv1.Sy
 		if err != nil {
 			return nil, err
 		}
+		for _, task := range changed {
+			e.tasks.put(task.record.GetTask()) // Of which this very call's delta is going to tell.
+		}
 		verdicts, batch = append(verdicts, judged...), batch[len(judged):]
 	}
 	return verdicts, nil
 }
 
-// pushChunk judges as much of the batch as one transaction should hold, at least one mutation.
-func (e *Engine) pushChunk(tx *store.Tx, p auth.Principal, req *fieldsyncv1.SyncRequest, batch []*fieldsyncv1.Mutation) ([]*fieldsyncv1.Verdict, error) {
+// pushChunk judges as much of the batch as one transaction should hold, at least one mutation. It also returns the tasks
+// that this changes.
+func (e *Engine) pushChunk(tx *store.Tx, p auth.Principal, req *fieldsyncv1.SyncRequest, batch []*fieldsyncv1.Mutation) ([]*fieldsyncv1.Verdict, []*loadedTask, error) {
 	device, err := store.Get(tx, store.DeviceKey(p.DeviceID))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	epoch := req.GetInstallEpoch()
 	if epoch == 0 || epoch > device.GetInstallEpoch() {
-		return nil, fault.New(fault.Precondition, "install_epoch_unknown",
+		return nil, nil, fault.New(fault.Precondition, "install_epoch_unknown",
 			"Máy chủ không biết lần cài đặt này; hãy làm mới mã truy cập với lần cài đặt mới.",
 			"No such install epoch of this device: refresh with a new one.")
 	}
 	head, err := store.Get(tx, store.MutationHeadKey(p.DeviceID, epoch))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if head == nil {
 		head = &storagev1.MutationHead{}
@@ -91,27 +98,27 @@ func (e *Engine) pushChunk(tx *store.Tx, p auth.Principal, req *fieldsyncv1.Sync
 			fmt.Sprintf("Thiếu các mục trước số %d; máy chủ chờ số %d.", batch[0].GetNumber(), head.GetNumber()+1),
 			fmt.Sprintf("The batch begins with number %d, but %d comes next.", batch[0].GetNumber(), head.GetNumber()+1))
 		gap.ExpectedNumber = head.GetNumber() + 1
-		return nil, gap
+		return nil, nil, gap
 	}
 	c, err := e.newChunk(tx, p, epoch, req.GetClock())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, m := range batch {
 		if head.GetConflicted() && m.GetNumber() > head.GetNumber() || len(c.verdicts) > 0 && c.bytes > chunkBytes {
 			break
 		}
 		if err := c.take(m, head); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if len(c.verdicts) == 0 {
-		return nil, errConflicted
+		return nil, nil, errConflicted
 	}
 	if err := c.save(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return c.verdicts, store.Put(tx, store.MutationHeadKey(p.DeviceID, epoch), head)
+	return c.verdicts, c.changed, store.Put(tx, store.MutationHeadKey(p.DeviceID, epoch), head)
 }
 
 // chunk is the part of a batch that one transaction judges. Each task is loaded and saved once, however many mutations
@@ -123,7 +130,10 @@ type chunk struct {
 	history *storagev1.MemberHistory
 	epoch   uint32
 	sent    *fieldsyncv1.CaptureTime
+	// arrived is when the server got the mutations: now, but for one that is released from quarantine.
 	arrived time.Time
+	// release tells what a released mutation adds to a task from what its number stands for otherwise.
+	release string
 
 	verdicts []*fieldsyncv1.Verdict
 	tasks    map[string]*loadedTask
@@ -166,6 +176,12 @@ func (c *chunk) take(m *fieldsyncv1.Mutation, head *storagev1.MutationHead) erro
 		return c.repeat(m, payload, sum, head)
 	}
 	c.bytes += 512 // A verdict and its key, generously.
+	mayBeRenumbered := c.epoch > 1 && tellsItselfApart(m)
+	if mayBeRenumbered {
+		if known, err := c.renumbered(m, sum, head); err != nil || known {
+			return err
+		}
+	}
 	judged, revision, err := c.judge(m, len(payload))
 	if err != nil {
 		return err
@@ -180,10 +196,63 @@ func (c *chunk) take(m *fieldsyncv1.Mutation, head *storagev1.MutationHead) erro
 	if err != nil {
 		return err
 	}
+	if mayBeRenumbered {
+		content, err := contentOf(m)
+		if err != nil {
+			return err
+		}
+		if err := store.Put(c.tx, store.RenumberedKey(c.by.DeviceID, content), &storagev1.VerdictRecord{Verdict: encoded}); err != nil {
+			return err
+		}
+	}
+	return c.keep(m, sum, head, verdict, encoded)
+}
+
+// keep stores the verdict on a new number.
+func (c *chunk) keep(m *fieldsyncv1.Mutation, sum [sha256.Size]byte, head *storagev1.MutationHead, verdict *fieldsyncv1.Verdict, encoded []byte) error {
 	head.Number = m.GetNumber()
 	c.verdicts = append(c.verdicts, verdict)
 	return store.Put(c.tx, store.VerdictKey(c.by.DeviceID, c.epoch, m.GetNumber()),
 		&storagev1.VerdictRecord{PayloadSha256: sum[:], Verdict: encoded})
+}
+
+// renumbered tells whether the mutation was judged under another number of a later install epoch, and answers it as it was
+// then: two copies of one phone that take a new epoch each have both renumbered what they had in common, and so has a phone
+// that was restored to before it took one. Under the first epoch the number alone tells a repeat.
+func (c *chunk) renumbered(m *fieldsyncv1.Mutation, sum [sha256.Size]byte, head *storagev1.MutationHead) (bool, error) {
+	content, err := contentOf(m)
+	if err != nil {
+		return false, err
+	}
+	stored, err := store.Get(c.tx, store.RenumberedKey(c.by.DeviceID, content))
+	if err != nil || stored == nil {
+		return false, err
+	}
+	verdict := &fieldsyncv1.Verdict{}
+	if err := proto.Unmarshal(stored.GetVerdict(), verdict); err != nil {
+		return false, fmt.Errorf("a verdict on %s is damaged: %w", c.by.DeviceID, err)
+	}
+	verdict.Number = m.GetNumber()
+	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(verdict)
+	if err != nil {
+		return false, err
+	}
+	return true, c.keep(m, sum, head, verdict, encoded)
+}
+
+// tellsItselfApart: the time of recording stands in the mutation, so that two with one content are one. Without it two
+// equal notes could not be told from one that was numbered anew.
+func tellsItselfApart(m *fieldsyncv1.Mutation) bool {
+	return m.GetRecorded().GetWall() != nil || m.GetRecorded().GetSinceBootMs() != 0
+}
+
+// contentOf is the hash of a mutation without its number: what it was recorded with stays the same when it is renumbered,
+// the phone's clock since boot included.
+func contentOf(m *fieldsyncv1.Mutation) ([sha256.Size]byte, error) {
+	content := proto.CloneOf(m)
+	content.Number = 0
+	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(content)
+	return sha256.Sum256(encoded), err
 }
 
 // repeat answers a mutation whose number was judged before: with the stored verdict if it is the same mutation; otherwise
@@ -202,7 +271,20 @@ func (c *chunk) repeat(m *fieldsyncv1.Mutation, payload []byte, sum [sha256.Size
 		return nil
 	}
 	head.Conflicted = true
-	c.verdicts = append(c.verdicts, reusedNumber.verdict(c.tx, m.GetNumber(), 0))
+	verdict := reusedNumber.verdict(c.tx, m.GetNumber(), 0)
+	c.verdicts = append(c.verdicts, verdict)
+	kept, err := store.Get(c.tx, store.QuarantinedKey(c.by.DeviceID, c.epoch, m.GetNumber(), sum))
+	if err == nil && kept == nil {
+		// A dispatcher may have resolved it since: that stands, and it must not come back to be resolved again.
+		kept, err = store.Get(c.tx, store.ResolvedKey(c.by.DeviceID, c.epoch, m.GetNumber(), sum))
+	}
+	if err != nil {
+		return err
+	}
+	if kept != nil {
+		verdict.JudgedAt = kept.GetAt()
+		return nil
+	}
 	return c.quarantine(m, payload, sum, reusedNumber)
 }
 
@@ -273,8 +355,8 @@ func (c *chunk) load(id string) (*loadedTask, error) {
 func (c *chunk) author(m *fieldsyncv1.Mutation) (author, error) {
 	by := author{
 		memberID: c.by.MemberID, deviceID: c.by.DeviceID, crewID: c.by.CrewID,
-		at: c.arrived, interval: bounds(m.GetRecorded(), c.sent, c.arrived),
-		item: itemID(c.by.DeviceID, c.epoch, m.GetNumber()),
+		at: c.tx.Now(), interval: bounds(m.GetRecorded(), c.sent, c.arrived),
+		item: itemID(c.by.DeviceID, c.epoch, m.GetNumber(), c.release),
 	}
 	for _, membership := range c.history.GetMemberships() {
 		if membership.GetCrewId() != by.crewID && mayHaveBelonged(membership, by.interval) {

@@ -40,7 +40,8 @@ func (e *Engine) Repair(ctx context.Context, req *fieldsyncv1.RepairRequest) (*f
 		}
 		resp.Head = publicHead(head)
 		at := cursor{serverEpoch: e.store.ServerEpoch(), scope: fingerprint(scope), scopeEpoch: head.GetEpoch(), sequence: head.GetSequence()}
-		if resp.Moved = from != at; resp.Moved {
+		if from != at {
+			resp.Moved = true
 			return nil
 		}
 		var digests [repairBuckets]uint64
@@ -60,10 +61,11 @@ func (e *Engine) Repair(ctx context.Context, req *fieldsyncv1.RepairRequest) (*f
 			if digest == req.GetBuckets()[i] {
 				continue
 			}
-			if resp.More = used >= budget; resp.More {
+			if used >= budget {
+				resp.More = true
 				return nil
 			}
-			bucket := &fieldsyncv1.RepairResponse_Bucket{Index: uint32(i)} //nolint:gosec // Below 256.
+			bucket := &fieldsyncv1.RepairResponse_Bucket{Index: uint32(i)}
 			for _, id := range tasks[i] {
 				record, err := store.Get(tx, store.TaskKey(id))
 				if err != nil {

@@ -6,7 +6,6 @@ import (
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/cong1022/fieldsync/auth"
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
@@ -26,10 +25,11 @@ const (
 
 // Watch implements the RPC of that name.
 func (e *Engine) Watch(ctx context.Context, req *fieldsyncv1.WatchRequest, stream *connect.ServerStream[fieldsyncv1.WatchResponse]) error {
-	scope, err := callerScope(ctx)
+	watcher, err := e.newWatcher(ctx)
 	if err != nil {
 		return err
 	}
+	scope := watcher.scope
 	at, err := decodeCursor(req.GetCursor())
 	if err != nil {
 		return err
@@ -40,6 +40,9 @@ func (e *Engine) Watch(ctx context.Context, req *fieldsyncv1.WatchRequest, strea
 	alive := time.NewTicker(keepAlive)
 	defer alive.Stop()
 	for {
+		if err := watcher.check(ctx); err != nil {
+			return err
+		}
 		resp, err := deltas.next(ctx)
 		if err != nil {
 			return err
@@ -59,6 +62,40 @@ func (e *Engine) Watch(ctx context.Context, req *fieldsyncv1.WatchRequest, strea
 	}
 }
 
+// watcher is whoever waits, as the call found them.
+type watcher struct {
+	engine *Engine
+	caller auth.Principal
+	scope  store.Scope
+}
+
+func (e *Engine) newWatcher(ctx context.Context) (watcher, error) {
+	p, err := auth.PrincipalFrom(ctx)
+	if err != nil {
+		return watcher{}, err
+	}
+	scope, err := p.Scope()
+	return watcher{e, p, scope}, err
+}
+
+// check sees to it, before each message, that the caller may still hear of the scope: a device may be revoked, and a member
+// may move to another crew, while a call waits.
+func (w watcher) check(ctx context.Context) error {
+	var now auth.Principal
+	err := w.engine.store.View(ctx, func(tx *store.Tx) (err error) {
+		now, err = w.caller.Reload(tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if scope, err := now.Scope(); err != nil || scope != w.scope {
+		return fault.New(fault.Unavailable, "scope_moved",
+			"Phạm vi của bạn vừa thay đổi; hãy đồng bộ rồi kết nối lại.", "Your scope has just changed: sync, then connect again.")
+	}
+	return nil
+}
+
 // watchedDeltas is what a stream knows of the replica at its other end.
 type watchedDeltas struct {
 	engine *Engine
@@ -73,13 +110,13 @@ type watchedDeltas struct {
 func (d *watchedDeltas) next(ctx context.Context) (*fieldsyncv1.WatchResponse, error) {
 	if d.off {
 		head, err := d.engine.head(ctx, d.scope)
-		return &fieldsyncv1.WatchResponse{Head: publicHead(head), ServerTime: timestamppb.New(d.engine.store.Now())}, err
+		return &fieldsyncv1.WatchResponse{Head: publicHead(head), ServerTime: d.engine.serverTime()}, err
 	}
 	budget := d.budget
 	if budget == 0 {
 		budget = defaultPushedBytes
 	}
-	delta, err := d.engine.pull(ctx, d.scope, d.at, budget)
+	delta, to, err := d.engine.pull(ctx, d.scope, d.at, budget)
 	if err != nil {
 		return nil, err
 	}
@@ -89,17 +126,18 @@ func (d *watchedDeltas) next(ctx context.Context) (*fieldsyncv1.WatchResponse, e
 		d.off = true // What follows would not fit what the replica holds: it has to sync.
 	case len(delta.GetTasks())+len(delta.GetRemovals()) > 0:
 		resp.Delta = delta
-		d.at, err = decodeCursor(delta.GetCursor())
+		d.at = to
 	}
-	return resp, err
+	return resp, nil
 }
 
 // AwaitChange implements the RPC of that name.
 func (e *Engine) AwaitChange(ctx context.Context, req *fieldsyncv1.AwaitChangeRequest) (*fieldsyncv1.AwaitChangeResponse, error) {
-	scope, err := callerScope(ctx)
+	watcher, err := e.newWatcher(ctx)
 	if err != nil {
 		return nil, err
 	}
+	scope := watcher.scope
 	wake, stop := e.store.Subscribe(scope.Topic())
 	defer stop()
 	wait := time.Duration(req.GetWaitSeconds()) * time.Second
@@ -109,12 +147,15 @@ func (e *Engine) AwaitChange(ctx context.Context, req *fieldsyncv1.AwaitChangeRe
 	over := time.NewTimer(wait)
 	defer over.Stop()
 	for waiting := true; ; {
+		if err := watcher.check(ctx); err != nil {
+			return nil, err
+		}
 		head, err := e.head(ctx, scope)
 		if err != nil {
 			return nil, err
 		}
 		if head.GetSequence() != req.GetSequence() || !waiting {
-			return &fieldsyncv1.AwaitChangeResponse{Head: publicHead(head), ServerTime: timestamppb.New(e.store.Now())}, nil
+			return &fieldsyncv1.AwaitChangeResponse{Head: publicHead(head), ServerTime: e.serverTime()}, nil
 		}
 		select {
 		case <-wake:

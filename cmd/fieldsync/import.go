@@ -9,13 +9,18 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+	"google.golang.org/protobuf/proto"
 
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/hotline"
 	"github.com/cong1022/fieldsync/hotline/georeport"
 )
 
-// importBatch is how many tickets go into one call: one transaction of the server.
-const importBatch = 50
+// A call is one transaction of the server, which bounds it.
+const (
+	importBatch      = 50
+	importBatchBytes = hotline.MaxBatchBytes * 3 / 4
+)
 
 func newImportCommand() *cobra.Command {
 	var unit string
@@ -74,7 +79,7 @@ func openInput(name string, stdin io.Reader) (io.ReadCloser, int64, error) {
 // withProgress shows on a terminal how much of the input has been read.
 func withProgress(in io.Reader, size int64, terminal io.Writer) io.Reader {
 	f, ok := terminal.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) { //nolint:gosec // A descriptor fits.
+	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return in
 	}
 	bar := progressbar.NewOptions64(size, progressbar.OptionSetWriter(f), progressbar.OptionShowBytes(true),
@@ -91,6 +96,7 @@ type importing struct {
 	lang     string
 
 	batch                            []*fieldsyncv1.TicketIntake
+	size                             int
 	created, updated, unchanged, bad int
 }
 
@@ -104,10 +110,14 @@ func (i *importing) run(in io.Reader) error {
 			return true
 		}
 		ticket.UnitId = i.unit
-		if i.batch = append(i.batch, ticket); len(i.batch) == importBatch {
-			failed = i.send()
+		size := proto.Size(ticket)
+		if len(i.batch) == importBatch || i.size+size > importBatchBytes {
+			if failed = i.send(); failed != nil {
+				return false
+			}
 		}
-		return failed == nil
+		i.batch, i.size = append(i.batch, ticket), i.size+size
+		return true
 	})
 	if failed != nil {
 		return failed
@@ -136,6 +146,6 @@ func (i *importing) send() error {
 			i.unchanged++
 		}
 	}
-	i.batch = i.batch[:0]
+	i.batch, i.size = i.batch[:0], 0
 	return nil
 }

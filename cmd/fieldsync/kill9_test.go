@@ -248,7 +248,7 @@ func (h *house) compare(recorders []*recorder) {
 // freeAddress is one that nobody listens at, so that a server can come back to it.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	check(t, err)
 	defer listener.Close()
 	return listener.Addr().String()

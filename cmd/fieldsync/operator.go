@@ -36,6 +36,10 @@ func (o operator) identity() fieldsyncv1connect.IdentityServiceClient {
 	return fieldsyncv1connect.NewIdentityServiceClient(o.Client(), o.server)
 }
 
+func (o operator) support() fieldsyncv1connect.SupportServiceClient {
+	return fieldsyncv1connect.NewSupportServiceClient(o.Client(), o.server)
+}
+
 // profileFlag adds the flag that names the folder of the shell's identity.
 func profileFlag(cmd *cobra.Command) *string {
 	return cmd.PersistentFlags().String("profile", "", "folder with this shell's identity (default: fieldsync/operator in the user's configuration folder)")
@@ -128,6 +132,7 @@ func newAdminCommand() *cobra.Command {
   fieldsync admin member chi dispatcher city "Lê Thị Chi"
   fieldsync admin member he-thong-1022 hotline "" "Hệ thống 1022"
   fieldsync admin code an
+  fieldsync admin api-key he-thong-1022
   fieldsync admin revoke DEVICE`,
 	}
 	profile := profileFlag(cmd)
@@ -193,6 +198,7 @@ func newAdminCommand() *cobra.Command {
 				return resp.GetCode(), err
 			}),
 		},
+		newAPIKeyCommand(run),
 		&cobra.Command{
 			Use: "revoke DEVICE", Short: "Revoke a device: its next call is refused", Args: cobra.ExactArgs(1),
 			Example: `  fieldsync admin revoke 01k9zt0m4vq3`,
@@ -202,5 +208,21 @@ func newAdminCommand() *cobra.Command {
 			}),
 		},
 	)
+	return cmd
+}
+
+func newAPIKeyCommand(run func(func(*cobra.Command, operator, []string) (string, error)) func(*cobra.Command, []string) error) *cobra.Command {
+	var replace bool
+	cmd := &cobra.Command{
+		Use: "api-key MEMBER", Args: cobra.ExactArgs(1),
+		Short: "Issue a key for a system that speaks GeoReport v2, as a member of the role hotline; it is shown once",
+		Example: `  fieldsync admin api-key he-thong-1022
+  fieldsync admin api-key --replace he-thong-1022  # the former ones are void`,
+		RunE: run(func(cmd *cobra.Command, o operator, args []string) (string, error) {
+			resp, err := o.identity().IssueApiKey(cmd.Context(), &fieldsyncv1.IssueApiKeyRequest{MemberId: args[0], Replace: replace})
+			return resp.GetApiKey(), err
+		}),
+	}
+	cmd.Flags().BoolVar(&replace, "replace", false, "make the member's former keys void")
 	return cmd
 }

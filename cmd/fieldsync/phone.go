@@ -125,8 +125,10 @@ func (c *phoneCLI) sync() *cobra.Command {
 
 func (c *phoneCLI) watch() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "watch",
-		Short:   "Wait until the server has something new for this phone",
+		Use:   "watch",
+		Short: "Wait until the server has something new for this phone",
+		Long: `Wait until the server has something new for this phone. A small change is on the phone by then; any other comes with
+the next sync. Where the network does not let streams live, long polls do the same.`,
 		Example: `  fieldsync phone watch && fieldsync phone sync`,
 		Args:    cobra.NoArgs,
 	}

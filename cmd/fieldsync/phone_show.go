@@ -39,8 +39,18 @@ func (v voice) sentence(s *fieldsyncv1.Sentence) string { return v.tr(s.GetVi(),
 func (v voice) report(r phone.Report) {
 	v.printf("Đã gửi %d, nhận %d thay đổi, %d công việc rời máy.\n", "Sent %d, received %d changes, %d tasks left.\n",
 		r.Sent, r.Changed, r.Removed)
+	if r.Remaining > 0 {
+		v.printf("Còn %d công việc chưa tải về.\n", "%d tasks are still to be fetched.\n", r.Remaining)
+	}
 	if r.Renumbered {
-		v.printf("Máy chủ đã được khôi phục: hàng chờ được đánh số lại.\n", "The server was restored: the outbox was renumbered.\n")
+		v.printf("Máy chủ hoặc máy này đã được khôi phục hay sao chép: hàng chờ được đánh số lại.\n",
+			"The server or this phone was restored or copied: the outbox was renumbered.\n")
+	}
+	if r.Repaired {
+		v.printf("Dữ liệu trên máy khác máy chủ và đã được sửa.\n", "What this phone held differed from the server and was mended.\n")
+	}
+	if r.Resynced {
+		v.printf("Dữ liệu trên máy đã được tải lại toàn bộ.\n", "All that this phone holds was loaded anew.\n")
 	}
 	for _, j := range r.Verdicts {
 		if j.Verdict.GetKind() != fieldsyncv1.VerdictKind_VERDICT_KIND_APPLIED {
@@ -231,6 +241,12 @@ func (s *session) statusOf(st phone.Status) error {
 		whole = s.tr("chưa đủ", "not whole")
 	}
 	row("Công việc", "Tasks", fmt.Sprintf("%d (%s, #%d)", st.Tasks, whole, st.Sequence))
+	if st.Remaining > 0 {
+		row("Chưa tải về", "Not fetched yet", st.Remaining)
+	}
+	row("Theo dõi bằng", "Watches by", map[phone.Way]string{
+		phone.WayStream: s.tr("luồng", "stream"), phone.WayPoll: s.tr("hỏi dài hơi", "long poll"),
+	}[st.Watching])
 	row("Đồng bộ lần cuối", "Last sync", clock(st.LastSync))
 	row("Mã truy cập hết hạn", "Token expires", clock(st.TokenExpires))
 	if st.Verdicts > 0 {

@@ -166,7 +166,7 @@ func TestPhoneCommands(t *testing.T) {
 	} {
 		s.wants(s.phone(true, args...), "waiting to be sent")
 	}
-	s.wants(s.phone(true, "status"), "Unsent", "11", "Photos waiting", "1 (")
+	s.wants(s.phone(true, "status"), "Unsent", "11", "Photos waiting", "1 (", "Watches by", "stream")
 	s.wants(s.phone(true, "show", tail), "Put up a sign", "Mang theo cưa", "complete: made safe", "pause: chờ cắt điện", "note: Đã dọn cành")
 	var list []struct {
 		Task struct {
@@ -183,7 +183,7 @@ func TestPhoneCommands(t *testing.T) {
 	s.wants(s.phone(true, "show", tail), "[x] sign", "made safe", "verified", "done")
 	var status phone.Status
 	check(t, json.Unmarshal([]byte(s.phone(true, "status", "--json")), &status))
-	if status.Queued != 0 || status.PhotosWaiting != 0 || !status.Whole || status.Tasks != 1 {
+	if status.Queued != 0 || status.PhotosWaiting != 0 || !status.Whole || status.Tasks != 1 || status.Watching != phone.WayStream {
 		t.Errorf("status --json after the sync: %+v", status)
 	}
 	s.phone(true, "start", first)

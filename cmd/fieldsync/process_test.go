@@ -35,7 +35,7 @@ var (
 
 // startServer starts a server and returns once it serves.
 func startServer(dir string, env []string, args ...string) (*process, error) {
-	p := &process{cmd: exec.Command("fieldsync", append([]string{"serve"}, args...)...), exited: make(chan struct{})}
+	p := &process{cmd: exec.Command("fieldsync", append([]string{"serve"}, args...)...), exited: make(chan struct{})} //nolint:noctx // kill and interrupt end it.
 	p.cmd.Dir = dir
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.log

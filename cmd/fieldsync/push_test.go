@@ -47,10 +47,11 @@ func TestAssignmentReachesFCM(t *testing.T) {
 	check(t, err)
 	// The second one, in its turn, also shows that the first has brought no more than one message.
 	ids = append(ids, h.newTask(ctx, ticket("1022-2026-2"), crewTwo))
-	messages, err := fcm.Await(ctx, 2)
+	_, err = fcm.Await(ctx, 2)
 	check(t, err)
 	check(t, h.server.interrupt()) // What is under way is sent before the server ends.
-	if messages = fcm.Messages(); len(messages) != 2 || fcm.Attempts() != 2 {
+	messages := fcm.Messages()
+	if len(messages) != 2 || fcm.Attempts() != 2 {
 		t.Fatalf("%d messages in %d attempts, want one for each assignment", len(messages), fcm.Attempts())
 	}
 	if messages[0].Token != "address-of-an" || messages[1].FID != "address-of-binh" {

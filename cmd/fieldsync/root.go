@@ -18,7 +18,7 @@ import (
 // Run runs the command line and returns the exit status: 0 for success, 1 for an error, which it has printed. It ends early
 // and in good order when ctx does.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := newRootCommand()
+	root := newRootCommand() //nolint:contextcheck // A command has its context when it runs.
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -54,7 +54,11 @@ của tổ, việc làm khi mất sóng được gửi về, và báo cáo hoàn
 	root.PersistentFlags().Var(new(languageFlag), "lang", "language of messages: vi or en (default: from LC_ALL or LANG, else vi)")
 	root.AddCommand(
 		newDemoCommand(), newServeCommand(), group(newPhoneCommand()),
-		newEnrolCommand(), newTokenCommand(), group(newAdminCommand()), newImportCommand(), newAssignCommand(),
+		newEnrolCommand(), newTokenCommand(), group(newAdminCommand()), newImportCommand(), group(newWebhookCommand()), newAssignCommand(),
+		newBenchCommand(),
+		newVerifyCommand(), group(newLogCommand()),
+		newExplainCommand(), group(newQuarantineCommand()),
+		newCheckCommand(), newRebuildCommand(), group(newBackupCommand()), newRestoreCommand(),
 	)
 	return root
 }
@@ -90,8 +94,10 @@ func language(cmd *cobra.Command) string {
 		return f.Value.String()
 	}
 	for _, name := range []string{"LC_ALL", "LANG"} {
-		if strings.HasPrefix(os.Getenv(name), "en") {
-			return "en"
+		for _, lang := range []string{"vi", "en"} {
+			if strings.HasPrefix(os.Getenv(name), lang) {
+				return lang
+			}
 		}
 	}
 	return "vi"
@@ -99,12 +105,10 @@ func language(cmd *cobra.Command) string {
 
 // explain says an error in the language: faults and the server's errors have a sentence in both, anything else is English.
 func explain(err error, lang string) string {
-	var f *fault.Error
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return sentence(f.Vi, f.En, lang) + " [" + f.Code + "]"
 	}
-	var c *connect.Error
-	if errors.As(err, &c) {
+	if c, ok := errors.AsType[*connect.Error](err); ok {
 		for _, detail := range c.Details() {
 			value, derr := detail.Value()
 			if info, ok := value.(*fieldsyncv1.ErrorInfo); derr == nil && ok {

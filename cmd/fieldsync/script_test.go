@@ -32,7 +32,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			env.Setenv("LC_ALL", "en_US.UTF-8")
-			env.Values[servers{}] = make(map[string]*process)
+			env.Values[serversKey{}] = make(servers)
 			for i, name := range []string{"before.jpg", "after.jpg"} {
 				if err := os.WriteFile(filepath.Join(env.WorkDir, name), jpegBytes(uint64(i)), 0o600); err != nil {
 					return err
@@ -43,8 +43,10 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// servers is the key under which a script keeps its servers, by name.
-type servers struct{}
+// servers are a script's, by name. They are kept among the script's values under serversKey.
+type servers map[string]*process
+
+type serversKey struct{}
 
 var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	// start NAME [KEY=VALUE...] [flags...]: a server in the background, on a free port unless the flags say another. Sets $URL and
@@ -61,7 +63,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		p, err := startServer(ts.MkAbs("."), env, flags...)
 		ts.Check(err)
 		ts.Defer(p.kill)
-		ts.Value(servers{}).(map[string]*process)[name] = p
+		serversOf(ts)[name] = p
 		ts.Setenv("URL", p.url)
 		ts.Setenv("ADDR", strings.TrimPrefix(p.url, "http://"))
 	},
@@ -130,8 +132,16 @@ func refuseNot(ts *testscript.TestScript, neg bool) {
 	}
 }
 
+func serversOf(ts *testscript.TestScript) servers {
+	all, ok := ts.Value(serversKey{}).(servers)
+	if !ok {
+		ts.Fatalf("the script was not set up")
+	}
+	return all
+}
+
 func running(ts *testscript.TestScript, name string) *process {
-	p := ts.Value(servers{}).(map[string]*process)[name]
+	p := serversOf(ts)[name]
 	if p == nil {
 		ts.Fatalf("no server %q was started", name)
 	}
@@ -162,7 +172,7 @@ func TestHelp(t *testing.T) {
 				t.Errorf("short %q, example %q", cmd.Short, cmd.Example)
 			}
 			var out, errOut bytes.Buffer
-			args := append(strings.Fields(cmd.CommandPath())[1:], "--help")
+			args := strings.Fields(cmd.CommandPath() + " --help")[1:]
 			if code := Run(t.Context(), args, strings.NewReader(""), &out, &errOut); code != 0 || errOut.Len() > 0 {
 				t.Fatalf("%v: exit status %d\n%s", args, code, errOut.Bytes())
 			}
@@ -171,6 +181,9 @@ func TestHelp(t *testing.T) {
 			}
 		})
 		for _, sub := range cmd.Commands() {
+			if sub.Hidden {
+				continue // Nobody is meant to call it.
+			}
 			visit(sub)
 		}
 	}

@@ -69,7 +69,7 @@ func serve(cmd *cobra.Command, config server.Config) error {
 	if code != "" {
 		// On the terminal and not in the log, where it would outlive its ten minutes in other hands.
 		fmt.Fprintf(out, "No admin is enrolled yet. Until %s:\n  fieldsync enrol --server %s --code %s\n",
-			expires.Local().Format(time.TimeOnly), s.URL(), code)
+			expires.Local().Format(time.TimeOnly), s.URL(), code) //nolint:gosmopolitan // For the person at this terminal.
 	}
 	if err := s.Serve(ctx); err != nil {
 		return err

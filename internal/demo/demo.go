@@ -67,8 +67,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	group.Go(func() error { return srv.Serve(serving) })
 	group.Go(func() error {
 		s := &story{options: o, server: srv, pushes: pushes, started: started}
-		defer s.close()
-		if err := s.play(serving); err != nil || o.Once {
+		err := s.play(serving)
+		s.close() // From here on their folders are for whoever tries what is printed.
+		if err != nil || o.Once {
 			stop()
 			return err
 		}

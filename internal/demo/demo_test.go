@@ -16,12 +16,13 @@ import (
 	"testing"
 
 	"github.com/cong1022/fieldsync/internal/demo"
+	"github.com/cong1022/fieldsync/phone"
 )
 
 // steps is the story in its order: what --json promises to those who read it with a program.
 var steps = []string{
 	"server", "people", "intake", "intake-again", "assign", "push", "first-sync", "foreign", "offline", "online", "reassign",
-	"lost-answer", "exactly-once", "late-work", "photos-waiting", "upload", "sealed", "closed", "at-rest",
+	"lost-answer", "exactly-once", "late-work", "photos-waiting", "upload", "sealed", "closed", "receipts", "at-rest",
 }
 
 type line struct {
@@ -147,7 +148,13 @@ func TestServesOn(t *testing.T) {
 	out := &onLine{text: "Ctrl-C ends it.", do: func(out string) {
 		defer stop()
 		url := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(out)
-		resp, err := http.Post(url+"/grpc.health.v1.Health/Check", "application/json", strings.NewReader("{}"))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/grpc.health.v1.Health/Check", strings.NewReader("{}"))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Errorf("the server does not serve on: %v", err)
 			return
@@ -166,7 +173,7 @@ func TestServesOn(t *testing.T) {
 // Protects an earlier demo's data, and whoever starts a second demo from a story that cannot begin: an error that says why,
 // no step told of, nothing changed.
 func TestCannotBegin(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,5 +207,31 @@ func TestCannotBegin(t *testing.T) {
 	}
 	if left, err := os.ReadDir(filepath.Join(used, "server")); err != nil || len(left) > 0 {
 		t.Errorf("the earlier demo's folder holds %v, %v", left, err)
+	}
+}
+
+// Protects whoever tries what the demo prints at its end: the folders of its people are free for the commands, while the
+// server goes on.
+func TestPrintedCommandsFindTheirFolders(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	dir := t.TempDir()
+	var tried error
+	out := &onLine{text: "Ctrl-C", do: func(string) {
+		defer cancel()
+		for _, folder := range []string{"dispatcher", "phone-an"} {
+			p, err := phone.Open(filepath.Join(dir, folder), phone.Options{})
+			if err == nil {
+				_, err = p.Token(ctx)
+				err = errors.Join(err, p.Close())
+			}
+			tried = errors.Join(tried, err)
+		}
+	}}
+	if err := demo.Run(ctx, demo.Options{Data: dir, Listen: "127.0.0.1:0", Lang: "en", Out: out}); err != nil {
+		t.Fatal(err)
+	}
+	if tried != nil || out.do != nil {
+		t.Errorf("tried: %t, %v", out.do == nil, tried)
 	}
 }

@@ -22,7 +22,7 @@ type network struct {
 	lost, cut  int
 }
 
-func newNetwork() *network { return &network{next: http.DefaultTransport.(*http.Transport).Clone()} } //nolint:forcetypeassert // The standard library's.
+func newNetwork() *network { return &network{next: http.DefaultTransport.(*http.Transport).Clone()} } //nolint:errcheck,forcetypeassert // The standard library's.
 
 func (n *network) setOffline(offline bool) {
 	n.mu.Lock()

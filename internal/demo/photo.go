@@ -16,7 +16,7 @@ func makePhoto(dir string, seed uint64) (string, error) {
 	picture := image.NewRGBA(image.Rect(0, 0, 800, 600))
 	for y := range 600 {
 		for x := range 800 {
-			noise := uint8(random.UintN(48))
+			noise := uint8(random.UintN(48))                                                                               //nolint:gosec // Fits.
 			picture.Set(x, y, color.RGBA{R: uint8(x/4) + noise, G: uint8(y/3) + noise, B: uint8(seed*40) + noise, A: 255}) //nolint:gosec // Wraps, and may.
 		}
 	}

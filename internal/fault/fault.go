@@ -66,8 +66,7 @@ func (e *Error) Is(target error) bool {
 
 // KindOf returns the kind of the fault in err's chain, and Internal where there is none.
 func KindOf(err error) Kind {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
 	}
 	return Internal
@@ -75,8 +74,7 @@ func KindOf(err error) Kind {
 
 // CodeOf returns the code of the fault in err's chain, and "" where there is none.
 func CodeOf(err error) string {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
 	}
 	return ""

@@ -8,12 +8,16 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"reflect"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/cong1022/fieldsync/hotline/open311"
+	"github.com/cong1022/fieldsync/media"
 )
 
 // DefaultConfig is the documented configuration with its defaults: what the server runs on where nothing else is said.
@@ -34,7 +38,10 @@ type Config struct {
 	Tokens          TokenConfig   `yaml:"tokens"`
 	CORS            CORSConfig    `yaml:"cors"`
 	Media           MediaConfig   `yaml:"media"`
+	Review          ReviewConfig  `yaml:"review"`
 	Push            PushConfig    `yaml:"push"`
+	Open311         Open311Config `yaml:"open311"`
+	Webhooks        WebhookConfig `yaml:"webhooks"`
 }
 
 // LogConfig is the section log.
@@ -56,8 +63,9 @@ type CORSConfig struct {
 
 // MediaConfig is the section media.
 type MediaConfig struct {
-	Store string   `yaml:"store"`
-	S3    S3Config `yaml:"s3"`
+	Store    string   `yaml:"store"`
+	SpoolGiB int      `yaml:"spool_gib"`
+	S3       S3Config `yaml:"s3"`
 }
 
 // S3Config is the section media.s3.
@@ -69,6 +77,65 @@ type S3Config struct {
 	AccessKey     string `yaml:"access_key"`
 	SecretKey     string `yaml:"secret_key"`
 	SecretKeyFile string `yaml:"secret_key_file"`
+	LockYears     int    `yaml:"lock_years"`
+}
+
+// ReviewConfig is the section review.
+type ReviewConfig struct {
+	Share           float64              `yaml:"share"`
+	SharePerFinding float64              `yaml:"share_per_finding"`
+	PhotosBefore    int                  `yaml:"photos_before"`
+	PhotosAfter     int                  `yaml:"photos_after"`
+	Categories      map[string]PhotoRule `yaml:"categories"`
+}
+
+// PhotoRule is what review.categories holds by category.
+type PhotoRule struct {
+	Before int `yaml:"before"`
+	After  int `yaml:"after"`
+}
+
+func (c ReviewConfig) rules() media.ReviewRules {
+	rules := media.ReviewRules{
+		Share: c.Share, SharePerFinding: c.SharePerFinding,
+		Photos:     media.PhotoRule{Before: c.PhotosBefore, After: c.PhotosAfter},
+		Categories: make(map[string]media.PhotoRule, len(c.Categories)),
+	}
+	for category, rule := range c.Categories {
+		rules.Categories[category] = media.PhotoRule(rule)
+	}
+	return rules
+}
+
+// Open311Config is the section open311.
+type Open311Config struct {
+	Jurisdiction string            `yaml:"jurisdiction"`
+	PublicURL    string            `yaml:"public_url"`
+	Services     []open311.Service `yaml:"services"`
+}
+
+// services are those of the configuration, else the usual ones of a city's hotline.
+func (c Open311Config) services() []open311.Service {
+	if len(c.Services) > 0 {
+		return c.Services
+	}
+	return open311.DefaultServices()
+}
+
+// WebhookConfig is the section webhooks.
+type WebhookConfig struct {
+	AllowedNetworks []string `yaml:"allowed_networks"`
+}
+
+func (c WebhookConfig) networks() (prefixes []netip.Prefix, err error) {
+	for _, text := range c.AllowedNetworks {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("webhooks.allowed_networks: %q is no network such as 10.1.0.0/16", text)
+		}
+		prefixes = append(prefixes, prefix)
+	}
+	return prefixes, nil
 }
 
 // PushConfig is the section push.
@@ -165,6 +232,19 @@ func (c Config) check() error {
 		"tokens.access_ttl: %v is not between 1s and 24h", c.Tokens.AccessTTL)
 	require(c.Tokens.CodeTTL >= time.Second && c.Tokens.CodeTTL <= 24*time.Hour,
 		"tokens.code_ttl: %v is not between 1s and 24h", c.Tokens.CodeTTL)
+	require(c.Media.SpoolGiB >= 1 && c.Media.SpoolGiB <= 1<<20, "media.spool_gib: %d is not between 1 and 1048576", c.Media.SpoolGiB)
+	require(c.Media.S3.LockYears >= 0 && c.Media.S3.LockYears <= 100, "media.s3.lock_years: %d is not between 0 and 100", c.Media.S3.LockYears)
+	require(c.Review.Share >= 0 && c.Review.Share <= 1, "review.share: %v is not between 0 and 1", c.Review.Share)
+	require(c.Review.SharePerFinding >= 0 && c.Review.SharePerFinding <= 1,
+		"review.share_per_finding: %v is not between 0 and 1", c.Review.SharePerFinding)
+	_, err = c.Webhooks.networks()
+	require(err == nil, "%w", err)
+	for i, service := range c.Open311.Services {
+		require(service.Code != "" && len(service.Code) <= 100 && service.Vi != "" && service.En != "",
+			"open311.services: the %d. needs a code of at most 100 bytes, vi and en", i+1)
+	}
+	require(c.Open311.PublicURL == "" || strings.HasPrefix(c.Open311.PublicURL, "http://") || strings.HasPrefix(c.Open311.PublicURL, "https://"),
+		"open311.public_url: %q begins with neither http:// nor https://", c.Open311.PublicURL)
 	switch c.Media.Store {
 	case "folder":
 	case "s3":

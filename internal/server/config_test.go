@@ -8,12 +8,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cong1022/fieldsync/hotline/open311"
 )
 
 // keys are the leaves of a section, as paths such as media.s3.bucket.
 func keys(section reflect.Type, prefix string) (paths []string) {
-	for i := range section.NumField() {
-		field := section.Field(i)
+	for field := range section.Fields() {
 		path := prefix + field.Tag.Get("yaml")
 		if field.Type.Kind() == reflect.Struct {
 			paths = append(paths, keys(field.Type, path+".")...)
@@ -91,6 +92,10 @@ func TestBadConfig(t *testing.T) {
 		{"tokens that never live", "tokens: {access_ttl: 1ms}", "tokens.access_ttl"},
 		{"tokens that never die", "tokens: {access_ttl: 25h}", "tokens.access_ttl"},
 		{"codes that never die", "tokens: {code_ttl: 25h}", "tokens.code_ttl"},
+		{"a share of more than all", "review: {share: 1.5}", "review.share"},
+		{"a network that is none", "webhooks: {allowed_networks: [10.0.0.1]}", "webhooks.allowed_networks"},
+		{"a service without names", "open311: {services: [{code: c}]}", "open311.services"},
+		{"no address of the web", "open311: {public_url: example.org}", "open311.public_url"},
 		{"an unknown store", "media: {store: tape}", "media.store"},
 		{"S3 without an endpoint", "media: {store: s3}", "media.s3.endpoint"},
 		{"S3 without a bucket", `media: {store: s3, s3: {endpoint: "x:9000", bucket: ""}}`, "media.s3.bucket"},
@@ -117,7 +122,11 @@ func TestEnv(t *testing.T) {
 		"tokens.access_ttl": "5m", "tokens.code_ttl": "1h", "cors.origins": "[https://a.example]",
 		"media.store": "s3", "media.s3.endpoint": "e:1", "media.s3.bucket": "b", "media.s3.region": "r", "media.s3.tls": "false",
 		"media.s3.access_key": "a", "media.s3.secret_key": "{s: 1}", "media.s3.secret_key_file": "",
+		"media.spool_gib": "5", "media.s3.lock_years": "10",
 		"push.fcm_credentials_file": "f", "push.fcm_endpoint": "u",
+		"webhooks.allowed_networks": "[10.0.0.0/8]", "open311.jurisdiction": "j", "open311.public_url": "https://h", "open311.services": "[{code: c, vi: v, en: e, close_on_claim: true}]",
+		"review.share": "0.5", "review.share_per_finding": "1", "review.photos_before": "1", "review.photos_after": "2",
+		"review.categories": "{fallen-tree: {before: 1, after: 2}}",
 	}
 	env := map[string]string{}
 	for _, key := range keys(reflect.TypeFor[Config](), "") {
@@ -136,10 +145,19 @@ func TestEnv(t *testing.T) {
 		Log:    LogConfig{Level: slog.LevelDebug, Format: "json"},
 		Tokens: TokenConfig{AccessTTL: 5 * time.Minute, CodeTTL: time.Hour},
 		CORS:   CORSConfig{Origins: []string{"https://a.example"}},
-		Media: MediaConfig{Store: "s3", S3: S3Config{
-			Endpoint: "e:1", Bucket: "b", Region: "r", AccessKey: "a", SecretKey: "{s: 1}",
+		Media: MediaConfig{Store: "s3", SpoolGiB: 5, S3: S3Config{
+			Endpoint: "e:1", Bucket: "b", Region: "r", AccessKey: "a", SecretKey: "{s: 1}", LockYears: 10,
 		}},
-		Push: PushConfig{FCMCredentialsFile: "f", FCMEndpoint: "u"},
+		Review: ReviewConfig{
+			Share: 0.5, SharePerFinding: 1, PhotosBefore: 1, PhotosAfter: 2,
+			Categories: map[string]PhotoRule{"fallen-tree": {Before: 1, After: 2}},
+		},
+		Push:     PushConfig{FCMCredentialsFile: "f", FCMEndpoint: "u"},
+		Webhooks: WebhookConfig{AllowedNetworks: []string{"10.0.0.0/8"}},
+		Open311: Open311Config{
+			Jurisdiction: "j", PublicURL: "https://h",
+			Services: []open311.Service{{Code: "c", Vi: "v", En: "e", CloseOnClaim: true}},
+		},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

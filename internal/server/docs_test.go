@@ -78,7 +78,7 @@ func eachFault(t *testing.T, f func(at, kind, code string)) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (d.Name() == "gen" || d.Name() == "node_modules" || d.Name() == "testdata" || path != root && strings.HasPrefix(d.Name(), ".")):
+		case d.IsDir() && (d.Name() == "gen" || d.Name() == "node_modules" || d.Name() == "testdata" || d.Name() == "simulate" || path != root && strings.HasPrefix(d.Name(), ".")):
 			return filepath.SkipDir
 		case d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
 			return nil
@@ -199,7 +199,7 @@ func shown(section reflect.Value, key string) string {
 		}
 		return "`" + short + "`"
 	}
-	if section.IsZero() || section.Kind() == reflect.Slice && section.Len() == 0 {
+	if section.IsZero() || (section.Kind() == reflect.Slice || section.Kind() == reflect.Map) && section.Len() == 0 {
 		return "none"
 	}
 	return fmt.Sprintf("`%v`", section)

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"connectrpc.com/connect"
+	kgzip "github.com/klauspost/compress/gzip"
 )
 
 var errMessageTooLarge = errors.New("the message is too large")
@@ -20,7 +21,9 @@ type boundedGzip struct {
 
 func newBoundedGzip() connect.Decompressor { return &boundedGzip{} }
 
-func newGzip() connect.Compressor { return gzip.NewWriter(io.Discard) }
+// newGzip compresses as much as the standard library's in half the time, and costs nothing to use again: of a small answer
+// that was most of it. Its reader is not used: it can write by itself, past the bound.
+func newGzip() connect.Compressor { return kgzip.NewWriter(io.Discard) }
 
 // Reset implements connect.Decompressor.
 func (b *boundedGzip) Reset(r io.Reader) error {

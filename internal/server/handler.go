@@ -30,15 +30,17 @@ const (
 // services are what health and reflection tell of.
 var services = []string{
 	fieldsyncv1connect.SyncServiceName,
+	fieldsyncv1connect.SupportServiceName,
 	fieldsyncv1connect.MediaServiceName,
 	fieldsyncv1connect.DispatchServiceName,
 	fieldsyncv1connect.HotlineServiceName,
+	fieldsyncv1connect.ProofServiceName,
 	fieldsyncv1connect.IdentityServiceName,
 }
 
-// handler mounts every face of the server. From the outside in: CORS, security headers, authentication, then for RPCs the
+// Handler mounts every face of the server. From the outside in: CORS, security headers, authentication, then for RPCs the
 // right to call at all, the bound on the body, the request's rules, and the room.
-func (s *Server) handler() http.Handler {
+func (s *Rooms) Handler() http.Handler {
 	options := []connect.HandlerOption{
 		connect.WithRequestGate(s.allowed),
 		connect.WithReadMaxBytes(maxMessageBytes),
@@ -50,9 +52,11 @@ func (s *Server) handler() http.Handler {
 	}
 	rpcs := http.NewServeMux()
 	rpcs.Handle(fieldsyncv1connect.NewSyncServiceHandler(s.sync, options...))
+	rpcs.Handle(fieldsyncv1connect.NewSupportServiceHandler(s.sync, options...))
 	rpcs.Handle(fieldsyncv1connect.NewMediaServiceHandler(s.media, options...))
 	rpcs.Handle(fieldsyncv1connect.NewDispatchServiceHandler(s.dispatch, options...))
 	rpcs.Handle(fieldsyncv1connect.NewHotlineServiceHandler(s.hotline, options...))
+	rpcs.Handle(fieldsyncv1connect.NewProofServiceHandler(s.sealer, options...))
 	rpcs.Handle(fieldsyncv1connect.NewIdentityServiceHandler(s.auth, options...))
 	rpcs.Handle(grpchealth.NewHandler(health{s.store.Failed()}, options...))
 	reflector := grpcreflect.NewStaticReflector(services...)
@@ -63,21 +67,23 @@ func (s *Server) handler() http.Handler {
 	mux.Handle("/", http.MaxBytesHandler(rpcs, maxBodyBytes))
 	mux.Handle("/.well-known/jwks.json", s.auth.JWKS())
 	mux.Handle("/.well-known/fieldsync-proof-keys.json", s.sealer.Keys(s.log))
+	mux.Handle("/.well-known/fieldsync-log-keys.txt", s.sealer.LogKeys(s.log))
 	s.media.Routes(mux)
+	s.open311.Routes(mux)
 
-	return s.cors().Handler(securityHeaders(s.auth.Middleware(s.log)(mux)))
+	return s.cors().Handler(securityHeaders(s.guarded(s.auth.Middleware(s.log)(mux))))
 }
 
 // cors lets web pages of the configured origins call: Connect and gRPC-Web with a token, and tus.
-func (s *Server) cors() *cors.Cors {
+func (s *Rooms) cors() *cors.Cors {
 	tus := []string{
 		"Tus-Resumable", "Upload-Length", "Upload-Offset", "Upload-Metadata", "Upload-Defer-Length", "Upload-Concat",
 		"Tus-Version", "Tus-Max-Size", "Tus-Extension", "X-HTTP-Method-Override", "X-Requested-With",
 	}
 	return cors.New(cors.Options{
-		AllowedOrigins: s.config.CORS.Origins,
+		AllowedOrigins: s.origins,
 		// With an empty list the library would allow every origin.
-		AllowOriginFunc: deniedIfNone(s.config.CORS.Origins),
+		AllowOriginFunc: deniedIfNone(s.origins),
 		AllowedMethods:  append(connectcors.AllowedMethods(), http.MethodHead, http.MethodPatch),
 		AllowedHeaders:  append(append(connectcors.AllowedHeaders(), "Authorization", "Range"), tus...),
 		ExposedHeaders:  append(append(connectcors.ExposedHeaders(), "Location", "ETag", "Content-Range"), tus...),
@@ -102,21 +108,35 @@ func securityHeaders(next http.Handler) http.Handler {
 }
 
 // allowed refuses a call that the caller's role does not reach before a byte of its message is read or decompressed.
-func (s *Server) allowed(ctx context.Context, spec connect.Spec, _ connect.Peer, _ http.Header) (context.Context, error) {
-	var caller *auth.Principal
-	if p, err := auth.PrincipalFrom(ctx); err == nil {
-		caller = &p
-	}
-	if err := auth.Allowed(spec.Procedure, caller); err != nil {
+func (s *Rooms) allowed(ctx context.Context, spec connect.Spec, _ connect.Peer, _ http.Header) (context.Context, error) {
+	if err := auth.AllowedIn(ctx, spec.Procedure); err != nil {
 		return nil, faultwire.Connect(ctx, s.log, err)
 	}
 	return ctx, nil
 }
 
 // recovered turns a panic in a room into an internal error of that one call.
-func (s *Server) recovered(ctx context.Context, spec connect.Spec, _ http.Header, reason any) error {
+func (s *Rooms) recovered(ctx context.Context, spec connect.Spec, _ http.Header, reason any) error {
 	s.log.ErrorContext(ctx, "panic", "procedure", spec.Procedure, "reason", reason, "stack", stack())
 	return fault.New(fault.Internal, "internal", "Lỗi bên trong máy chủ.", "An error inside the server.")
+}
+
+// guarded logs a panic outside the RPCs (uploads, downloads) and cuts the connection: part of an answer may have gone out.
+func (s *Rooms) guarded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		defer func() {
+			switch reason := recover(); reason {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(reason)
+			default:
+				s.log.ErrorContext(ctx, "panic", "path", r.URL.Path, "reason", reason, "stack", stack())
+				panic(http.ErrAbortHandler)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
 }
 
 // health serves grpc.health.v1.Health: serving as long as the store knows what is durable.

@@ -23,6 +23,7 @@ import (
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
+	"github.com/cong1022/fieldsync/hotline"
 	"github.com/cong1022/fieldsync/store"
 )
 
@@ -55,7 +56,7 @@ func notes(task string, count, letters int) *fieldsyncv1.SyncRequest {
 	req := &fieldsyncv1.SyncRequest{InstallEpoch: firstInstall}
 	for i := range count {
 		req.Mutations = append(req.Mutations, &fieldsyncv1.Mutation{
-			Number: uint64(i + 1), TaskId: task, //nolint:gosec // Not negative.
+			Number: uint64(i + 1), TaskId: task,
 			Intent: &fieldsyncv1.Mutation_AddNote{AddNote: &fieldsyncv1.AddNote{Text: strings.Repeat("a", letters)}},
 		})
 	}
@@ -280,19 +281,18 @@ func TestTokens(t *testing.T) {
 		return signed
 	}
 	for name, c := range map[string]struct{ token, code string }{
-		"good":             {token, ""},
-		"signed again":     {forge(jwt.SigningMethodEdDSA, own, "", nil), ""},
-		"expired":          {forge(jwt.SigningMethodEdDSA, own, "exp", time.Now().Add(-time.Hour).Unix()), "token_expired"},
-		"without an end":   {forge(jwt.SigningMethodEdDSA, own, "exp", nil), "token_invalid"},
-		"another issuer":   {forge(jwt.SigningMethodEdDSA, own, "iss", "other"), "token_invalid"},
-		"another audience": {forge(jwt.SigningMethodEdDSA, own, "aud", "other"), "token_invalid"},
-		"another member":   {forge(jwt.SigningMethodEdDSA, own, "sub", "sep"), "token_invalid"},
-		"no such device":   {forge(jwt.SigningMethodEdDSA, own, "dev", "nobody"), "token_invalid"},
-		"a strange key":    {forge(jwt.SigningMethodEdDSA, strange, "", nil), "token_invalid"},
-		"unsigned":         {forge(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, "", nil), "token_invalid"},
-		"the public key as a secret": {forge(jwt.SigningMethodHS256, []byte(own.Public().(ed25519.PublicKey)), "", nil), //nolint:forcetypeassert // As documented.
-			"token_invalid"},
-		"noise": {"noise", "token_invalid"},
+		"good":                       {token, ""},
+		"signed again":               {forge(jwt.SigningMethodEdDSA, own, "", nil), ""},
+		"expired":                    {forge(jwt.SigningMethodEdDSA, own, "exp", time.Now().Add(-time.Hour).Unix()), "token_expired"},
+		"without an end":             {forge(jwt.SigningMethodEdDSA, own, "exp", nil), "token_invalid"},
+		"another issuer":             {forge(jwt.SigningMethodEdDSA, own, "iss", "other"), "token_invalid"},
+		"another audience":           {forge(jwt.SigningMethodEdDSA, own, "aud", "other"), "token_invalid"},
+		"another member":             {forge(jwt.SigningMethodEdDSA, own, "sub", "sep"), "token_invalid"},
+		"no such device":             {forge(jwt.SigningMethodEdDSA, own, "dev", "nobody"), "token_invalid"},
+		"a strange key":              {forge(jwt.SigningMethodEdDSA, strange, "", nil), "token_invalid"},
+		"unsigned":                   {forge(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, "", nil), "token_invalid"},
+		"the public key as a secret": {forge(jwt.SigningMethodHS256, []byte(own[ed25519.SeedSize:]), "", nil), "token_invalid"},
+		"noise":                      {"noise", "token_invalid"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := fieldsyncv1connect.NewIdentityServiceClient(client(t, true, c.token), r.url, connect.WithGRPC()).
@@ -318,12 +318,30 @@ func TestTokens(t *testing.T) {
 // Protects: a panic ends one call and not the server; the caller learns that the server erred and nothing of its insides; it
 // is logged once.
 func TestPanic(t *testing.T) {
-	r := settled(t, testConfig(t), func(s *Server) { s.hotline = nil })
+	r := settled(t, testConfig(t), func(s *Server) { s.hotline = hotline.New(hotline.Options{Log: s.log}) }) // Without a store.
 	token := r.token(t, "tong-dai")
 	body := strings.NewReader(`{"tickets":[{"hotlineId":"1","category":"c","title":"t"}]}`)
 	got := do(t, client(t, false, token), http.MethodPost, r.url+"/fieldsync.v1.HotlineService/SubmitTickets", jsonType, body)
 	internalAnswer(t, got, "nil pointer", "goroutine", ".go:")
 	if lines := r.log.with(`"level":"ERROR"`); len(lines) != 1 || !strings.Contains(lines[0], `"msg":"panic"`) || !strings.Contains(lines[0], "SubmitTickets") {
+		t.Errorf("logged: %q", lines)
+	}
+	r.token(t, "an") // It still serves.
+}
+
+// Protects: a panic outside the RPCs is logged, once, too.
+func TestPanicInUpload(t *testing.T) {
+	r := settled(t, testConfig(t), func(s *Server) { s.media = nil })
+	token := r.token(t, "an")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, r.url+"/v1/uploads/0123456789abcdef0123456789abcdef", strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := client(t, false, token).Do(req); err == nil {
+		resp.Body.Close()
+		t.Errorf("answered %d", resp.StatusCode)
+	}
+	if lines := r.log.with(`"level":"ERROR"`); len(lines) != 1 || !strings.Contains(lines[0], `"msg":"panic"`) {
 		t.Errorf("logged: %q", lines)
 	}
 	r.token(t, "an") // It still serves.

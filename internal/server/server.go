@@ -15,17 +15,13 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/cong1022/fieldsync/auth"
-	"github.com/cong1022/fieldsync/dispatch"
-	"github.com/cong1022/fieldsync/hotline"
+	"github.com/cong1022/fieldsync/hotline/webhook"
 	"github.com/cong1022/fieldsync/media"
 	"github.com/cong1022/fieldsync/media/folder"
 	"github.com/cong1022/fieldsync/media/s3"
-	"github.com/cong1022/fieldsync/proof"
 	"github.com/cong1022/fieldsync/push"
 	"github.com/cong1022/fieldsync/store"
 	"github.com/cong1022/fieldsync/store/embedded"
-	syncengine "github.com/cong1022/fieldsync/sync"
 )
 
 // Limits of the port. A phone on a bad network is slow in its body, not in its headers.
@@ -37,23 +33,16 @@ const (
 
 // Server is a composed server. It owns its data folder from Open to Close.
 type Server struct {
+	*Rooms
+
 	config   Config
-	log      *slog.Logger
-	store    *store.Store
-	auth     *auth.Service
-	sync     *syncengine.Engine
-	dispatch *dispatch.Service
-	hotline  *hotline.Service
-	media    *media.Service
-	sealer   *proof.Sealer
-	pusher   *push.Worker
+	workers  []func(context.Context) error
 	listener net.Listener
 }
 
 // Open opens the data folder, makes the rooms and takes the port, so that everything that can go wrong at a start has gone
 // wrong when it returns. Serve does the rest.
 func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err error) {
-	s := &Server{config: config, log: log}
 	if err := checkWritable(config.Data); err != nil {
 		return nil, err
 	}
@@ -66,48 +55,38 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err 
 			err = errors.Join(err, engine.Close())
 		}
 	}()
-	if s.store, err = store.Open(ctx, engine, store.Options{}); err != nil {
+	st, err := store.Open(ctx, engine, store.Options{})
+	if err != nil {
 		return nil, err
 	}
-	if err := s.openRooms(ctx); err != nil {
+	blobs, err := OpenBlobs(ctx, config)
+	if err != nil {
 		return nil, err
 	}
+	s := &Server{config: config}
+	if s.Rooms, err = Compose(ctx, Parts{
+		Store: st, Blobs: blobs, SpoolDir: filepath.Join(config.Data, "uploads"), SpoolBytes: int64(config.Media.SpoolGiB) << 30, Log: log,
+		Issuer: config.Issuer, Tokens: config.Tokens, CORS: config.CORS, Review: config.Review.rules(),
+		Open311: config.Open311, PlainWebhooks: len(config.Webhooks.AllowedNetworks) > 0,
+	}); err != nil {
+		return nil, err
+	}
+	sender, err := s.openSender(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pusher := push.NewWorker(push.Options{Store: st, Sender: sender, Log: log})
+	s.workers = append(s.workers, pusher.Run, s.sync.RunRetention, s.media.Run)
+	allowed, err := config.Webhooks.networks()
+	if err != nil {
+		return nil, err
+	}
+	hooks := webhook.New(webhook.Options{Store: st, Log: log, Source: config.Issuer, Allowed: allowed})
+	s.workers = append(s.workers, hooks.Run)
 	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", config.Listen); err != nil {
 		return nil, fmt.Errorf("taking the port (key listen): %w", err)
 	}
 	return s, nil
-}
-
-func (s *Server) openRooms(ctx context.Context) (err error) {
-	c := s.config
-	if s.auth, err = auth.Open(ctx, s.store, auth.Options{
-		Issuer: c.Issuer, AccessTTL: c.Tokens.AccessTTL, CodeTTL: c.Tokens.CodeTTL, Log: s.log,
-	}); err != nil {
-		return err
-	}
-	if s.sealer, err = proof.Open(ctx, s.store); err != nil {
-		return err
-	}
-	if s.sync, err = syncengine.New(syncengine.Options{Store: s.store, Log: s.log, Claim: s.sealer.Claim}); err != nil {
-		return err
-	}
-	s.dispatch = dispatch.New(dispatch.Options{Store: s.store, Log: s.log})
-	s.hotline = hotline.New(hotline.Options{Store: s.store, Log: s.log})
-	blobs, err := s.openBlobs(ctx)
-	if err != nil {
-		return err
-	}
-	if s.media, err = media.Open(media.Options{
-		Store: s.store, Blobs: blobs, SpoolDir: filepath.Join(c.Data, "uploads"), Log: s.log, PhotosVerified: s.sealer.Advance,
-	}); err != nil {
-		return err
-	}
-	sender, err := s.openSender(ctx)
-	if err != nil {
-		return err
-	}
-	s.pusher = push.NewWorker(push.Options{Store: s.store, Sender: sender, Log: s.log})
-	return nil
 }
 
 func (s *Server) openSender(ctx context.Context) (push.Sender, error) {
@@ -121,31 +100,26 @@ func (s *Server) openSender(ctx context.Context) (push.Sender, error) {
 	return push.NewFCM(ctx, push.FCMOptions{CredentialsJSON: credentials, Endpoint: s.config.Push.FCMEndpoint})
 }
 
-// openBlobs opens the place for verified photos that the configuration names.
-func (s *Server) openBlobs(ctx context.Context) (media.Blobs, error) {
-	if c := s.config.Media; c.Store == "s3" {
+// OpenBlobs opens the place for verified photos that the configuration names.
+func OpenBlobs(ctx context.Context, config Config) (media.Blobs, error) {
+	if c := config.Media; c.Store == "s3" {
 		return s3.Open(ctx, s3.Options{
 			Endpoint: c.S3.Endpoint, Region: c.S3.Region, Bucket: c.S3.Bucket,
 			AccessKey: c.S3.AccessKey, SecretKey: c.S3.SecretKey, PlainHTTP: !c.S3.TLS,
 		})
 	}
-	return folder.Open(filepath.Join(s.config.Data, "photos"))
+	return folder.Open(filepath.Join(config.Data, "photos"))
 }
 
 // URL is where the server listens.
 func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
-
-// AdminCode issues a fresh one-time code for the first admin; it is empty once an admin's device is enrolled.
-func (s *Server) AdminCode(ctx context.Context) (code string, expires time.Time, err error) {
-	return s.auth.Bootstrap(ctx)
-}
 
 // Serve serves until ctx ends, then lets the requests under way finish (at most shutdown_timeout), stops the workers and
 // closes the data folder. It returns nil after an orderly stop. It stops by itself, with an error, when the store can no
 // longer tell what is durable: a restart recovers.
 func (s *Server) Serve(ctx context.Context) error {
 	srv := &http.Server{
-		Handler:           s.handler(),
+		Handler:           s.Handler(),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
@@ -164,16 +138,18 @@ func (s *Server) Serve(ctx context.Context) error {
 		}
 		return nil
 	})
-	group.Go(func() error { return s.pusher.Run(running) })
+	for _, run := range s.workers {
+		group.Go(func() error { return run(running) })
+	}
 	group.Go(func() error {
 		select {
 		case <-running.Done():
 		case <-s.store.Failed():
-			s.sync.Drain()
+			s.drain()
 			_ = srv.Close() // Nothing that is acknowledged from now on could be relied upon.
 			return store.ErrOutcomeUnknown
 		}
-		s.sync.Drain()
+		s.drain()
 		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.ShutdownTimeout)
 		defer cancel()
 		if err := srv.Shutdown(deadline); err != nil {
@@ -183,6 +159,12 @@ func (s *Server) Serve(ctx context.Context) error {
 		return nil
 	})
 	return errors.Join(group.Wait(), s.store.Close())
+}
+
+// drain ends the streams and long polls, which would keep the port open.
+func (s *Server) drain() {
+	s.sync.Drain()
+	s.hotline.Drain()
 }
 
 // checkWritable makes the data folder and finds out at once whether it can be written.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -31,14 +32,23 @@ type Options struct {
 	Bucket string
 	// AccessKey and SecretKey need the rights to get and put objects, to ask for the bucket, and to make it if it is missing.
 	AccessKey, SecretKey string
+	// LockYears is for how many years an original cannot be changed or removed but by those with the right to bypass governance
+	// (S3 object lock, governance mode). 0 leaves the lock out. It needs a bucket made with object lock, as Open makes one
+	// then; Open fails where the bucket has none.
+	LockYears int
+	// Clock tells the time from which LockYears count. time.Now by default.
+	Clock func() time.Time
 	// PlainHTTP leaves TLS out: for a store on the same machine, and for tests.
 	PlainHTTP bool
 }
 
 // Blobs is a bucket of originals: cas/<SHA-256 in hexadecimal>. Several servers may share it.
 type Blobs struct {
-	client *minio.Client
-	bucket string
+	client    *minio.Client
+	bucket    string
+	can       Capabilities
+	lockYears int
+	clock     func() time.Time
 }
 
 // Open connects to the store and makes the bucket where it is missing.
@@ -58,14 +68,27 @@ func Open(ctx context.Context, o Options) (*Blobs, error) {
 	}
 	if !exists {
 		// Another server may make it at the same moment: what counts is that it is there.
-		if err := client.MakeBucket(ctx, o.Bucket, minio.MakeBucketOptions{Region: o.Region}); err != nil {
+		if err := client.MakeBucket(ctx, o.Bucket, minio.MakeBucketOptions{Region: o.Region, ObjectLocking: o.LockYears > 0}); err != nil {
 			if made, again := client.BucketExists(ctx, o.Bucket); again != nil || !made {
 				return nil, fmt.Errorf("object store %q, making bucket %q: %w", o.Endpoint, o.Bucket, err)
 			}
 		}
 	}
-	return &Blobs{client: client, bucket: o.Bucket}, nil
+	b := &Blobs{client: client, bucket: o.Bucket, lockYears: o.LockYears, clock: o.Clock}
+	if b.clock == nil {
+		b.clock = time.Now
+	}
+	if b.can, err = b.probe(ctx); err != nil {
+		return nil, fmt.Errorf("object store %q, bucket %q: %w", o.Endpoint, o.Bucket, err)
+	}
+	if b.lockYears > 0 && !b.can.ObjectLock {
+		return nil, fmt.Errorf("object store %q: the bucket %q has no object lock, and it cannot be added to a bucket: name another bucket or leave the lock out", o.Endpoint, o.Bucket)
+	}
+	return b, nil
 }
+
+// Can tells what the store was found to do when it was opened.
+func (b *Blobs) Can() Capabilities { return b.can }
 
 // Put implements media.Blobs. It reads the content twice: the hash must be known to be right before the first byte leaves,
 // since not every store checks it.
@@ -93,6 +116,9 @@ func (b *Blobs) Put(ctx context.Context, sum [sha256.Size]byte, content io.ReadS
 	}
 	// A store that does not know the condition writes the same bytes again.
 	options.SetMatchETagExcept("*")
+	if b.lockYears > 0 {
+		options.Mode, options.RetainUntilDate = minio.Governance, b.clock().UTC().AddDate(b.lockYears, 0, 0)
+	}
 	_, err = b.client.PutObject(ctx, b.bucket, key(sum), content, size, options)
 	if err != nil && status(err) != http.StatusPreconditionFailed {
 		return fmt.Errorf("keeping an original: %w", err)

@@ -6,12 +6,6 @@ import (
 	"strings"
 )
 
-// isLocked tells the error of a folder that another process has open. Badger has no sentinel for it, so this one place
-// reads the text; the test TestSecondProcess holds it to the version in use.
-func isLocked(err error) bool {
-	return strings.Contains(err.Error(), "Cannot acquire directory lock")
-}
-
 // badgerLog hands Badger's own lines to slog. Its information is for those who debug Badger.
 type badgerLog struct{ log *slog.Logger }
 

@@ -6,10 +6,14 @@ import (
 	"iter"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/tidwall/btree"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	"github.com/cong1022/fieldsync/store"
 )
 
@@ -84,6 +88,19 @@ func (b *batch) flush(txn *badger.Txn) error {
 	return err
 }
 
+// encode makes the journal's record of all writes.
+func (b *batch) encode(at time.Time) ([]byte, error) {
+	record := &storagev1.JournalBatch{At: timestamppb.New(at), Writes: make([]*storagev1.JournalWrite, 0, b.pending.Len())}
+	writes := make([]storagev1.JournalWrite, b.pending.Len())
+	b.pending.Scan(func(key string, value []byte) bool {
+		w := &writes[len(record.Writes)] //nolint:protogetter // Appended to below.
+		w.Key, w.Value = []byte(key), value
+		record.Writes = append(record.Writes, w)
+		return true
+	})
+	return proto.Marshal(record)
+}
+
 func (b *batch) Get(key []byte) ([]byte, error) {
 	if value, held := b.pending.Get(string(key)); held {
 		return bytes.Clone(value), nil
@@ -138,6 +155,9 @@ func rangeOver(txn *badger.Txn, pending *btree.Map[string, []byte], start, end [
 			if stored.Valid() {
 				if key = stored.Item().Key(); bytes.Compare(key, end) >= 0 {
 					key = nil
+				} else if key[0] == '!' { // The engine's own.
+					stored.Seek([]byte{'!' + 1})
+					continue
 				}
 			}
 			if overlay.valid && (key == nil || overlay.key <= string(key)) {

@@ -1,5 +1,6 @@
-// Package embedded is the store's engine over Badger, in a folder of its own, for one process at a time. One writer runs
-// the waiting transactions after each other and commits them together: one fsync for all that waited.
+// Package embedded is the store's engine over Badger and a journal, in a folder of its own, for one process at a time. One
+// writer runs the waiting transactions after each other and commits them together: one fsync, of the journal, for all that
+// waited. Badger is the index to what the journal and its snapshots hold, and can be made anew from them.
 package embedded
 
 import (
@@ -10,11 +11,14 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+	"github.com/gofrs/flock"
 
 	"github.com/cong1022/fieldsync/store"
+	"github.com/cong1022/fieldsync/store/journal"
 )
 
 const (
@@ -37,10 +41,21 @@ var errStopped = fmt.Errorf("%w: it stopped when a commit failed", store.ErrClos
 // Engine implements store.Engine. All methods are safe for concurrent use. After a failed commit it refuses all
 // transactions with store.ErrClosed until it is closed and the folder opened again.
 type Engine struct {
-	db     *badger.DB
-	log    *slog.Logger
-	queue  chan *request
-	failed chan struct{}
+	folder  folder
+	options Options
+	lock    *flock.Flock
+	db      *badger.DB
+	journal *journal.Journal
+	applied atomic.Uint64 // The newest record of the journal that is in Badger.
+	space   *space
+	log     *slog.Logger
+	queue   chan *request
+	failed  chan struct{}
+	tend    chan struct{} // Tells the tender that there may be something to do.
+	tended  chan struct{} // Closed when the tender has ended.
+
+	checkpointing, snapshotting sync.Mutex
+	forgotten                   atomic.Int64 // Bytes of the journal that are gone since the start.
 
 	mu      sync.Mutex
 	closed  bool
@@ -61,45 +76,53 @@ type request struct {
 	done  chan struct{}
 }
 
-// Open opens the folder dir, which is made, for its owner only, if it does not exist. ErrInUse if another process has it,
-// fs.ErrPermission if this one may not write there.
-func Open(dir string, log *slog.Logger) (*Engine, error) {
-	if err := probe(dir); err != nil {
-		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
-	}
-	db, err := badger.Open(badgerOptions(dir, log))
-	if err != nil {
-		if isLocked(err) {
-			return nil, fmt.Errorf("%w: %s", ErrInUse, dir)
-		}
-		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
-	}
+// Open opens the folder dir with the default options: see OpenWith.
+func Open(dir string, log *slog.Logger) (*Engine, error) { return OpenWith(dir, Options{Log: log}) }
+
+// OpenWith opens the folder dir, which is made, for its owner only, if it does not exist. It returns when everything that was
+// ever acknowledged is there: what the journal holds and Badger may have lost is put into Badger again, and a Badger that is
+// missing is made anew. ErrInUse if another process has the folder, fs.ErrPermission if this one may not write there, a
+// *journal.DamageError or an IndexError where something is damaged: then nothing was changed.
+func OpenWith(dir string, o Options) (*Engine, error) {
+	o = o.withDefaults()
 	e := &Engine{
-		db:      db,
-		log:     log,
+		folder:  folder(dir),
+		options: o,
+		space:   newSpace(dir, o.Margins, o.Clock, o.Log),
+		log:     o.Log,
 		queue:   make(chan *request, batchTransactions),
 		failed:  make(chan struct{}),
 		stopped: make(chan struct{}),
+		tend:    make(chan struct{}, 1),
+		tended:  make(chan struct{}),
+	}
+	if err := e.open(); err != nil {
+		if errors.Is(err, ErrInUse) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
 	}
 	go e.write()
+	go e.tendFiles()
 	return e, nil
 }
 
 // probe writes in the folder, because what the operating system says of it is plainer than what Badger makes of that.
 func probe(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec // The operator names the folder.
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	f, err := os.CreateTemp(dir, ".writable-*")
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Close(), os.Remove(f.Name())) //nolint:gosec // As above.
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 func badgerOptions(dir string, log *slog.Logger) badger.Options {
 	return badger.DefaultOptions(dir).
-		WithSyncWrites(true).
+		// The journal is synced, before Badger sees anything.
+		WithSyncWrites(false).
 		// The single writer orders all transactions, so there is nothing to detect.
 		WithDetectConflicts(false).
 		// Everything lies in the tables: no value log, no garbage to collect in it. Its one empty file is as small as may be.
@@ -109,7 +132,8 @@ func badgerOptions(dir string, log *slog.Logger) badger.Options {
 		WithNumMemtables(3).
 		WithNumVersionsToKeep(1).
 		WithBlockCacheSize(64 << 20).
-		WithChecksumVerificationMode(options.OnTableAndBlockRead).
+		// Whole tables are read before Badger opens them: see inspect.
+		WithChecksumVerificationMode(options.OnBlockRead).
 		WithLogger(badgerLog{log})
 }
 
@@ -128,7 +152,9 @@ func (e *Engine) Close() error {
 	e.active.Wait()
 	close(e.queue)
 	<-e.stopped
-	return e.db.Close()
+	close(e.tend)
+	<-e.tended
+	return e.release()
 }
 
 // enter counts a transaction in, unless the engine takes no more. The caller counts it out.
@@ -229,23 +255,56 @@ gather:
 	}
 }
 
-// keep makes the writes of a batch durable. With ErrOutcomeUnknown nobody knows what is on the disk; with any other error
-// nothing is.
+// keep makes the writes of a batch durable. With ErrOutcomeUnknown nobody knows what is on the disk, or the journal has it
+// and Badger has not: opening again settles both. With any other error nothing is kept.
 func (e *Engine) keep(b *batch) error {
 	if b.pending.Len() == 0 {
 		return nil
 	}
+	if err := e.space.check(); err != nil {
+		return err
+	}
+	record, err := b.encode(e.options.Clock())
+	if err != nil {
+		return fmt.Errorf("store: nothing of the batch was kept: %w", err)
+	}
 	txn := e.db.NewTransaction(true)
 	defer txn.Discard()
+	// Badger may refuse the batch, so it is asked before the journal has it.
 	if err := b.flush(txn); err != nil {
 		return fmt.Errorf("store: nothing of the batch was kept: %w", err)
 	}
-	// Badger returns after the fsync of its write-ahead log. Before this line a crash loses all of the batch, after it
-	// none; nobody has been told anything yet.
+	sequence := e.applied.Load() + 1
+	if err := setPosition(txn, e.journal.ID(), sequence); err != nil {
+		return fmt.Errorf("store: nothing of the batch was kept: %w", err)
+	}
+	// The journal returns after its fsync. Before this line a crash loses all of the batch, after it none; nobody has been
+	// told anything yet.
+	if _, err := e.journal.Append(record); err != nil {
+		return e.refused(err)
+	}
 	if err := txn.Commit(); err != nil {
-		return fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, err)
+		return fmt.Errorf("%w: the journal has record %d, Badger has not: %w", store.ErrOutcomeUnknown, sequence, err)
+	}
+	e.applied.Store(sequence)
+	select {
+	case e.tend <- struct{}{}:
+	default:
 	}
 	return nil
+}
+
+// refused says what the journal's error means for the batch.
+func (e *Engine) refused(err error) error {
+	switch {
+	case errors.Is(err, journal.ErrOutcomeUnknown):
+		return fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, err)
+	case noRoom(err):
+		e.log.Warn("store: writes are turned away", "error", err)
+		return e.space.full()
+	default:
+		return fmt.Errorf("store: nothing of the batch was kept: %w", err)
+	}
 }
 
 func (r *request) finish(err error) {

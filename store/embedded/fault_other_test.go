@@ -1,6 +1,6 @@
-//go:build !unix
+//go:build !linux
 
 package embedded
 
-// Elsewhere there are no user ids and no limits of file descriptors to take from a process.
+// The faults are made with what Linux has.
 var faults map[string]func(dir string)

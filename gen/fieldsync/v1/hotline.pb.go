@@ -80,6 +80,128 @@ func (IntakeResult) EnumDescriptor() ([]byte, []int) {
 	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{0}
 }
 
+// What has changed about a ticket.
+type TicketChangeKind int32
+
+const (
+	// Never sent.
+	TicketChangeKind_TICKET_CHANGE_KIND_UNSPECIFIED TicketChangeKind = 0
+	// It was handed over.
+	TicketChangeKind_TICKET_CHANGE_KIND_RECEIVED TicketChangeKind = 1
+	// The hotline gave it other facts.
+	TicketChangeKind_TICKET_CHANGE_KIND_UPDATED TicketChangeKind = 2
+	// Its task, or the proof of its completion, has moved on.
+	TicketChangeKind_TICKET_CHANGE_KIND_STATUS TicketChangeKind = 3
+	// Another unit answers for it.
+	TicketChangeKind_TICKET_CHANGE_KIND_REFERRED TicketChangeKind = 4
+	// Somebody outside said something about it.
+	TicketChangeKind_TICKET_CHANGE_KIND_COMMENTED TicketChangeKind = 5
+)
+
+// Enum value maps for TicketChangeKind.
+var (
+	TicketChangeKind_name = map[int32]string{
+		0: "TICKET_CHANGE_KIND_UNSPECIFIED",
+		1: "TICKET_CHANGE_KIND_RECEIVED",
+		2: "TICKET_CHANGE_KIND_UPDATED",
+		3: "TICKET_CHANGE_KIND_STATUS",
+		4: "TICKET_CHANGE_KIND_REFERRED",
+		5: "TICKET_CHANGE_KIND_COMMENTED",
+	}
+	TicketChangeKind_value = map[string]int32{
+		"TICKET_CHANGE_KIND_UNSPECIFIED": 0,
+		"TICKET_CHANGE_KIND_RECEIVED":    1,
+		"TICKET_CHANGE_KIND_UPDATED":     2,
+		"TICKET_CHANGE_KIND_STATUS":      3,
+		"TICKET_CHANGE_KIND_REFERRED":    4,
+		"TICKET_CHANGE_KIND_COMMENTED":   5,
+	}
+)
+
+func (x TicketChangeKind) Enum() *TicketChangeKind {
+	p := new(TicketChangeKind)
+	*p = x
+	return p
+}
+
+func (x TicketChangeKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TicketChangeKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_fieldsync_v1_hotline_proto_enumTypes[1].Descriptor()
+}
+
+func (TicketChangeKind) Type() protoreflect.EnumType {
+	return &file_fieldsync_v1_hotline_proto_enumTypes[1]
+}
+
+func (x TicketChangeKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TicketChangeKind.Descriptor instead.
+func (TicketChangeKind) EnumDescriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{1}
+}
+
+// Whether a task was completed in time, by the bounds of when it was completed.
+type DeadlineVerdict int32
+
+const (
+	// There was no target.
+	DeadlineVerdict_DEADLINE_VERDICT_UNSPECIFIED DeadlineVerdict = 0
+	// Certainly in time.
+	DeadlineVerdict_DEADLINE_VERDICT_MET DeadlineVerdict = 1
+	// Certainly too late.
+	DeadlineVerdict_DEADLINE_VERDICT_MISSED DeadlineVerdict = 2
+	// The target lies between the bounds.
+	DeadlineVerdict_DEADLINE_VERDICT_OPEN DeadlineVerdict = 3
+)
+
+// Enum value maps for DeadlineVerdict.
+var (
+	DeadlineVerdict_name = map[int32]string{
+		0: "DEADLINE_VERDICT_UNSPECIFIED",
+		1: "DEADLINE_VERDICT_MET",
+		2: "DEADLINE_VERDICT_MISSED",
+		3: "DEADLINE_VERDICT_OPEN",
+	}
+	DeadlineVerdict_value = map[string]int32{
+		"DEADLINE_VERDICT_UNSPECIFIED": 0,
+		"DEADLINE_VERDICT_MET":         1,
+		"DEADLINE_VERDICT_MISSED":      2,
+		"DEADLINE_VERDICT_OPEN":        3,
+	}
+)
+
+func (x DeadlineVerdict) Enum() *DeadlineVerdict {
+	p := new(DeadlineVerdict)
+	*p = x
+	return p
+}
+
+func (x DeadlineVerdict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DeadlineVerdict) Descriptor() protoreflect.EnumDescriptor {
+	return file_fieldsync_v1_hotline_proto_enumTypes[2].Descriptor()
+}
+
+func (DeadlineVerdict) Type() protoreflect.EnumType {
+	return &file_fieldsync_v1_hotline_proto_enumTypes[2]
+}
+
+func (x DeadlineVerdict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DeadlineVerdict.Descriptor instead.
+func (DeadlineVerdict) EnumDescriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{2}
+}
+
 // A report as the hotline hands it over.
 type TicketIntake struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -434,7 +556,9 @@ type ListCompletionsRequest struct {
 	// From the last answer; empty from the beginning. Opaque.
 	Cursor []byte `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	// How many at the most: 0 (100) up to 500.
-	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Long poll: where nothing lies behind the cursor, wait so many seconds for it, 0 (not at all) up to 55.
+	WaitSeconds   uint32 `protobuf:"varint,3,opt,name=wait_seconds,json=waitSeconds,proto3" json:"wait_seconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -479,6 +603,13 @@ func (x *ListCompletionsRequest) GetCursor() []byte {
 func (x *ListCompletionsRequest) GetLimit() uint32 {
 	if x != nil {
 		return x.Limit
+	}
+	return 0
+}
+
+func (x *ListCompletionsRequest) GetWaitSeconds() uint32 {
+	if x != nil {
+		return x.WaitSeconds
 	}
 	return 0
 }
@@ -547,6 +678,380 @@ func (x *ListCompletionsResponse) GetMore() bool {
 	return false
 }
 
+// From where on.
+type WatchCompletionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From the last answer, of this or of ListCompletions; empty from the beginning. Opaque.
+	Cursor        []byte `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchCompletionsRequest) Reset() {
+	*x = WatchCompletionsRequest{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchCompletionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchCompletionsRequest) ProtoMessage() {}
+
+func (x *WatchCompletionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchCompletionsRequest.ProtoReflect.Descriptor instead.
+func (*WatchCompletionsRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *WatchCompletionsRequest) GetCursor() []byte {
+	if x != nil {
+		return x.Cursor
+	}
+	return nil
+}
+
+// Completions in the order of their sealing.
+type WatchCompletionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The completions. None: a sign of life.
+	Completions []*Completion `protobuf:"bytes,1,rep,name=completions,proto3" json:"completions,omitempty"`
+	// To be stored with them.
+	Cursor        []byte `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchCompletionsResponse) Reset() {
+	*x = WatchCompletionsResponse{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchCompletionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchCompletionsResponse) ProtoMessage() {}
+
+func (x *WatchCompletionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchCompletionsResponse.ProtoReflect.Descriptor instead.
+func (*WatchCompletionsResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *WatchCompletionsResponse) GetCompletions() []*Completion {
+	if x != nil {
+		return x.Completions
+	}
+	return nil
+}
+
+func (x *WatchCompletionsResponse) GetCursor() []byte {
+	if x != nil {
+		return x.Cursor
+	}
+	return nil
+}
+
+// A change of a ticket. Holds no name and no telephone number of a citizen.
+type TicketChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The same in every channel.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Its place in the order of all changes, from 1.
+	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// When the server accepted it, in whole seconds; of one ticket each is later than the one before.
+	At *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	// fieldsync's id of the ticket.
+	TicketId string `protobuf:"bytes,4,opt,name=ticket_id,json=ticketId,proto3" json:"ticket_id,omitempty"`
+	// The hotline's id of the ticket.
+	HotlineId string `protobuf:"bytes,5,opt,name=hotline_id,json=hotlineId,proto3" json:"hotline_id,omitempty"`
+	// The task. Empty while there is none.
+	TaskId string `protobuf:"bytes,6,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// What has changed.
+	Kind TicketChangeKind `protobuf:"varint,7,opt,name=kind,proto3,enum=fieldsync.v1.TicketChangeKind" json:"kind,omitempty"`
+	// Where the task stood before. TASK_STATE_UNSPECIFIED while there was none.
+	FromState TaskState `protobuf:"varint,8,opt,name=from_state,json=fromState,proto3,enum=fieldsync.v1.TaskState" json:"from_state,omitempty"`
+	// Where the task stands. TASK_STATE_UNSPECIFIED while there is none.
+	State TaskState `protobuf:"varint,9,opt,name=state,proto3,enum=fieldsync.v1.TaskState" json:"state,omitempty"`
+	// The completion on which the task rests. Empty while there is none.
+	CompletionId string `protobuf:"bytes,10,opt,name=completion_id,json=completionId,proto3" json:"completion_id,omitempty"`
+	// How it ended.
+	Outcome Outcome `protobuf:"varint,11,opt,name=outcome,proto3,enum=fieldsync.v1.Outcome" json:"outcome,omitempty"`
+	// How far the completion's proof has come.
+	ProofState    ProofState `protobuf:"varint,12,opt,name=proof_state,json=proofState,proto3,enum=fieldsync.v1.ProofState" json:"proof_state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TicketChange) Reset() {
+	*x = TicketChange{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TicketChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TicketChange) ProtoMessage() {}
+
+func (x *TicketChange) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TicketChange.ProtoReflect.Descriptor instead.
+func (*TicketChange) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *TicketChange) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *TicketChange) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *TicketChange) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *TicketChange) GetTicketId() string {
+	if x != nil {
+		return x.TicketId
+	}
+	return ""
+}
+
+func (x *TicketChange) GetHotlineId() string {
+	if x != nil {
+		return x.HotlineId
+	}
+	return ""
+}
+
+func (x *TicketChange) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *TicketChange) GetKind() TicketChangeKind {
+	if x != nil {
+		return x.Kind
+	}
+	return TicketChangeKind_TICKET_CHANGE_KIND_UNSPECIFIED
+}
+
+func (x *TicketChange) GetFromState() TaskState {
+	if x != nil {
+		return x.FromState
+	}
+	return TaskState_TASK_STATE_UNSPECIFIED
+}
+
+func (x *TicketChange) GetState() TaskState {
+	if x != nil {
+		return x.State
+	}
+	return TaskState_TASK_STATE_UNSPECIFIED
+}
+
+func (x *TicketChange) GetCompletionId() string {
+	if x != nil {
+		return x.CompletionId
+	}
+	return ""
+}
+
+func (x *TicketChange) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *TicketChange) GetProofState() ProofState {
+	if x != nil {
+		return x.ProofState
+	}
+	return ProofState_PROOF_STATE_UNSPECIFIED
+}
+
+// From where on.
+type ListTicketChangesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From the last answer; empty from the beginning. Opaque.
+	Cursor []byte `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// How many at the most: 0 (100) up to 500.
+	Limit uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Long poll: where nothing lies behind the cursor, wait so many seconds for it, 0 (not at all) up to 55.
+	WaitSeconds   uint32 `protobuf:"varint,3,opt,name=wait_seconds,json=waitSeconds,proto3" json:"wait_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTicketChangesRequest) Reset() {
+	*x = ListTicketChangesRequest{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTicketChangesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTicketChangesRequest) ProtoMessage() {}
+
+func (x *ListTicketChangesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTicketChangesRequest.ProtoReflect.Descriptor instead.
+func (*ListTicketChangesRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ListTicketChangesRequest) GetCursor() []byte {
+	if x != nil {
+		return x.Cursor
+	}
+	return nil
+}
+
+func (x *ListTicketChangesRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ListTicketChangesRequest) GetWaitSeconds() uint32 {
+	if x != nil {
+		return x.WaitSeconds
+	}
+	return 0
+}
+
+// Changes in the order of their acceptance.
+type ListTicketChangesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The changes.
+	Changes []*TicketChange `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	// To be stored with them. Unchanged when there were none.
+	Cursor []byte `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// More is waiting behind the cursor.
+	More          bool `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTicketChangesResponse) Reset() {
+	*x = ListTicketChangesResponse{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTicketChangesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTicketChangesResponse) ProtoMessage() {}
+
+func (x *ListTicketChangesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTicketChangesResponse.ProtoReflect.Descriptor instead.
+func (*ListTicketChangesResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListTicketChangesResponse) GetChanges() []*TicketChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *ListTicketChangesResponse) GetCursor() []byte {
+	if x != nil {
+		return x.Cursor
+	}
+	return nil
+}
+
+func (x *ListTicketChangesResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 // A sealed completion.
 type Completion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -568,7 +1073,7 @@ type Completion struct {
 
 func (x *Completion) Reset() {
 	*x = Completion{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[7]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +1085,7 @@ func (x *Completion) String() string {
 func (*Completion) ProtoMessage() {}
 
 func (x *Completion) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[7]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +1098,7 @@ func (x *Completion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Completion.ProtoReflect.Descriptor instead.
 func (*Completion) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{7}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Completion) GetId() string {
@@ -670,14 +1175,18 @@ type CompletionRecord struct {
 	// When the server accepted the completion.
 	AcceptedAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=accepted_at,json=acceptedAt,proto3" json:"accepted_at,omitempty"`
 	// When the last photo was verified and this record signed.
-	SealedAt      *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=sealed_at,json=sealedAt,proto3" json:"sealed_at,omitempty"`
+	SealedAt *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=sealed_at,json=sealedAt,proto3" json:"sealed_at,omitempty"`
+	// When the task should have been done. Absent when it had no target.
+	DueAt *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=due_at,json=dueAt,proto3" json:"due_at,omitempty"`
+	// Whether it was.
+	Deadline      DeadlineVerdict `protobuf:"varint,17,opt,name=deadline,proto3,enum=fieldsync.v1.DeadlineVerdict" json:"deadline,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CompletionRecord) Reset() {
 	*x = CompletionRecord{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[8]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +1198,7 @@ func (x *CompletionRecord) String() string {
 func (*CompletionRecord) ProtoMessage() {}
 
 func (x *CompletionRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[8]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +1211,7 @@ func (x *CompletionRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompletionRecord.ProtoReflect.Descriptor instead.
 func (*CompletionRecord) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{8}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CompletionRecord) GetCompletionId() string {
@@ -810,6 +1319,20 @@ func (x *CompletionRecord) GetSealedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *CompletionRecord) GetDueAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DueAt
+	}
+	return nil
+}
+
+func (x *CompletionRecord) GetDeadline() DeadlineVerdict {
+	if x != nil {
+		return x.Deadline
+	}
+	return DeadlineVerdict_DEADLINE_VERDICT_UNSPECIFIED
+}
+
 // A photo as a record names it.
 type PhotoFact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -824,14 +1347,18 @@ type PhotoFact struct {
 	// When it was taken.
 	Captured *TimeInterval `protobuf:"bytes,5,opt,name=captured,proto3" json:"captured,omitempty"`
 	// Where it was taken.
-	Position      *Position `protobuf:"bytes,6,opt,name=position,proto3" json:"position,omitempty"`
+	Position *Position `protobuf:"bytes,6,opt,name=position,proto3" json:"position,omitempty"`
+	// Picked from the gallery instead of taken with the app's own camera.
+	FromGallery bool `protobuf:"varint,7,opt,name=from_gallery,json=fromGallery,proto3" json:"from_gallery,omitempty"`
+	// What the server noticed about it.
+	Findings      []*Finding `protobuf:"bytes,8,rep,name=findings,proto3" json:"findings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PhotoFact) Reset() {
 	*x = PhotoFact{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[9]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +1370,7 @@ func (x *PhotoFact) String() string {
 func (*PhotoFact) ProtoMessage() {}
 
 func (x *PhotoFact) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[9]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +1383,7 @@ func (x *PhotoFact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PhotoFact.ProtoReflect.Descriptor instead.
 func (*PhotoFact) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{9}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PhotoFact) GetPhotoId() string {
@@ -901,6 +1428,20 @@ func (x *PhotoFact) GetPosition() *Position {
 	return nil
 }
 
+func (x *PhotoFact) GetFromGallery() bool {
+	if x != nil {
+		return x.FromGallery
+	}
+	return false
+}
+
+func (x *PhotoFact) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
 // Which completions have arrived at the hotline.
 type AcknowledgeCompletionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -912,7 +1453,7 @@ type AcknowledgeCompletionsRequest struct {
 
 func (x *AcknowledgeCompletionsRequest) Reset() {
 	*x = AcknowledgeCompletionsRequest{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[10]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +1465,7 @@ func (x *AcknowledgeCompletionsRequest) String() string {
 func (*AcknowledgeCompletionsRequest) ProtoMessage() {}
 
 func (x *AcknowledgeCompletionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[10]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -937,7 +1478,7 @@ func (x *AcknowledgeCompletionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeCompletionsRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeCompletionsRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{10}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AcknowledgeCompletionsRequest) GetCompletionIds() []string {
@@ -958,7 +1499,7 @@ type AcknowledgeCompletionsResponse struct {
 
 func (x *AcknowledgeCompletionsResponse) Reset() {
 	*x = AcknowledgeCompletionsResponse{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[11]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -970,7 +1511,7 @@ func (x *AcknowledgeCompletionsResponse) String() string {
 func (*AcknowledgeCompletionsResponse) ProtoMessage() {}
 
 func (x *AcknowledgeCompletionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[11]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -983,12 +1524,544 @@ func (x *AcknowledgeCompletionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeCompletionsResponse.ProtoReflect.Descriptor instead.
 func (*AcknowledgeCompletionsResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{11}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AcknowledgeCompletionsResponse) GetNewlyAcknowledged() uint32 {
 	if x != nil {
 		return x.NewlyAcknowledged
+	}
+	return 0
+}
+
+// An address to which completions and changes are posted, by Standard Webhooks (https://www.standardwebhooks.com), as CloudEvents
+// 1.0 in JSON. Each is repeated with growing pauses over three days until it is answered with 2xx; the same id may come twice.
+type Webhook struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chosen by whoever registers it.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Where to.
+	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	// Post completions as they are sealed: type "fieldsync.completion.sealed.v1", data a Completion.
+	Completions bool `protobuf:"varint,3,opt,name=completions,proto3" json:"completions,omitempty"`
+	// Post changes of tickets: type "fieldsync.ticket.changed.v1", data a TicketChange.
+	TicketChanges bool `protobuf:"varint,4,opt,name=ticket_changes,json=ticketChanges,proto3" json:"ticket_changes,omitempty"`
+	// When something was last posted and answered with 2xx. Absent before the first time.
+	DeliveredAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=delivered_at,json=deliveredAt,proto3" json:"delivered_at,omitempty"`
+	// Until when nothing is posted, after failures or on request (429). Absent when nothing holds it up.
+	PausedUntil *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=paused_until,json=pausedUntil,proto3" json:"paused_until,omitempty"`
+	// When the other side ended it (410). Absent while it is good.
+	EndedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	// What the last failure was. Empty after a success.
+	LastError string `protobuf:"bytes,8,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// How many wait to be repeated.
+	Waiting uint32 `protobuf:"varint,9,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// How many were given up after three days. Replay them.
+	GivenUp       uint32 `protobuf:"varint,10,opt,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Webhook) Reset() {
+	*x = Webhook{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Webhook) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Webhook) ProtoMessage() {}
+
+func (x *Webhook) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Webhook.ProtoReflect.Descriptor instead.
+func (*Webhook) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Webhook) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Webhook) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Webhook) GetCompletions() bool {
+	if x != nil {
+		return x.Completions
+	}
+	return false
+}
+
+func (x *Webhook) GetTicketChanges() bool {
+	if x != nil {
+		return x.TicketChanges
+	}
+	return false
+}
+
+func (x *Webhook) GetDeliveredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DeliveredAt
+	}
+	return nil
+}
+
+func (x *Webhook) GetPausedUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PausedUntil
+	}
+	return nil
+}
+
+func (x *Webhook) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *Webhook) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+func (x *Webhook) GetWaiting() uint32 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *Webhook) GetGivenUp() uint32 {
+	if x != nil {
+		return x.GivenUp
+	}
+	return 0
+}
+
+// What the webhook shall be.
+type PutWebhookRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// https, or http where the configuration allows private networks. No user, no fragment; at most 2,000 characters.
+	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	// Post completions.
+	Completions bool `protobuf:"varint,3,opt,name=completions,proto3" json:"completions,omitempty"`
+	// Post changes of tickets.
+	TicketChanges bool `protobuf:"varint,4,opt,name=ticket_changes,json=ticketChanges,proto3" json:"ticket_changes,omitempty"`
+	// Make another secret. The former one signs too for a day, so that the other side can change over.
+	RotateSecret  bool `protobuf:"varint,5,opt,name=rotate_secret,json=rotateSecret,proto3" json:"rotate_secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutWebhookRequest) Reset() {
+	*x = PutWebhookRequest{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutWebhookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutWebhookRequest) ProtoMessage() {}
+
+func (x *PutWebhookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutWebhookRequest.ProtoReflect.Descriptor instead.
+func (*PutWebhookRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *PutWebhookRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *PutWebhookRequest) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *PutWebhookRequest) GetCompletions() bool {
+	if x != nil {
+		return x.Completions
+	}
+	return false
+}
+
+func (x *PutWebhookRequest) GetTicketChanges() bool {
+	if x != nil {
+		return x.TicketChanges
+	}
+	return false
+}
+
+func (x *PutWebhookRequest) GetRotateSecret() bool {
+	if x != nil {
+		return x.RotateSecret
+	}
+	return false
+}
+
+// The webhook as it is now.
+type PutWebhookResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The webhook.
+	Webhook *Webhook `protobuf:"bytes,1,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// Set where one was made: "whsec_" and base64. Shown once.
+	Secret        string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutWebhookResponse) Reset() {
+	*x = PutWebhookResponse{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutWebhookResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutWebhookResponse) ProtoMessage() {}
+
+func (x *PutWebhookResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutWebhookResponse.ProtoReflect.Descriptor instead.
+func (*PutWebhookResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *PutWebhookResponse) GetWebhook() *Webhook {
+	if x != nil {
+		return x.Webhook
+	}
+	return nil
+}
+
+func (x *PutWebhookResponse) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+// Nothing to say.
+type ListWebhooksRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWebhooksRequest) Reset() {
+	*x = ListWebhooksRequest{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWebhooksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWebhooksRequest) ProtoMessage() {}
+
+func (x *ListWebhooksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWebhooksRequest.ProtoReflect.Descriptor instead.
+func (*ListWebhooksRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{20}
+}
+
+// All webhooks.
+type ListWebhooksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By id.
+	Webhooks      []*Webhook `protobuf:"bytes,1,rep,name=webhooks,proto3" json:"webhooks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWebhooksResponse) Reset() {
+	*x = ListWebhooksResponse{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWebhooksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWebhooksResponse) ProtoMessage() {}
+
+func (x *ListWebhooksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWebhooksResponse.ProtoReflect.Descriptor instead.
+func (*ListWebhooksResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ListWebhooksResponse) GetWebhooks() []*Webhook {
+	if x != nil {
+		return x.Webhooks
+	}
+	return nil
+}
+
+// Which one.
+type DeleteWebhookRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteWebhookRequest) Reset() {
+	*x = DeleteWebhookRequest{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteWebhookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteWebhookRequest) ProtoMessage() {}
+
+func (x *DeleteWebhookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteWebhookRequest.ProtoReflect.Descriptor instead.
+func (*DeleteWebhookRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *DeleteWebhookRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// It is gone.
+type DeleteWebhookResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteWebhookResponse) Reset() {
+	*x = DeleteWebhookResponse{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteWebhookResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteWebhookResponse) ProtoMessage() {}
+
+func (x *DeleteWebhookResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteWebhookResponse.ProtoReflect.Descriptor instead.
+func (*DeleteWebhookResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{23}
+}
+
+// What to post again.
+type ReplayWebhookRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The webhook's id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// From when on, in the server's time. Absent: from the beginning.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayWebhookRequest) Reset() {
+	*x = ReplayWebhookRequest{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayWebhookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayWebhookRequest) ProtoMessage() {}
+
+func (x *ReplayWebhookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayWebhookRequest.ProtoReflect.Descriptor instead.
+func (*ReplayWebhookRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ReplayWebhookRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ReplayWebhookRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+// It will be posted.
+type ReplayWebhookResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many completions and changes come again.
+	Events        uint64 `protobuf:"varint,1,opt,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayWebhookResponse) Reset() {
+	*x = ReplayWebhookResponse{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayWebhookResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayWebhookResponse) ProtoMessage() {}
+
+func (x *ReplayWebhookResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayWebhookResponse.ProtoReflect.Descriptor instead.
+func (*ReplayWebhookResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ReplayWebhookResponse) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
 	}
 	return 0
 }
@@ -1008,7 +2081,7 @@ type SubmitTicketsResponse_Result struct {
 
 func (x *SubmitTicketsResponse_Result) Reset() {
 	*x = SubmitTicketsResponse_Result{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[12]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +2093,7 @@ func (x *SubmitTicketsResponse_Result) String() string {
 func (*SubmitTicketsResponse_Result) ProtoMessage() {}
 
 func (x *SubmitTicketsResponse_Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[12]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1097,12 +2170,43 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\n" +
 	"completion\x18\x04 \x01(\v2\x1d.fieldsync.v1.CompletionFacetR\n" +
 	"completion\x127\n" +
-	"\tclosed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt\"Y\n" +
+	"\tclosed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt\"\x85\x01\n" +
 	"\x16ListCompletionsRequest\x12\x1f\n" +
 	"\x06cursor\x18\x01 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor\x12\x1e\n" +
-	"\x05limit\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xf4\x03R\x05limit\"\x81\x01\n" +
+	"\x05limit\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xf4\x03R\x05limit\x12*\n" +
+	"\fwait_seconds\x18\x03 \x01(\rB\a\xbaH\x04*\x02\x187R\vwaitSeconds\"\x81\x01\n" +
 	"\x17ListCompletionsResponse\x12:\n" +
 	"\vcompletions\x18\x01 \x03(\v2\x18.fieldsync.v1.CompletionR\vcompletions\x12\x16\n" +
+	"\x06cursor\x18\x02 \x01(\fR\x06cursor\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\":\n" +
+	"\x17WatchCompletionsRequest\x12\x1f\n" +
+	"\x06cursor\x18\x01 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor\"n\n" +
+	"\x18WatchCompletionsResponse\x12:\n" +
+	"\vcompletions\x18\x01 \x03(\v2\x18.fieldsync.v1.CompletionR\vcompletions\x12\x16\n" +
+	"\x06cursor\x18\x02 \x01(\fR\x06cursor\"\xe7\x03\n" +
+	"\fTicketChange\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1b\n" +
+	"\tticket_id\x18\x04 \x01(\tR\bticketId\x12\x1d\n" +
+	"\n" +
+	"hotline_id\x18\x05 \x01(\tR\thotlineId\x12\x17\n" +
+	"\atask_id\x18\x06 \x01(\tR\x06taskId\x122\n" +
+	"\x04kind\x18\a \x01(\x0e2\x1e.fieldsync.v1.TicketChangeKindR\x04kind\x126\n" +
+	"\n" +
+	"from_state\x18\b \x01(\x0e2\x17.fieldsync.v1.TaskStateR\tfromState\x12-\n" +
+	"\x05state\x18\t \x01(\x0e2\x17.fieldsync.v1.TaskStateR\x05state\x12#\n" +
+	"\rcompletion_id\x18\n" +
+	" \x01(\tR\fcompletionId\x12/\n" +
+	"\aoutcome\x18\v \x01(\x0e2\x15.fieldsync.v1.OutcomeR\aoutcome\x129\n" +
+	"\vproof_state\x18\f \x01(\x0e2\x18.fieldsync.v1.ProofStateR\n" +
+	"proofState\"\x87\x01\n" +
+	"\x18ListTicketChangesRequest\x12\x1f\n" +
+	"\x06cursor\x18\x01 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor\x12\x1e\n" +
+	"\x05limit\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xf4\x03R\x05limit\x12*\n" +
+	"\fwait_seconds\x18\x03 \x01(\rB\a\xbaH\x04*\x02\x187R\vwaitSeconds\"}\n" +
+	"\x19ListTicketChangesResponse\x124\n" +
+	"\achanges\x18\x01 \x03(\v2\x1a.fieldsync.v1.TicketChangeR\achanges\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\fR\x06cursor\x12\x12\n" +
 	"\x04more\x18\x03 \x01(\bR\x04more\"\xd3\x01\n" +
 	"\n" +
@@ -1112,7 +2216,7 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\tsignature\x18\x03 \x01(\fR\tsignature\x12\x15\n" +
 	"\x06key_id\x18\x04 \x01(\tR\x05keyId\x12.\n" +
 	"\x05state\x18\x05 \x01(\x0e2\x18.fieldsync.v1.ProofStateR\x05state\x128\n" +
-	"\adecoded\x18\x06 \x01(\v2\x1e.fieldsync.v1.CompletionRecordR\adecoded\"\xe3\x04\n" +
+	"\adecoded\x18\x06 \x01(\v2\x1e.fieldsync.v1.CompletionRecordR\adecoded\"\xd1\x05\n" +
 	"\x10CompletionRecord\x12#\n" +
 	"\rcompletion_id\x18\x01 \x01(\tR\fcompletionId\x12\x17\n" +
 	"\atask_id\x18\x02 \x01(\tR\x06taskId\x12\x1b\n" +
@@ -1131,7 +2235,9 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\x06photos\x18\r \x03(\v2\x17.fieldsync.v1.PhotoFactR\x06photos\x12;\n" +
 	"\vaccepted_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"acceptedAt\x127\n" +
-	"\tsealed_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\bsealedAt\"\xf6\x01\n" +
+	"\tsealed_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\bsealedAt\x121\n" +
+	"\x06due_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\x05dueAt\x129\n" +
+	"\bdeadline\x18\x11 \x01(\x0e2\x1d.fieldsync.v1.DeadlineVerdictR\bdeadline\"\xcc\x02\n" +
 	"\tPhotoFact\x12\x19\n" +
 	"\bphoto_id\x18\x01 \x01(\tR\aphotoId\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\fR\x06sha256\x12\x1d\n" +
@@ -1139,20 +2245,75 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\x12+\n" +
 	"\x04kind\x18\x04 \x01(\x0e2\x17.fieldsync.v1.PhotoKindR\x04kind\x126\n" +
 	"\bcaptured\x18\x05 \x01(\v2\x1a.fieldsync.v1.TimeIntervalR\bcaptured\x122\n" +
-	"\bposition\x18\x06 \x01(\v2\x16.fieldsync.v1.PositionR\bposition\"[\n" +
+	"\bposition\x18\x06 \x01(\v2\x16.fieldsync.v1.PositionR\bposition\x12!\n" +
+	"\ffrom_gallery\x18\a \x01(\bR\vfromGallery\x121\n" +
+	"\bfindings\x18\b \x03(\v2\x15.fieldsync.v1.FindingR\bfindings\"[\n" +
 	"\x1dAcknowledgeCompletionsRequest\x12:\n" +
 	"\x0ecompletion_ids\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10\xf4\x03\"\x06r\x04\x10\x01\x18@R\rcompletionIds\"O\n" +
 	"\x1eAcknowledgeCompletionsResponse\x12-\n" +
-	"\x12newly_acknowledged\x18\x01 \x01(\rR\x11newlyAcknowledged*\x80\x01\n" +
+	"\x12newly_acknowledged\x18\x01 \x01(\rR\x11newlyAcknowledged\"\xfd\x02\n" +
+	"\aWebhook\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\x12 \n" +
+	"\vcompletions\x18\x03 \x01(\bR\vcompletions\x12%\n" +
+	"\x0eticket_changes\x18\x04 \x01(\bR\rticketChanges\x12=\n" +
+	"\fdelivered_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vdeliveredAt\x12=\n" +
+	"\fpaused_until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vpausedUntil\x125\n" +
+	"\bended_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\b \x01(\tR\tlastError\x12\x18\n" +
+	"\awaiting\x18\t \x01(\rR\awaiting\x12\x19\n" +
+	"\bgiven_up\x18\n" +
+	" \x01(\rR\agivenUp\"\xd3\x01\n" +
+	"\x11PutWebhookRequest\x122\n" +
+	"\x02id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\x02id\x12\x1c\n" +
+	"\x03url\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xd0\x0fR\x03url\x12 \n" +
+	"\vcompletions\x18\x03 \x01(\bR\vcompletions\x12%\n" +
+	"\x0eticket_changes\x18\x04 \x01(\bR\rticketChanges\x12#\n" +
+	"\rrotate_secret\x18\x05 \x01(\bR\frotateSecret\"]\n" +
+	"\x12PutWebhookResponse\x12/\n" +
+	"\awebhook\x18\x01 \x01(\v2\x15.fieldsync.v1.WebhookR\awebhook\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\"\x15\n" +
+	"\x13ListWebhooksRequest\"I\n" +
+	"\x14ListWebhooksResponse\x121\n" +
+	"\bwebhooks\x18\x01 \x03(\v2\x15.fieldsync.v1.WebhookR\bwebhooks\"J\n" +
+	"\x14DeleteWebhookRequest\x122\n" +
+	"\x02id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\x02id\"\x17\n" +
+	"\x15DeleteWebhookResponse\"|\n" +
+	"\x14ReplayWebhookRequest\x122\n" +
+	"\x02id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\x02id\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"/\n" +
+	"\x15ReplayWebhookResponse\x12\x16\n" +
+	"\x06events\x18\x01 \x01(\x04R\x06events*\x80\x01\n" +
 	"\fIntakeResult\x12\x1d\n" +
 	"\x19INTAKE_RESULT_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15INTAKE_RESULT_CREATED\x10\x01\x12\x19\n" +
 	"\x15INTAKE_RESULT_UPDATED\x10\x02\x12\x1b\n" +
-	"\x17INTAKE_RESULT_UNCHANGED\x10\x032\x9f\x03\n" +
+	"\x17INTAKE_RESULT_UNCHANGED\x10\x03*\xd9\x01\n" +
+	"\x10TicketChangeKind\x12\"\n" +
+	"\x1eTICKET_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1f\n" +
+	"\x1bTICKET_CHANGE_KIND_RECEIVED\x10\x01\x12\x1e\n" +
+	"\x1aTICKET_CHANGE_KIND_UPDATED\x10\x02\x12\x1d\n" +
+	"\x19TICKET_CHANGE_KIND_STATUS\x10\x03\x12\x1f\n" +
+	"\x1bTICKET_CHANGE_KIND_REFERRED\x10\x04\x12 \n" +
+	"\x1cTICKET_CHANGE_KIND_COMMENTED\x10\x05*\x85\x01\n" +
+	"\x0fDeadlineVerdict\x12 \n" +
+	"\x1cDEADLINE_VERDICT_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14DEADLINE_VERDICT_MET\x10\x01\x12\x1b\n" +
+	"\x17DEADLINE_VERDICT_MISSED\x10\x02\x12\x19\n" +
+	"\x15DEADLINE_VERDICT_OPEN\x10\x032\xc6\a\n" +
 	"\x0eHotlineService\x12X\n" +
 	"\rSubmitTickets\x12\".fieldsync.v1.SubmitTicketsRequest\x1a#.fieldsync.v1.SubmitTicketsResponse\x12^\n" +
 	"\x0fGetTicketStatus\x12$.fieldsync.v1.GetTicketStatusRequest\x1a%.fieldsync.v1.GetTicketStatusResponse\x12^\n" +
-	"\x0fListCompletions\x12$.fieldsync.v1.ListCompletionsRequest\x1a%.fieldsync.v1.ListCompletionsResponse\x12s\n" +
+	"\x0fListCompletions\x12$.fieldsync.v1.ListCompletionsRequest\x1a%.fieldsync.v1.ListCompletionsResponse\x12c\n" +
+	"\x10WatchCompletions\x12%.fieldsync.v1.WatchCompletionsRequest\x1a&.fieldsync.v1.WatchCompletionsResponse0\x01\x12d\n" +
+	"\x11ListTicketChanges\x12&.fieldsync.v1.ListTicketChangesRequest\x1a'.fieldsync.v1.ListTicketChangesResponse\x12O\n" +
+	"\n" +
+	"PutWebhook\x12\x1f.fieldsync.v1.PutWebhookRequest\x1a .fieldsync.v1.PutWebhookResponse\x12U\n" +
+	"\fListWebhooks\x12!.fieldsync.v1.ListWebhooksRequest\x1a\".fieldsync.v1.ListWebhooksResponse\x12X\n" +
+	"\rDeleteWebhook\x12\".fieldsync.v1.DeleteWebhookRequest\x1a#.fieldsync.v1.DeleteWebhookResponse\x12X\n" +
+	"\rReplayWebhook\x12\".fieldsync.v1.ReplayWebhookRequest\x1a#.fieldsync.v1.ReplayWebhookResponse\x12s\n" +
 	"\x16AcknowledgeCompletions\x12+.fieldsync.v1.AcknowledgeCompletionsRequest\x1a,.fieldsync.v1.AcknowledgeCompletionsResponseB\xad\x01\n" +
 	"\x10com.fieldsync.v1B\fHotlineProtoP\x01Z:github.com/cong1022/fieldsync/gen/fieldsync/v1;fieldsyncv1\xa2\x02\x03FXX\xaa\x02\fFieldsync.V1\xca\x02\fFieldsync\\V1\xe2\x02\x18Fieldsync\\V1\\GPBMetadata\xea\x02\rFieldsync::V1b\x06proto3"
 
@@ -1168,72 +2329,118 @@ func file_fieldsync_v1_hotline_proto_rawDescGZIP() []byte {
 	return file_fieldsync_v1_hotline_proto_rawDescData
 }
 
-var file_fieldsync_v1_hotline_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fieldsync_v1_hotline_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_fieldsync_v1_hotline_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_fieldsync_v1_hotline_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_fieldsync_v1_hotline_proto_goTypes = []any{
 	(IntakeResult)(0),                      // 0: fieldsync.v1.IntakeResult
-	(*TicketIntake)(nil),                   // 1: fieldsync.v1.TicketIntake
-	(*SubmitTicketsRequest)(nil),           // 2: fieldsync.v1.SubmitTicketsRequest
-	(*SubmitTicketsResponse)(nil),          // 3: fieldsync.v1.SubmitTicketsResponse
-	(*GetTicketStatusRequest)(nil),         // 4: fieldsync.v1.GetTicketStatusRequest
-	(*GetTicketStatusResponse)(nil),        // 5: fieldsync.v1.GetTicketStatusResponse
-	(*ListCompletionsRequest)(nil),         // 6: fieldsync.v1.ListCompletionsRequest
-	(*ListCompletionsResponse)(nil),        // 7: fieldsync.v1.ListCompletionsResponse
-	(*Completion)(nil),                     // 8: fieldsync.v1.Completion
-	(*CompletionRecord)(nil),               // 9: fieldsync.v1.CompletionRecord
-	(*PhotoFact)(nil),                      // 10: fieldsync.v1.PhotoFact
-	(*AcknowledgeCompletionsRequest)(nil),  // 11: fieldsync.v1.AcknowledgeCompletionsRequest
-	(*AcknowledgeCompletionsResponse)(nil), // 12: fieldsync.v1.AcknowledgeCompletionsResponse
-	(*SubmitTicketsResponse_Result)(nil),   // 13: fieldsync.v1.SubmitTicketsResponse.Result
-	(*Position)(nil),                       // 14: fieldsync.v1.Position
-	(Urgency)(0),                           // 15: fieldsync.v1.Urgency
-	(*Reporter)(nil),                       // 16: fieldsync.v1.Reporter
-	(*timestamppb.Timestamp)(nil),          // 17: google.protobuf.Timestamp
-	(TaskState)(0),                         // 18: fieldsync.v1.TaskState
-	(*CompletionFacet)(nil),                // 19: fieldsync.v1.CompletionFacet
-	(ProofState)(0),                        // 20: fieldsync.v1.ProofState
-	(Outcome)(0),                           // 21: fieldsync.v1.Outcome
-	(*Note)(nil),                           // 22: fieldsync.v1.Note
-	(*TimeInterval)(nil),                   // 23: fieldsync.v1.TimeInterval
-	(PhotoKind)(0),                         // 24: fieldsync.v1.PhotoKind
+	(TicketChangeKind)(0),                  // 1: fieldsync.v1.TicketChangeKind
+	(DeadlineVerdict)(0),                   // 2: fieldsync.v1.DeadlineVerdict
+	(*TicketIntake)(nil),                   // 3: fieldsync.v1.TicketIntake
+	(*SubmitTicketsRequest)(nil),           // 4: fieldsync.v1.SubmitTicketsRequest
+	(*SubmitTicketsResponse)(nil),          // 5: fieldsync.v1.SubmitTicketsResponse
+	(*GetTicketStatusRequest)(nil),         // 6: fieldsync.v1.GetTicketStatusRequest
+	(*GetTicketStatusResponse)(nil),        // 7: fieldsync.v1.GetTicketStatusResponse
+	(*ListCompletionsRequest)(nil),         // 8: fieldsync.v1.ListCompletionsRequest
+	(*ListCompletionsResponse)(nil),        // 9: fieldsync.v1.ListCompletionsResponse
+	(*WatchCompletionsRequest)(nil),        // 10: fieldsync.v1.WatchCompletionsRequest
+	(*WatchCompletionsResponse)(nil),       // 11: fieldsync.v1.WatchCompletionsResponse
+	(*TicketChange)(nil),                   // 12: fieldsync.v1.TicketChange
+	(*ListTicketChangesRequest)(nil),       // 13: fieldsync.v1.ListTicketChangesRequest
+	(*ListTicketChangesResponse)(nil),      // 14: fieldsync.v1.ListTicketChangesResponse
+	(*Completion)(nil),                     // 15: fieldsync.v1.Completion
+	(*CompletionRecord)(nil),               // 16: fieldsync.v1.CompletionRecord
+	(*PhotoFact)(nil),                      // 17: fieldsync.v1.PhotoFact
+	(*AcknowledgeCompletionsRequest)(nil),  // 18: fieldsync.v1.AcknowledgeCompletionsRequest
+	(*AcknowledgeCompletionsResponse)(nil), // 19: fieldsync.v1.AcknowledgeCompletionsResponse
+	(*Webhook)(nil),                        // 20: fieldsync.v1.Webhook
+	(*PutWebhookRequest)(nil),              // 21: fieldsync.v1.PutWebhookRequest
+	(*PutWebhookResponse)(nil),             // 22: fieldsync.v1.PutWebhookResponse
+	(*ListWebhooksRequest)(nil),            // 23: fieldsync.v1.ListWebhooksRequest
+	(*ListWebhooksResponse)(nil),           // 24: fieldsync.v1.ListWebhooksResponse
+	(*DeleteWebhookRequest)(nil),           // 25: fieldsync.v1.DeleteWebhookRequest
+	(*DeleteWebhookResponse)(nil),          // 26: fieldsync.v1.DeleteWebhookResponse
+	(*ReplayWebhookRequest)(nil),           // 27: fieldsync.v1.ReplayWebhookRequest
+	(*ReplayWebhookResponse)(nil),          // 28: fieldsync.v1.ReplayWebhookResponse
+	(*SubmitTicketsResponse_Result)(nil),   // 29: fieldsync.v1.SubmitTicketsResponse.Result
+	(*Position)(nil),                       // 30: fieldsync.v1.Position
+	(Urgency)(0),                           // 31: fieldsync.v1.Urgency
+	(*Reporter)(nil),                       // 32: fieldsync.v1.Reporter
+	(*timestamppb.Timestamp)(nil),          // 33: google.protobuf.Timestamp
+	(TaskState)(0),                         // 34: fieldsync.v1.TaskState
+	(*CompletionFacet)(nil),                // 35: fieldsync.v1.CompletionFacet
+	(Outcome)(0),                           // 36: fieldsync.v1.Outcome
+	(ProofState)(0),                        // 37: fieldsync.v1.ProofState
+	(*Note)(nil),                           // 38: fieldsync.v1.Note
+	(*TimeInterval)(nil),                   // 39: fieldsync.v1.TimeInterval
+	(PhotoKind)(0),                         // 40: fieldsync.v1.PhotoKind
+	(*Finding)(nil),                        // 41: fieldsync.v1.Finding
 }
 var file_fieldsync_v1_hotline_proto_depIdxs = []int32{
-	14, // 0: fieldsync.v1.TicketIntake.position:type_name -> fieldsync.v1.Position
-	15, // 1: fieldsync.v1.TicketIntake.urgency:type_name -> fieldsync.v1.Urgency
-	16, // 2: fieldsync.v1.TicketIntake.reporter:type_name -> fieldsync.v1.Reporter
-	17, // 3: fieldsync.v1.TicketIntake.reported_at:type_name -> google.protobuf.Timestamp
-	1,  // 4: fieldsync.v1.SubmitTicketsRequest.tickets:type_name -> fieldsync.v1.TicketIntake
-	13, // 5: fieldsync.v1.SubmitTicketsResponse.results:type_name -> fieldsync.v1.SubmitTicketsResponse.Result
-	18, // 6: fieldsync.v1.GetTicketStatusResponse.state:type_name -> fieldsync.v1.TaskState
-	19, // 7: fieldsync.v1.GetTicketStatusResponse.completion:type_name -> fieldsync.v1.CompletionFacet
-	17, // 8: fieldsync.v1.GetTicketStatusResponse.closed_at:type_name -> google.protobuf.Timestamp
-	8,  // 9: fieldsync.v1.ListCompletionsResponse.completions:type_name -> fieldsync.v1.Completion
-	20, // 10: fieldsync.v1.Completion.state:type_name -> fieldsync.v1.ProofState
-	9,  // 11: fieldsync.v1.Completion.decoded:type_name -> fieldsync.v1.CompletionRecord
-	21, // 12: fieldsync.v1.CompletionRecord.outcome:type_name -> fieldsync.v1.Outcome
-	22, // 13: fieldsync.v1.CompletionRecord.notes:type_name -> fieldsync.v1.Note
-	23, // 14: fieldsync.v1.CompletionRecord.completed:type_name -> fieldsync.v1.TimeInterval
-	14, // 15: fieldsync.v1.CompletionRecord.position:type_name -> fieldsync.v1.Position
-	10, // 16: fieldsync.v1.CompletionRecord.photos:type_name -> fieldsync.v1.PhotoFact
-	17, // 17: fieldsync.v1.CompletionRecord.accepted_at:type_name -> google.protobuf.Timestamp
-	17, // 18: fieldsync.v1.CompletionRecord.sealed_at:type_name -> google.protobuf.Timestamp
-	24, // 19: fieldsync.v1.PhotoFact.kind:type_name -> fieldsync.v1.PhotoKind
-	23, // 20: fieldsync.v1.PhotoFact.captured:type_name -> fieldsync.v1.TimeInterval
-	14, // 21: fieldsync.v1.PhotoFact.position:type_name -> fieldsync.v1.Position
-	0,  // 22: fieldsync.v1.SubmitTicketsResponse.Result.result:type_name -> fieldsync.v1.IntakeResult
-	2,  // 23: fieldsync.v1.HotlineService.SubmitTickets:input_type -> fieldsync.v1.SubmitTicketsRequest
-	4,  // 24: fieldsync.v1.HotlineService.GetTicketStatus:input_type -> fieldsync.v1.GetTicketStatusRequest
-	6,  // 25: fieldsync.v1.HotlineService.ListCompletions:input_type -> fieldsync.v1.ListCompletionsRequest
-	11, // 26: fieldsync.v1.HotlineService.AcknowledgeCompletions:input_type -> fieldsync.v1.AcknowledgeCompletionsRequest
-	3,  // 27: fieldsync.v1.HotlineService.SubmitTickets:output_type -> fieldsync.v1.SubmitTicketsResponse
-	5,  // 28: fieldsync.v1.HotlineService.GetTicketStatus:output_type -> fieldsync.v1.GetTicketStatusResponse
-	7,  // 29: fieldsync.v1.HotlineService.ListCompletions:output_type -> fieldsync.v1.ListCompletionsResponse
-	12, // 30: fieldsync.v1.HotlineService.AcknowledgeCompletions:output_type -> fieldsync.v1.AcknowledgeCompletionsResponse
-	27, // [27:31] is the sub-list for method output_type
-	23, // [23:27] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	30, // 0: fieldsync.v1.TicketIntake.position:type_name -> fieldsync.v1.Position
+	31, // 1: fieldsync.v1.TicketIntake.urgency:type_name -> fieldsync.v1.Urgency
+	32, // 2: fieldsync.v1.TicketIntake.reporter:type_name -> fieldsync.v1.Reporter
+	33, // 3: fieldsync.v1.TicketIntake.reported_at:type_name -> google.protobuf.Timestamp
+	3,  // 4: fieldsync.v1.SubmitTicketsRequest.tickets:type_name -> fieldsync.v1.TicketIntake
+	29, // 5: fieldsync.v1.SubmitTicketsResponse.results:type_name -> fieldsync.v1.SubmitTicketsResponse.Result
+	34, // 6: fieldsync.v1.GetTicketStatusResponse.state:type_name -> fieldsync.v1.TaskState
+	35, // 7: fieldsync.v1.GetTicketStatusResponse.completion:type_name -> fieldsync.v1.CompletionFacet
+	33, // 8: fieldsync.v1.GetTicketStatusResponse.closed_at:type_name -> google.protobuf.Timestamp
+	15, // 9: fieldsync.v1.ListCompletionsResponse.completions:type_name -> fieldsync.v1.Completion
+	15, // 10: fieldsync.v1.WatchCompletionsResponse.completions:type_name -> fieldsync.v1.Completion
+	33, // 11: fieldsync.v1.TicketChange.at:type_name -> google.protobuf.Timestamp
+	1,  // 12: fieldsync.v1.TicketChange.kind:type_name -> fieldsync.v1.TicketChangeKind
+	34, // 13: fieldsync.v1.TicketChange.from_state:type_name -> fieldsync.v1.TaskState
+	34, // 14: fieldsync.v1.TicketChange.state:type_name -> fieldsync.v1.TaskState
+	36, // 15: fieldsync.v1.TicketChange.outcome:type_name -> fieldsync.v1.Outcome
+	37, // 16: fieldsync.v1.TicketChange.proof_state:type_name -> fieldsync.v1.ProofState
+	12, // 17: fieldsync.v1.ListTicketChangesResponse.changes:type_name -> fieldsync.v1.TicketChange
+	37, // 18: fieldsync.v1.Completion.state:type_name -> fieldsync.v1.ProofState
+	16, // 19: fieldsync.v1.Completion.decoded:type_name -> fieldsync.v1.CompletionRecord
+	36, // 20: fieldsync.v1.CompletionRecord.outcome:type_name -> fieldsync.v1.Outcome
+	38, // 21: fieldsync.v1.CompletionRecord.notes:type_name -> fieldsync.v1.Note
+	39, // 22: fieldsync.v1.CompletionRecord.completed:type_name -> fieldsync.v1.TimeInterval
+	30, // 23: fieldsync.v1.CompletionRecord.position:type_name -> fieldsync.v1.Position
+	17, // 24: fieldsync.v1.CompletionRecord.photos:type_name -> fieldsync.v1.PhotoFact
+	33, // 25: fieldsync.v1.CompletionRecord.accepted_at:type_name -> google.protobuf.Timestamp
+	33, // 26: fieldsync.v1.CompletionRecord.sealed_at:type_name -> google.protobuf.Timestamp
+	33, // 27: fieldsync.v1.CompletionRecord.due_at:type_name -> google.protobuf.Timestamp
+	2,  // 28: fieldsync.v1.CompletionRecord.deadline:type_name -> fieldsync.v1.DeadlineVerdict
+	40, // 29: fieldsync.v1.PhotoFact.kind:type_name -> fieldsync.v1.PhotoKind
+	39, // 30: fieldsync.v1.PhotoFact.captured:type_name -> fieldsync.v1.TimeInterval
+	30, // 31: fieldsync.v1.PhotoFact.position:type_name -> fieldsync.v1.Position
+	41, // 32: fieldsync.v1.PhotoFact.findings:type_name -> fieldsync.v1.Finding
+	33, // 33: fieldsync.v1.Webhook.delivered_at:type_name -> google.protobuf.Timestamp
+	33, // 34: fieldsync.v1.Webhook.paused_until:type_name -> google.protobuf.Timestamp
+	33, // 35: fieldsync.v1.Webhook.ended_at:type_name -> google.protobuf.Timestamp
+	20, // 36: fieldsync.v1.PutWebhookResponse.webhook:type_name -> fieldsync.v1.Webhook
+	20, // 37: fieldsync.v1.ListWebhooksResponse.webhooks:type_name -> fieldsync.v1.Webhook
+	33, // 38: fieldsync.v1.ReplayWebhookRequest.since:type_name -> google.protobuf.Timestamp
+	0,  // 39: fieldsync.v1.SubmitTicketsResponse.Result.result:type_name -> fieldsync.v1.IntakeResult
+	4,  // 40: fieldsync.v1.HotlineService.SubmitTickets:input_type -> fieldsync.v1.SubmitTicketsRequest
+	6,  // 41: fieldsync.v1.HotlineService.GetTicketStatus:input_type -> fieldsync.v1.GetTicketStatusRequest
+	8,  // 42: fieldsync.v1.HotlineService.ListCompletions:input_type -> fieldsync.v1.ListCompletionsRequest
+	10, // 43: fieldsync.v1.HotlineService.WatchCompletions:input_type -> fieldsync.v1.WatchCompletionsRequest
+	13, // 44: fieldsync.v1.HotlineService.ListTicketChanges:input_type -> fieldsync.v1.ListTicketChangesRequest
+	21, // 45: fieldsync.v1.HotlineService.PutWebhook:input_type -> fieldsync.v1.PutWebhookRequest
+	23, // 46: fieldsync.v1.HotlineService.ListWebhooks:input_type -> fieldsync.v1.ListWebhooksRequest
+	25, // 47: fieldsync.v1.HotlineService.DeleteWebhook:input_type -> fieldsync.v1.DeleteWebhookRequest
+	27, // 48: fieldsync.v1.HotlineService.ReplayWebhook:input_type -> fieldsync.v1.ReplayWebhookRequest
+	18, // 49: fieldsync.v1.HotlineService.AcknowledgeCompletions:input_type -> fieldsync.v1.AcknowledgeCompletionsRequest
+	5,  // 50: fieldsync.v1.HotlineService.SubmitTickets:output_type -> fieldsync.v1.SubmitTicketsResponse
+	7,  // 51: fieldsync.v1.HotlineService.GetTicketStatus:output_type -> fieldsync.v1.GetTicketStatusResponse
+	9,  // 52: fieldsync.v1.HotlineService.ListCompletions:output_type -> fieldsync.v1.ListCompletionsResponse
+	11, // 53: fieldsync.v1.HotlineService.WatchCompletions:output_type -> fieldsync.v1.WatchCompletionsResponse
+	14, // 54: fieldsync.v1.HotlineService.ListTicketChanges:output_type -> fieldsync.v1.ListTicketChangesResponse
+	22, // 55: fieldsync.v1.HotlineService.PutWebhook:output_type -> fieldsync.v1.PutWebhookResponse
+	24, // 56: fieldsync.v1.HotlineService.ListWebhooks:output_type -> fieldsync.v1.ListWebhooksResponse
+	26, // 57: fieldsync.v1.HotlineService.DeleteWebhook:output_type -> fieldsync.v1.DeleteWebhookResponse
+	28, // 58: fieldsync.v1.HotlineService.ReplayWebhook:output_type -> fieldsync.v1.ReplayWebhookResponse
+	19, // 59: fieldsync.v1.HotlineService.AcknowledgeCompletions:output_type -> fieldsync.v1.AcknowledgeCompletionsResponse
+	50, // [50:60] is the sub-list for method output_type
+	40, // [40:50] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_v1_hotline_proto_init() }
@@ -1248,8 +2455,8 @@ func file_fieldsync_v1_hotline_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_v1_hotline_proto_rawDesc), len(file_fieldsync_v1_hotline_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   13,
+			NumEnums:      3,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

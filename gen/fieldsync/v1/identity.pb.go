@@ -928,6 +928,107 @@ func (x *WhoAmIResponse) GetDeviceId() string {
 	return ""
 }
 
+// For whom.
+type IssueApiKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The member, of the role hotline.
+	MemberId string `protobuf:"bytes,1,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	// The member's former keys are void from now on.
+	Replace       bool `protobuf:"varint,2,opt,name=replace,proto3" json:"replace,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssueApiKeyRequest) Reset() {
+	*x = IssueApiKeyRequest{}
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssueApiKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssueApiKeyRequest) ProtoMessage() {}
+
+func (x *IssueApiKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssueApiKeyRequest.ProtoReflect.Descriptor instead.
+func (*IssueApiKeyRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *IssueApiKeyRequest) GetMemberId() string {
+	if x != nil {
+		return x.MemberId
+	}
+	return ""
+}
+
+func (x *IssueApiKeyRequest) GetReplace() bool {
+	if x != nil {
+		return x.Replace
+	}
+	return false
+}
+
+// The key: shown once, stored hashed.
+type IssueApiKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For the parameter api_key. Good until it is replaced.
+	ApiKey        string `protobuf:"bytes,1,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssueApiKeyResponse) Reset() {
+	*x = IssueApiKeyResponse{}
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssueApiKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssueApiKeyResponse) ProtoMessage() {}
+
+func (x *IssueApiKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssueApiKeyResponse.ProtoReflect.Descriptor instead.
+func (*IssueApiKeyResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *IssueApiKeyResponse) GetApiKey() string {
+	if x != nil {
+		return x.ApiKey
+	}
+	return ""
+}
+
 var File_fieldsync_v1_identity_proto protoreflect.FileDescriptor
 
 const file_fieldsync_v1_identity_proto_rawDesc = "" +
@@ -994,18 +1095,24 @@ const file_fieldsync_v1_identity_proto_rawDesc = "" +
 	"\rWhoAmIRequest\"[\n" +
 	"\x0eWhoAmIResponse\x12,\n" +
 	"\x06member\x18\x01 \x01(\v2\x14.fieldsync.v1.MemberR\x06member\x12\x1b\n" +
-	"\tdevice_id\x18\x02 \x01(\tR\bdeviceId*U\n" +
+	"\tdevice_id\x18\x02 \x01(\tR\bdeviceId\"o\n" +
+	"\x12IssueApiKeyRequest\x12?\n" +
+	"\tmember_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\bmemberId\x12\x18\n" +
+	"\areplace\x18\x02 \x01(\bR\areplace\".\n" +
+	"\x13IssueApiKeyResponse\x12\x17\n" +
+	"\aapi_key\x18\x01 \x01(\tR\x06apiKey*U\n" +
 	"\bPushKind\x12\x19\n" +
 	"\x15PUSH_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13PUSH_KIND_FCM_TOKEN\x10\x01\x12\x15\n" +
-	"\x11PUSH_KIND_FCM_FID\x10\x022\xb0\x04\n" +
+	"\x11PUSH_KIND_FCM_FID\x10\x022\x84\x05\n" +
 	"\x0fIdentityService\x12L\n" +
 	"\tIssueCode\x12\x1e.fieldsync.v1.IssueCodeRequest\x1a\x1f.fieldsync.v1.IssueCodeResponse\x12@\n" +
 	"\x05Enrol\x12\x1a.fieldsync.v1.EnrolRequest\x1a\x1b.fieldsync.v1.EnrolResponse\x12F\n" +
 	"\aRefresh\x12\x1c.fieldsync.v1.RefreshRequest\x1a\x1d.fieldsync.v1.RefreshResponse\x12U\n" +
 	"\fRevokeDevice\x12!.fieldsync.v1.RevokeDeviceRequest\x1a\".fieldsync.v1.RevokeDeviceResponse\x12R\n" +
 	"\vListDevices\x12 .fieldsync.v1.ListDevicesRequest\x1a!.fieldsync.v1.ListDevicesResponse\x12U\n" +
-	"\fRegisterPush\x12!.fieldsync.v1.RegisterPushRequest\x1a\".fieldsync.v1.RegisterPushResponse\x12C\n" +
+	"\fRegisterPush\x12!.fieldsync.v1.RegisterPushRequest\x1a\".fieldsync.v1.RegisterPushResponse\x12R\n" +
+	"\vIssueApiKey\x12 .fieldsync.v1.IssueApiKeyRequest\x1a!.fieldsync.v1.IssueApiKeyResponse\x12C\n" +
 	"\x06WhoAmI\x12\x1b.fieldsync.v1.WhoAmIRequest\x1a\x1c.fieldsync.v1.WhoAmIResponseB\xae\x01\n" +
 	"\x10com.fieldsync.v1B\rIdentityProtoP\x01Z:github.com/cong1022/fieldsync/gen/fieldsync/v1;fieldsyncv1\xa2\x02\x03FXX\xaa\x02\fFieldsync.V1\xca\x02\fFieldsync\\V1\xe2\x02\x18Fieldsync\\V1\\GPBMetadata\xea\x02\rFieldsync::V1b\x06proto3"
 
@@ -1022,7 +1129,7 @@ func file_fieldsync_v1_identity_proto_rawDescGZIP() []byte {
 }
 
 var file_fieldsync_v1_identity_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fieldsync_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_fieldsync_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_fieldsync_v1_identity_proto_goTypes = []any{
 	(PushKind)(0),                 // 0: fieldsync.v1.PushKind
 	(*IssueCodeRequest)(nil),      // 1: fieldsync.v1.IssueCodeRequest
@@ -1040,38 +1147,42 @@ var file_fieldsync_v1_identity_proto_goTypes = []any{
 	(*RegisterPushResponse)(nil),  // 13: fieldsync.v1.RegisterPushResponse
 	(*WhoAmIRequest)(nil),         // 14: fieldsync.v1.WhoAmIRequest
 	(*WhoAmIResponse)(nil),        // 15: fieldsync.v1.WhoAmIResponse
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
-	(*Member)(nil),                // 17: fieldsync.v1.Member
-	(*Page)(nil),                  // 18: fieldsync.v1.Page
+	(*IssueApiKeyRequest)(nil),    // 16: fieldsync.v1.IssueApiKeyRequest
+	(*IssueApiKeyResponse)(nil),   // 17: fieldsync.v1.IssueApiKeyResponse
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*Member)(nil),                // 19: fieldsync.v1.Member
+	(*Page)(nil),                  // 20: fieldsync.v1.Page
 }
 var file_fieldsync_v1_identity_proto_depIdxs = []int32{
-	16, // 0: fieldsync.v1.IssueCodeResponse.expires_at:type_name -> google.protobuf.Timestamp
-	16, // 1: fieldsync.v1.EnrolResponse.expires_at:type_name -> google.protobuf.Timestamp
-	17, // 2: fieldsync.v1.EnrolResponse.member:type_name -> fieldsync.v1.Member
-	16, // 3: fieldsync.v1.RefreshResponse.expires_at:type_name -> google.protobuf.Timestamp
-	18, // 4: fieldsync.v1.ListDevicesRequest.page:type_name -> fieldsync.v1.Page
-	16, // 5: fieldsync.v1.Device.enrolled_at:type_name -> google.protobuf.Timestamp
-	16, // 6: fieldsync.v1.Device.last_seen_at:type_name -> google.protobuf.Timestamp
-	16, // 7: fieldsync.v1.Device.revoked_at:type_name -> google.protobuf.Timestamp
+	18, // 0: fieldsync.v1.IssueCodeResponse.expires_at:type_name -> google.protobuf.Timestamp
+	18, // 1: fieldsync.v1.EnrolResponse.expires_at:type_name -> google.protobuf.Timestamp
+	19, // 2: fieldsync.v1.EnrolResponse.member:type_name -> fieldsync.v1.Member
+	18, // 3: fieldsync.v1.RefreshResponse.expires_at:type_name -> google.protobuf.Timestamp
+	20, // 4: fieldsync.v1.ListDevicesRequest.page:type_name -> fieldsync.v1.Page
+	18, // 5: fieldsync.v1.Device.enrolled_at:type_name -> google.protobuf.Timestamp
+	18, // 6: fieldsync.v1.Device.last_seen_at:type_name -> google.protobuf.Timestamp
+	18, // 7: fieldsync.v1.Device.revoked_at:type_name -> google.protobuf.Timestamp
 	10, // 8: fieldsync.v1.ListDevicesResponse.devices:type_name -> fieldsync.v1.Device
 	0,  // 9: fieldsync.v1.RegisterPushRequest.kind:type_name -> fieldsync.v1.PushKind
-	17, // 10: fieldsync.v1.WhoAmIResponse.member:type_name -> fieldsync.v1.Member
+	19, // 10: fieldsync.v1.WhoAmIResponse.member:type_name -> fieldsync.v1.Member
 	1,  // 11: fieldsync.v1.IdentityService.IssueCode:input_type -> fieldsync.v1.IssueCodeRequest
 	3,  // 12: fieldsync.v1.IdentityService.Enrol:input_type -> fieldsync.v1.EnrolRequest
 	5,  // 13: fieldsync.v1.IdentityService.Refresh:input_type -> fieldsync.v1.RefreshRequest
 	7,  // 14: fieldsync.v1.IdentityService.RevokeDevice:input_type -> fieldsync.v1.RevokeDeviceRequest
 	9,  // 15: fieldsync.v1.IdentityService.ListDevices:input_type -> fieldsync.v1.ListDevicesRequest
 	12, // 16: fieldsync.v1.IdentityService.RegisterPush:input_type -> fieldsync.v1.RegisterPushRequest
-	14, // 17: fieldsync.v1.IdentityService.WhoAmI:input_type -> fieldsync.v1.WhoAmIRequest
-	2,  // 18: fieldsync.v1.IdentityService.IssueCode:output_type -> fieldsync.v1.IssueCodeResponse
-	4,  // 19: fieldsync.v1.IdentityService.Enrol:output_type -> fieldsync.v1.EnrolResponse
-	6,  // 20: fieldsync.v1.IdentityService.Refresh:output_type -> fieldsync.v1.RefreshResponse
-	8,  // 21: fieldsync.v1.IdentityService.RevokeDevice:output_type -> fieldsync.v1.RevokeDeviceResponse
-	11, // 22: fieldsync.v1.IdentityService.ListDevices:output_type -> fieldsync.v1.ListDevicesResponse
-	13, // 23: fieldsync.v1.IdentityService.RegisterPush:output_type -> fieldsync.v1.RegisterPushResponse
-	15, // 24: fieldsync.v1.IdentityService.WhoAmI:output_type -> fieldsync.v1.WhoAmIResponse
-	18, // [18:25] is the sub-list for method output_type
-	11, // [11:18] is the sub-list for method input_type
+	16, // 17: fieldsync.v1.IdentityService.IssueApiKey:input_type -> fieldsync.v1.IssueApiKeyRequest
+	14, // 18: fieldsync.v1.IdentityService.WhoAmI:input_type -> fieldsync.v1.WhoAmIRequest
+	2,  // 19: fieldsync.v1.IdentityService.IssueCode:output_type -> fieldsync.v1.IssueCodeResponse
+	4,  // 20: fieldsync.v1.IdentityService.Enrol:output_type -> fieldsync.v1.EnrolResponse
+	6,  // 21: fieldsync.v1.IdentityService.Refresh:output_type -> fieldsync.v1.RefreshResponse
+	8,  // 22: fieldsync.v1.IdentityService.RevokeDevice:output_type -> fieldsync.v1.RevokeDeviceResponse
+	11, // 23: fieldsync.v1.IdentityService.ListDevices:output_type -> fieldsync.v1.ListDevicesResponse
+	13, // 24: fieldsync.v1.IdentityService.RegisterPush:output_type -> fieldsync.v1.RegisterPushResponse
+	17, // 25: fieldsync.v1.IdentityService.IssueApiKey:output_type -> fieldsync.v1.IssueApiKeyResponse
+	15, // 26: fieldsync.v1.IdentityService.WhoAmI:output_type -> fieldsync.v1.WhoAmIResponse
+	19, // [19:27] is the sub-list for method output_type
+	11, // [11:19] is the sub-list for method input_type
 	11, // [11:11] is the sub-list for extension type_name
 	11, // [11:11] is the sub-list for extension extendee
 	0,  // [0:11] is the sub-list for field type_name
@@ -1089,7 +1200,7 @@ func file_fieldsync_v1_identity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_v1_identity_proto_rawDesc), len(file_fieldsync_v1_identity_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

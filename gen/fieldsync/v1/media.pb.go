@@ -86,7 +86,7 @@ type DeclareResponse struct {
 	UploadPath string `protobuf:"bytes,2,opt,name=upload_path,json=uploadPath,proto3" json:"upload_path,omitempty"`
 	// How many bytes are here already.
 	Offset uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
-	// Where the original is. When verified, nothing is left to be done.
+	// Where the original is. Nothing is left to be sent unless it is still on the phone.
 	State         PhotoState `protobuf:"varint,4,opt,name=state,proto3,enum=fieldsync.v1.PhotoState" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -196,10 +196,11 @@ func (x *CommitRequest) GetUploadId() string {
 	return ""
 }
 
-// The photo is kept.
+// The photo is kept, durably.
 type CommitResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Verified, always.
+	// Verified; or received, where the server looks into the bytes afterwards; or damaged, if the bytes are kept but make no whole
+	// image. The phone is done with the photo in any case.
 	State PhotoState `protobuf:"varint,1,opt,name=state,proto3,enum=fieldsync.v1.PhotoState" json:"state,omitempty"`
 	// SHA-256 as the server computed it, 32 bytes.
 	Sha256        []byte `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`

@@ -1876,7 +1876,7 @@ type ExplainDeviceResponse struct {
 	InstallEpoch uint32 `protobuf:"varint,10,opt,name=install_epoch,json=installEpoch,proto3" json:"install_epoch,omitempty"`
 	// The newest number judged under it.
 	LastNumber uint64 `protobuf:"varint,11,opt,name=last_number,json=lastNumber,proto3" json:"last_number,omitempty"`
-	// The sequence up to which its replica had come at its last sync.
+	// The sequence up to which the answer to its last sync went: where its replica stands if that arrived.
 	CursorSequence uint64 `protobuf:"varint,12,opt,name=cursor_sequence,json=cursorSequence,proto3" json:"cursor_sequence,omitempty"`
 	// Where the scope stands now.
 	Head *ScopeHead `protobuf:"bytes,13,opt,name=head,proto3" json:"head,omitempty"`
@@ -1889,7 +1889,7 @@ type ExplainDeviceResponse struct {
 	// How many of its mutations lie in quarantine.
 	Quarantined uint32 `protobuf:"varint,17,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
 	// What stands in its way, the worst first; empty where nothing does. The codes: "revoked", "role_syncs_nothing",
-	// "epoch_conflicted", "never_synced", "silent" (not seen for a day), "behind" (the scope has moved on since),
+	// "epoch_conflicted", "never_synced", "silent" (not seen for a day), "behind" (the scope has moved on since its last sync),
 	// "queue_stuck" (the oldest unsent mutation is older than a day), "quarantine", "clock_skew" (more than 5 minutes).
 	Obstacles     []*Obstacle `protobuf:"bytes,18,rep,name=obstacles,proto3" json:"obstacles,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -242,8 +242,14 @@ const (
 	PhotoState_PHOTO_STATE_UNSPECIFIED PhotoState = 0
 	// Declared; the bytes are still on the phone.
 	PhotoState_PHOTO_STATE_ON_PHONE PhotoState = 1
-	// All bytes are here and hash to what was declared.
+	// All bytes are here, hash to what was declared and make a whole image.
 	PhotoState_PHOTO_STATE_VERIFIED PhotoState = 2
+	// All bytes are here and hash to what was declared; the server has yet to look into them. The phone is done with them.
+	PhotoState_PHOTO_STATE_RECEIVED PhotoState = 3
+	// All bytes are here and hash to what was declared, but they make no whole image, or none that the server can check. They
+	// are kept, a finding says what is wrong, and they never seal a proof: take the photo again and attach it with
+	// replaces_photo_id.
+	PhotoState_PHOTO_STATE_DAMAGED PhotoState = 4
 )
 
 // Enum value maps for PhotoState.
@@ -252,11 +258,15 @@ var (
 		0: "PHOTO_STATE_UNSPECIFIED",
 		1: "PHOTO_STATE_ON_PHONE",
 		2: "PHOTO_STATE_VERIFIED",
+		3: "PHOTO_STATE_RECEIVED",
+		4: "PHOTO_STATE_DAMAGED",
 	}
 	PhotoState_value = map[string]int32{
 		"PHOTO_STATE_UNSPECIFIED": 0,
 		"PHOTO_STATE_ON_PHONE":    1,
 		"PHOTO_STATE_VERIFIED":    2,
+		"PHOTO_STATE_RECEIVED":    3,
+		"PHOTO_STATE_DAMAGED":     4,
 	}
 )
 
@@ -1094,9 +1104,12 @@ type PhotoDeclaration struct {
 	// Where it was taken. Absent when the phone had no fix.
 	Position *Position `protobuf:"bytes,7,opt,name=position,proto3" json:"position,omitempty"`
 	// Picked from the gallery instead of taken with the app's own camera.
-	FromGallery   bool `protobuf:"varint,8,opt,name=from_gallery,json=fromGallery,proto3" json:"from_gallery,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	FromGallery bool `protobuf:"varint,8,opt,name=from_gallery,json=fromGallery,proto3" json:"from_gallery,omitempty"`
+	// The damaged photo of this task in whose place this one was taken: a completion that stands on that one then stands on
+	// this one. Empty where it replaces none.
+	ReplacesPhotoId string `protobuf:"bytes,9,opt,name=replaces_photo_id,json=replacesPhotoId,proto3" json:"replaces_photo_id,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *PhotoDeclaration) Reset() {
@@ -1185,6 +1198,250 @@ func (x *PhotoDeclaration) GetFromGallery() bool {
 	return false
 }
 
+func (x *PhotoDeclaration) GetReplacesPhotoId() string {
+	if x != nil {
+		return x.ReplacesPhotoId
+	}
+	return ""
+}
+
+// What the server found in the bytes of a photo.
+type PhotoLook struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Media type by the bytes, whatever was declared. Empty where they are no image.
+	ContentType string `protobuf:"bytes,1,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// Pixels across, as stored. 0 where unknown.
+	Width uint32 `protobuf:"varint,2,opt,name=width,proto3" json:"width,omitempty"`
+	// Pixels down, as stored. 0 where unknown.
+	Height uint32 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	// When the camera says that it was taken (EXIF DateTimeOriginal with OffsetTimeOriginal). Absent where it says nothing.
+	TakenAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=taken_at,json=takenAt,proto3" json:"taken_at,omitempty"`
+	// The camera gave no offset from UTC: Vietnam's was taken.
+	TakenOffsetAssumed bool `protobuf:"varint,5,opt,name=taken_offset_assumed,json=takenOffsetAssumed,proto3" json:"taken_offset_assumed,omitempty"`
+	// Where the camera says that it was taken (EXIF GPS). Absent where it says nothing.
+	Position *Position `protobuf:"bytes,6,opt,name=position,proto3" json:"position,omitempty"`
+	// A blurred miniature, 4 by 3 components (https://blurha.sh). Empty where there is no thumbnail.
+	Blurhash string `protobuf:"bytes,7,opt,name=blurhash,proto3" json:"blurhash,omitempty"`
+	// There is a thumbnail: GET /v1/tasks/{task id}/photos/{photo id}/thumbnail.
+	Thumbnail     bool `protobuf:"varint,8,opt,name=thumbnail,proto3" json:"thumbnail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PhotoLook) Reset() {
+	*x = PhotoLook{}
+	mi := &file_fieldsync_v1_task_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PhotoLook) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PhotoLook) ProtoMessage() {}
+
+func (x *PhotoLook) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_task_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PhotoLook.ProtoReflect.Descriptor instead.
+func (*PhotoLook) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_task_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PhotoLook) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *PhotoLook) GetWidth() uint32 {
+	if x != nil {
+		return x.Width
+	}
+	return 0
+}
+
+func (x *PhotoLook) GetHeight() uint32 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *PhotoLook) GetTakenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TakenAt
+	}
+	return nil
+}
+
+func (x *PhotoLook) GetTakenOffsetAssumed() bool {
+	if x != nil {
+		return x.TakenOffsetAssumed
+	}
+	return false
+}
+
+func (x *PhotoLook) GetPosition() *Position {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
+func (x *PhotoLook) GetBlurhash() string {
+	if x != nil {
+		return x.Blurhash
+	}
+	return ""
+}
+
+func (x *PhotoLook) GetThumbnail() bool {
+	if x != nil {
+		return x.Thumbnail
+	}
+	return false
+}
+
+// A number behind a finding.
+type Figure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is, in snake_case: "distance_m", "accuracy_m", "difference_s", "hamming_bits", ...
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The number, in the unit that the name ends with.
+	Value         float64 `protobuf:"fixed64,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Figure) Reset() {
+	*x = Figure{}
+	mi := &file_fieldsync_v1_task_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Figure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Figure) ProtoMessage() {}
+
+func (x *Figure) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_task_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Figure.ProtoReflect.Descriptor instead.
+func (*Figure) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_task_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Figure) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Figure) GetValue() float64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+// What the server noticed about evidence. A finding is for people: it rejects nothing by itself.
+type Finding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Stable, in snake_case. docs/protocol.md lists all.
+	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	// What was noticed.
+	Sentence *Sentence `protobuf:"bytes,2,opt,name=sentence,proto3" json:"sentence,omitempty"`
+	// By which numbers.
+	Figures []*Figure `protobuf:"bytes,3,rep,name=figures,proto3" json:"figures,omitempty"`
+	// Somebody should look at it. Otherwise it is only worth knowing.
+	Review        bool `protobuf:"varint,4,opt,name=review,proto3" json:"review,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_fieldsync_v1_task_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_task_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_task_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Finding) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Finding) GetSentence() *Sentence {
+	if x != nil {
+		return x.Sentence
+	}
+	return nil
+}
+
+func (x *Finding) GetFigures() []*Figure {
+	if x != nil {
+		return x.Figures
+	}
+	return nil
+}
+
+func (x *Finding) GetReview() bool {
+	if x != nil {
+		return x.Review
+	}
+	return false
+}
+
 // A photo of a task.
 type Photo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1213,14 +1470,22 @@ type Photo struct {
 	// Picked from the gallery.
 	FromGallery bool `protobuf:"varint,12,opt,name=from_gallery,json=fromGallery,proto3" json:"from_gallery,omitempty"`
 	// When it was declared, in the server's time.
-	DeclaredAt    *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=declared_at,json=declaredAt,proto3" json:"declared_at,omitempty"`
+	DeclaredAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=declared_at,json=declaredAt,proto3" json:"declared_at,omitempty"`
+	// What the server found in the bytes. Absent until it has looked.
+	Look *PhotoLook `protobuf:"bytes,14,opt,name=look,proto3" json:"look,omitempty"`
+	// What it noticed when it compared them with the claims, the task and other photos.
+	Findings []*Finding `protobuf:"bytes,15,rep,name=findings,proto3" json:"findings,omitempty"`
+	// The damaged photo in whose place this one was taken. Empty where it replaces none.
+	ReplacesPhotoId string `protobuf:"bytes,16,opt,name=replaces_photo_id,json=replacesPhotoId,proto3" json:"replaces_photo_id,omitempty"`
+	// SHA-256 of the preview that stands for the thumbnail until the original has come. Empty where the phone sent none.
+	PreviewSha256 []byte `protobuf:"bytes,17,opt,name=preview_sha256,json=previewSha256,proto3" json:"preview_sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Photo) Reset() {
 	*x = Photo{}
-	mi := &file_fieldsync_v1_task_proto_msgTypes[8]
+	mi := &file_fieldsync_v1_task_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1232,7 +1497,7 @@ func (x *Photo) String() string {
 func (*Photo) ProtoMessage() {}
 
 func (x *Photo) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_task_proto_msgTypes[8]
+	mi := &file_fieldsync_v1_task_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1245,7 +1510,7 @@ func (x *Photo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Photo.ProtoReflect.Descriptor instead.
 func (*Photo) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_task_proto_rawDescGZIP(), []int{8}
+	return file_fieldsync_v1_task_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Photo) GetRevision() uint64 {
@@ -1339,6 +1604,34 @@ func (x *Photo) GetDeclaredAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Photo) GetLook() *PhotoLook {
+	if x != nil {
+		return x.Look
+	}
+	return nil
+}
+
+func (x *Photo) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *Photo) GetReplacesPhotoId() string {
+	if x != nil {
+		return x.ReplacesPhotoId
+	}
+	return ""
+}
+
+func (x *Photo) GetPreviewSha256() []byte {
+	if x != nil {
+		return x.PreviewSha256
+	}
+	return nil
+}
+
 // How a task was completed and how far its proof has come.
 type CompletionFacet struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1363,14 +1656,18 @@ type CompletionFacet struct {
 	// How many of them are verified.
 	PhotosVerified uint32 `protobuf:"varint,10,opt,name=photos_verified,json=photosVerified,proto3" json:"photos_verified,omitempty"`
 	// What it waits for, for people: "2 of 3 photos still on the phone". Absent when it waits for nothing.
-	Waiting       *Sentence `protobuf:"bytes,11,opt,name=waiting,proto3" json:"waiting,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Waiting *Sentence `protobuf:"bytes,11,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// What was noticed about it as a whole, when it was sealed: photos that its category wants and that are not there.
+	Findings []*Finding `protobuf:"bytes,12,rep,name=findings,proto3" json:"findings,omitempty"`
+	// Drawn for review by a person when it was sealed: a share of all, larger with findings.
+	DrawnForReview bool `protobuf:"varint,13,opt,name=drawn_for_review,json=drawnForReview,proto3" json:"drawn_for_review,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *CompletionFacet) Reset() {
 	*x = CompletionFacet{}
-	mi := &file_fieldsync_v1_task_proto_msgTypes[9]
+	mi := &file_fieldsync_v1_task_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1382,7 +1679,7 @@ func (x *CompletionFacet) String() string {
 func (*CompletionFacet) ProtoMessage() {}
 
 func (x *CompletionFacet) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_task_proto_msgTypes[9]
+	mi := &file_fieldsync_v1_task_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +1692,7 @@ func (x *CompletionFacet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompletionFacet.ProtoReflect.Descriptor instead.
 func (*CompletionFacet) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_task_proto_rawDescGZIP(), []int{9}
+	return file_fieldsync_v1_task_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CompletionFacet) GetRevision() uint64 {
@@ -1475,6 +1772,20 @@ func (x *CompletionFacet) GetWaiting() *Sentence {
 	return nil
 }
 
+func (x *CompletionFacet) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *CompletionFacet) GetDrawnForReview() bool {
+	if x != nil {
+		return x.DrawnForReview
+	}
+	return false
+}
+
 var File_fieldsync_v1_task_proto protoreflect.FileDescriptor
 
 const file_fieldsync_v1_task_proto_rawDesc = "" +
@@ -1542,7 +1853,7 @@ const file_fieldsync_v1_task_proto_rawDesc = "" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12,\n" +
 	"\x05label\x18\x03 \x01(\v2\x16.fieldsync.v1.SentenceR\x05label\x12\x18\n" +
 	"\achecked\x18\x04 \x01(\bR\achecked\x12\x1b\n" +
-	"\tmember_id\x18\x05 \x01(\tR\bmemberId\"\xcf\x03\n" +
+	"\tmember_id\x18\x05 \x01(\tR\bmemberId\"\xa8\x04\n" +
 	"\x10PhotoDeclaration\x12C\n" +
 	"\bphoto_id\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$R\aphotoId\x12\x1f\n" +
 	"\x06sha256\x18\x02 \x01(\fB\a\xbaH\x04z\x02h R\x06sha256\x12+\n" +
@@ -1556,7 +1867,25 @@ const file_fieldsync_v1_task_proto_rawDesc = "" +
 	"\x04kind\x18\x05 \x01(\x0e2\x17.fieldsync.v1.PhotoKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x125\n" +
 	"\bcaptured\x18\x06 \x01(\v2\x19.fieldsync.v1.CaptureTimeR\bcaptured\x122\n" +
 	"\bposition\x18\a \x01(\v2\x16.fieldsync.v1.PositionR\bposition\x12!\n" +
-	"\ffrom_gallery\x18\b \x01(\bR\vfromGallery\"\xf0\x03\n" +
+	"\ffrom_gallery\x18\b \x01(\bR\vfromGallery\x12W\n" +
+	"\x11replaces_photo_id\x18\t \x01(\tB+\xbaH(\xd8\x01\x01r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$R\x0freplacesPhotoId\"\xb3\x02\n" +
+	"\tPhotoLook\x12!\n" +
+	"\fcontent_type\x18\x01 \x01(\tR\vcontentType\x12\x14\n" +
+	"\x05width\x18\x02 \x01(\rR\x05width\x12\x16\n" +
+	"\x06height\x18\x03 \x01(\rR\x06height\x125\n" +
+	"\btaken_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\atakenAt\x120\n" +
+	"\x14taken_offset_assumed\x18\x05 \x01(\bR\x12takenOffsetAssumed\x122\n" +
+	"\bposition\x18\x06 \x01(\v2\x16.fieldsync.v1.PositionR\bposition\x12\x1a\n" +
+	"\bblurhash\x18\a \x01(\tR\bblurhash\x12\x1c\n" +
+	"\tthumbnail\x18\b \x01(\bR\tthumbnail\"2\n" +
+	"\x06Figure\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value\"\x99\x01\n" +
+	"\aFinding\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x122\n" +
+	"\bsentence\x18\x02 \x01(\v2\x16.fieldsync.v1.SentenceR\bsentence\x12.\n" +
+	"\afigures\x18\x03 \x03(\v2\x14.fieldsync.v1.FigureR\afigures\x12\x16\n" +
+	"\x06review\x18\x04 \x01(\bR\x06review\"\xa3\x05\n" +
 	"\x05Photo\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
@@ -1573,7 +1902,11 @@ const file_fieldsync_v1_task_proto_rawDesc = "" +
 	"\bposition\x18\v \x01(\v2\x16.fieldsync.v1.PositionR\bposition\x12!\n" +
 	"\ffrom_gallery\x18\f \x01(\bR\vfromGallery\x12;\n" +
 	"\vdeclared_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"declaredAt\"\xd5\x03\n" +
+	"declaredAt\x12+\n" +
+	"\x04look\x18\x0e \x01(\v2\x17.fieldsync.v1.PhotoLookR\x04look\x121\n" +
+	"\bfindings\x18\x0f \x03(\v2\x15.fieldsync.v1.FindingR\bfindings\x12*\n" +
+	"\x11replaces_photo_id\x18\x10 \x01(\tR\x0freplacesPhotoId\x12%\n" +
+	"\x0epreview_sha256\x18\x11 \x01(\fR\rpreviewSha256\"\xb2\x04\n" +
 	"\x0fCompletionFacet\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12#\n" +
 	"\rcompletion_id\x18\x02 \x01(\tR\fcompletionId\x12/\n" +
@@ -1587,7 +1920,9 @@ const file_fieldsync_v1_task_proto_rawDesc = "" +
 	"\tphoto_ids\x18\t \x03(\tR\bphotoIds\x12'\n" +
 	"\x0fphotos_verified\x18\n" +
 	" \x01(\rR\x0ephotosVerified\x120\n" +
-	"\awaiting\x18\v \x01(\v2\x16.fieldsync.v1.SentenceR\awaiting*Y\n" +
+	"\awaiting\x18\v \x01(\v2\x16.fieldsync.v1.SentenceR\awaiting\x121\n" +
+	"\bfindings\x18\f \x03(\v2\x15.fieldsync.v1.FindingR\bfindings\x12(\n" +
+	"\x10drawn_for_review\x18\r \x01(\bR\x0edrawnForReview*Y\n" +
 	"\aUrgency\x12\x17\n" +
 	"\x13URGENCY_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vURGENCY_LOW\x10\x01\x12\x12\n" +
@@ -1612,12 +1947,14 @@ const file_fieldsync_v1_task_proto_rawDesc = "" +
 	"\x14OUTCOME_OTHER_AGENCY\x10\x05\x12\x15\n" +
 	"\x11OUTCOME_NO_ACCESS\x10\x06\x12\x17\n" +
 	"\x13OUTCOME_NEEDS_PARTS\x10\a\x12\x13\n" +
-	"\x0fOUTCOME_WEATHER\x10\b*]\n" +
+	"\x0fOUTCOME_WEATHER\x10\b*\x90\x01\n" +
 	"\n" +
 	"PhotoState\x12\x1b\n" +
 	"\x17PHOTO_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14PHOTO_STATE_ON_PHONE\x10\x01\x12\x18\n" +
-	"\x14PHOTO_STATE_VERIFIED\x10\x02*j\n" +
+	"\x14PHOTO_STATE_VERIFIED\x10\x02\x12\x18\n" +
+	"\x14PHOTO_STATE_RECEIVED\x10\x03\x12\x17\n" +
+	"\x13PHOTO_STATE_DAMAGED\x10\x04*j\n" +
 	"\tPhotoKind\x12\x1a\n" +
 	"\x16PHOTO_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11PHOTO_KIND_BEFORE\x10\x01\x12\x14\n" +
@@ -1644,7 +1981,7 @@ func file_fieldsync_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_fieldsync_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_fieldsync_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_fieldsync_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_fieldsync_v1_task_proto_goTypes = []any{
 	(Urgency)(0),                  // 0: fieldsync.v1.Urgency
 	(TaskState)(0),                // 1: fieldsync.v1.TaskState
@@ -1660,13 +1997,16 @@ var file_fieldsync_v1_task_proto_goTypes = []any{
 	(*Note)(nil),                  // 11: fieldsync.v1.Note
 	(*ChecklistItem)(nil),         // 12: fieldsync.v1.ChecklistItem
 	(*PhotoDeclaration)(nil),      // 13: fieldsync.v1.PhotoDeclaration
-	(*Photo)(nil),                 // 14: fieldsync.v1.Photo
-	(*CompletionFacet)(nil),       // 15: fieldsync.v1.CompletionFacet
-	(*Position)(nil),              // 16: fieldsync.v1.Position
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(*TimeInterval)(nil),          // 18: fieldsync.v1.TimeInterval
-	(*Sentence)(nil),              // 19: fieldsync.v1.Sentence
-	(*CaptureTime)(nil),           // 20: fieldsync.v1.CaptureTime
+	(*PhotoLook)(nil),             // 14: fieldsync.v1.PhotoLook
+	(*Figure)(nil),                // 15: fieldsync.v1.Figure
+	(*Finding)(nil),               // 16: fieldsync.v1.Finding
+	(*Photo)(nil),                 // 17: fieldsync.v1.Photo
+	(*CompletionFacet)(nil),       // 18: fieldsync.v1.CompletionFacet
+	(*Position)(nil),              // 19: fieldsync.v1.Position
+	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*TimeInterval)(nil),          // 21: fieldsync.v1.TimeInterval
+	(*Sentence)(nil),              // 22: fieldsync.v1.Sentence
+	(*CaptureTime)(nil),           // 23: fieldsync.v1.CaptureTime
 }
 var file_fieldsync_v1_task_proto_depIdxs = []int32{
 	8,  // 0: fieldsync.v1.Task.ticket:type_name -> fieldsync.v1.TicketFacet
@@ -1674,37 +2014,44 @@ var file_fieldsync_v1_task_proto_depIdxs = []int32{
 	10, // 2: fieldsync.v1.Task.assignment:type_name -> fieldsync.v1.AssignmentFacet
 	11, // 3: fieldsync.v1.Task.notes:type_name -> fieldsync.v1.Note
 	12, // 4: fieldsync.v1.Task.checklist:type_name -> fieldsync.v1.ChecklistItem
-	14, // 5: fieldsync.v1.Task.photos:type_name -> fieldsync.v1.Photo
-	15, // 6: fieldsync.v1.Task.completion:type_name -> fieldsync.v1.CompletionFacet
-	15, // 7: fieldsync.v1.Task.late_completions:type_name -> fieldsync.v1.CompletionFacet
-	16, // 8: fieldsync.v1.TicketFacet.position:type_name -> fieldsync.v1.Position
+	17, // 5: fieldsync.v1.Task.photos:type_name -> fieldsync.v1.Photo
+	18, // 6: fieldsync.v1.Task.completion:type_name -> fieldsync.v1.CompletionFacet
+	18, // 7: fieldsync.v1.Task.late_completions:type_name -> fieldsync.v1.CompletionFacet
+	19, // 8: fieldsync.v1.TicketFacet.position:type_name -> fieldsync.v1.Position
 	0,  // 9: fieldsync.v1.TicketFacet.urgency:type_name -> fieldsync.v1.Urgency
 	6,  // 10: fieldsync.v1.TicketFacet.reporter:type_name -> fieldsync.v1.Reporter
-	17, // 11: fieldsync.v1.TicketFacet.reported_at:type_name -> google.protobuf.Timestamp
+	20, // 11: fieldsync.v1.TicketFacet.reported_at:type_name -> google.protobuf.Timestamp
 	1,  // 12: fieldsync.v1.StatusFacet.state:type_name -> fieldsync.v1.TaskState
-	17, // 13: fieldsync.v1.StatusFacet.since:type_name -> google.protobuf.Timestamp
-	17, // 14: fieldsync.v1.AssignmentFacet.assigned_at:type_name -> google.protobuf.Timestamp
-	17, // 15: fieldsync.v1.AssignmentFacet.due_at:type_name -> google.protobuf.Timestamp
-	18, // 16: fieldsync.v1.Note.recorded:type_name -> fieldsync.v1.TimeInterval
-	19, // 17: fieldsync.v1.ChecklistItem.label:type_name -> fieldsync.v1.Sentence
+	20, // 13: fieldsync.v1.StatusFacet.since:type_name -> google.protobuf.Timestamp
+	20, // 14: fieldsync.v1.AssignmentFacet.assigned_at:type_name -> google.protobuf.Timestamp
+	20, // 15: fieldsync.v1.AssignmentFacet.due_at:type_name -> google.protobuf.Timestamp
+	21, // 16: fieldsync.v1.Note.recorded:type_name -> fieldsync.v1.TimeInterval
+	22, // 17: fieldsync.v1.ChecklistItem.label:type_name -> fieldsync.v1.Sentence
 	4,  // 18: fieldsync.v1.PhotoDeclaration.kind:type_name -> fieldsync.v1.PhotoKind
-	20, // 19: fieldsync.v1.PhotoDeclaration.captured:type_name -> fieldsync.v1.CaptureTime
-	16, // 20: fieldsync.v1.PhotoDeclaration.position:type_name -> fieldsync.v1.Position
-	4,  // 21: fieldsync.v1.Photo.kind:type_name -> fieldsync.v1.PhotoKind
-	3,  // 22: fieldsync.v1.Photo.state:type_name -> fieldsync.v1.PhotoState
-	18, // 23: fieldsync.v1.Photo.captured:type_name -> fieldsync.v1.TimeInterval
-	16, // 24: fieldsync.v1.Photo.position:type_name -> fieldsync.v1.Position
-	17, // 25: fieldsync.v1.Photo.declared_at:type_name -> google.protobuf.Timestamp
-	2,  // 26: fieldsync.v1.CompletionFacet.outcome:type_name -> fieldsync.v1.Outcome
-	18, // 27: fieldsync.v1.CompletionFacet.completed:type_name -> fieldsync.v1.TimeInterval
-	16, // 28: fieldsync.v1.CompletionFacet.position:type_name -> fieldsync.v1.Position
-	5,  // 29: fieldsync.v1.CompletionFacet.proof_state:type_name -> fieldsync.v1.ProofState
-	19, // 30: fieldsync.v1.CompletionFacet.waiting:type_name -> fieldsync.v1.Sentence
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	23, // 19: fieldsync.v1.PhotoDeclaration.captured:type_name -> fieldsync.v1.CaptureTime
+	19, // 20: fieldsync.v1.PhotoDeclaration.position:type_name -> fieldsync.v1.Position
+	20, // 21: fieldsync.v1.PhotoLook.taken_at:type_name -> google.protobuf.Timestamp
+	19, // 22: fieldsync.v1.PhotoLook.position:type_name -> fieldsync.v1.Position
+	22, // 23: fieldsync.v1.Finding.sentence:type_name -> fieldsync.v1.Sentence
+	15, // 24: fieldsync.v1.Finding.figures:type_name -> fieldsync.v1.Figure
+	4,  // 25: fieldsync.v1.Photo.kind:type_name -> fieldsync.v1.PhotoKind
+	3,  // 26: fieldsync.v1.Photo.state:type_name -> fieldsync.v1.PhotoState
+	21, // 27: fieldsync.v1.Photo.captured:type_name -> fieldsync.v1.TimeInterval
+	19, // 28: fieldsync.v1.Photo.position:type_name -> fieldsync.v1.Position
+	20, // 29: fieldsync.v1.Photo.declared_at:type_name -> google.protobuf.Timestamp
+	14, // 30: fieldsync.v1.Photo.look:type_name -> fieldsync.v1.PhotoLook
+	16, // 31: fieldsync.v1.Photo.findings:type_name -> fieldsync.v1.Finding
+	2,  // 32: fieldsync.v1.CompletionFacet.outcome:type_name -> fieldsync.v1.Outcome
+	21, // 33: fieldsync.v1.CompletionFacet.completed:type_name -> fieldsync.v1.TimeInterval
+	19, // 34: fieldsync.v1.CompletionFacet.position:type_name -> fieldsync.v1.Position
+	5,  // 35: fieldsync.v1.CompletionFacet.proof_state:type_name -> fieldsync.v1.ProofState
+	22, // 36: fieldsync.v1.CompletionFacet.waiting:type_name -> fieldsync.v1.Sentence
+	16, // 37: fieldsync.v1.CompletionFacet.findings:type_name -> fieldsync.v1.Finding
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_v1_task_proto_init() }
@@ -1719,7 +2066,7 @@ func file_fieldsync_v1_task_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_v1_task_proto_rawDesc), len(file_fieldsync_v1_task_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   10,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -113,7 +113,9 @@ type TaskRecord struct {
 	// The scopes whose logs hear of its changes, sorted.
 	Scopes []string `protobuf:"bytes,2,rep,name=scopes,proto3" json:"scopes,omitempty"`
 	// Who has had it, oldest first: the judge of what arrives late.
-	Tenures       []*Tenure `protobuf:"bytes,3,rep,name=tenures,proto3" json:"tenures,omitempty"`
+	Tenures []*Tenure `protobuf:"bytes,3,rep,name=tenures,proto3" json:"tenures,omitempty"`
+	// The number (from 1) of its newest leaf in the proof log. 0 while it has none.
+	LogLeaf       uint64 `protobuf:"varint,4,opt,name=log_leaf,json=logLeaf,proto3" json:"log_leaf,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -167,6 +169,13 @@ func (x *TaskRecord) GetTenures() []*Tenure {
 		return x.Tenures
 	}
 	return nil
+}
+
+func (x *TaskRecord) GetLogLeaf() uint64 {
+	if x != nil {
+		return x.LogLeaf
+	}
+	return 0
 }
 
 // A time during which a crew had a task.
@@ -272,7 +281,15 @@ type Completion struct {
 	// Set once sealed.
 	SealedAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=sealed_at,json=sealedAt,proto3" json:"sealed_at,omitempty"`
 	// Set once delivered.
-	DeliveredAt   *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=delivered_at,json=deliveredAt,proto3" json:"delivered_at,omitempty"`
+	DeliveredAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=delivered_at,json=deliveredAt,proto3" json:"delivered_at,omitempty"`
+	// What was claimed, a fieldsync.v1.CompletionRecord without notes. Empty where it was claimed before there was a log.
+	ClaimedRecord []byte `protobuf:"bytes,15,opt,name=claimed_record,json=claimedRecord,proto3" json:"claimed_record,omitempty"`
+	// The numbers (from 1) of its leaves in the proof log. 0 while it has none of the kind.
+	ClaimedLeaf uint64 `protobuf:"varint,16,opt,name=claimed_leaf,json=claimedLeaf,proto3" json:"claimed_leaf,omitempty"`
+	// The seal's.
+	SealedLeaf uint64 `protobuf:"varint,17,opt,name=sealed_leaf,json=sealedLeaf,proto3" json:"sealed_leaf,omitempty"`
+	// The delivery's.
+	DeliveredLeaf uint64 `protobuf:"varint,18,opt,name=delivered_leaf,json=deliveredLeaf,proto3" json:"delivered_leaf,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -405,6 +422,34 @@ func (x *Completion) GetDeliveredAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Completion) GetClaimedRecord() []byte {
+	if x != nil {
+		return x.ClaimedRecord
+	}
+	return nil
+}
+
+func (x *Completion) GetClaimedLeaf() uint64 {
+	if x != nil {
+		return x.ClaimedLeaf
+	}
+	return 0
+}
+
+func (x *Completion) GetSealedLeaf() uint64 {
+	if x != nil {
+		return x.SealedLeaf
+	}
+	return 0
+}
+
+func (x *Completion) GetDeliveredLeaf() uint64 {
+	if x != nil {
+		return x.DeliveredLeaf
+	}
+	return 0
+}
+
 // The head of a dense sequence.
 type SequenceHead struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -462,17 +507,18 @@ const file_fieldsync_storage_v1_dispatch_proto_rawDesc = "" +
 	"\atask_id\x18\x03 \x01(\tR\x06taskId\x12;\n" +
 	"\vreceived_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"receivedAt\x127\n" +
-	"\tclosed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt\"\x84\x01\n" +
+	"\tclosed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt\"\x9f\x01\n" +
 	"\n" +
 	"TaskRecord\x12&\n" +
 	"\x04task\x18\x01 \x01(\v2\x12.fieldsync.v1.TaskR\x04task\x12\x16\n" +
 	"\x06scopes\x18\x02 \x03(\tR\x06scopes\x126\n" +
-	"\atenures\x18\x03 \x03(\v2\x1c.fieldsync.storage.v1.TenureR\atenures\"\xae\x01\n" +
+	"\atenures\x18\x03 \x03(\v2\x1c.fieldsync.storage.v1.TenureR\atenures\x12\x19\n" +
+	"\blog_leaf\x18\x04 \x01(\x04R\alogLeaf\"\xae\x01\n" +
 	"\x06Tenure\x12\x17\n" +
 	"\acrew_id\x18\x01 \x01(\tR\x06crewId\x12)\n" +
 	"\x10assignment_epoch\x18\x02 \x01(\x04R\x0fassignmentEpoch\x12.\n" +
 	"\x04from\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x120\n" +
-	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xfc\x03\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x8e\x05\n" +
 	"\n" +
 	"Completion\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
@@ -490,7 +536,12 @@ const file_fieldsync_storage_v1_dispatch_proto_rawDesc = "" +
 	"\x06key_id\x18\v \x01(\tR\x05keyId\x12#\n" +
 	"\rfeed_sequence\x18\f \x01(\x04R\ffeedSequence\x127\n" +
 	"\tsealed_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\bsealedAt\x12=\n" +
-	"\fdelivered_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\vdeliveredAt\"*\n" +
+	"\fdelivered_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\vdeliveredAt\x12%\n" +
+	"\x0eclaimed_record\x18\x0f \x01(\fR\rclaimedRecord\x12!\n" +
+	"\fclaimed_leaf\x18\x10 \x01(\x04R\vclaimedLeaf\x12\x1f\n" +
+	"\vsealed_leaf\x18\x11 \x01(\x04R\n" +
+	"sealedLeaf\x12%\n" +
+	"\x0edelivered_leaf\x18\x12 \x01(\x04R\rdeliveredLeaf\"*\n" +
 	"\fSequenceHead\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequenceB\xdd\x01\n" +
 	"\x18com.fieldsync.storage.v1B\rDispatchProtoP\x01Z@github.com/cong1022/fieldsync/gen/fieldsync/storage/v1;storagev1\xa2\x02\x03FSX\xaa\x02\x14Fieldsync.Storage.V1\xca\x02\x14Fieldsync\\Storage\\V1\xe2\x02 Fieldsync\\Storage\\V1\\GPBMetadata\xea\x02\x16Fieldsync::Storage::V1b\x06proto3"

@@ -36,6 +36,8 @@ const (
 	KeyUse_KEY_USE_ACCESS_TOKEN KeyUse = 1
 	// Completion records.
 	KeyUse_KEY_USE_PROOF KeyUse = 2
+	// Checkpoints of the proof log.
+	KeyUse_KEY_USE_LOG KeyUse = 3
 )
 
 // Enum value maps for KeyUse.
@@ -44,11 +46,13 @@ var (
 		0: "KEY_USE_UNSPECIFIED",
 		1: "KEY_USE_ACCESS_TOKEN",
 		2: "KEY_USE_PROOF",
+		3: "KEY_USE_LOG",
 	}
 	KeyUse_value = map[string]int32{
 		"KEY_USE_UNSPECIFIED":  0,
 		"KEY_USE_ACCESS_TOKEN": 1,
 		"KEY_USE_PROOF":        2,
+		"KEY_USE_LOG":          3,
 	}
 )
 
@@ -163,9 +167,11 @@ type Device struct {
 	// When it was revoked. Absent while it is not.
 	RevokedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=revoked_at,json=revokedAt,proto3" json:"revoked_at,omitempty"`
 	// Where to push. Absent when the device has told nothing or the address is dead.
-	Push          *PushAddress `protobuf:"bytes,9,opt,name=push,proto3" json:"push,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Push *PushAddress `protobuf:"bytes,9,opt,name=push,proto3" json:"push,omitempty"`
+	// Until when the token that it got last is good.
+	TokenExpiresAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=token_expires_at,json=tokenExpiresAt,proto3" json:"token_expires_at,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Device) Reset() {
@@ -257,6 +263,13 @@ func (x *Device) GetRevokedAt() *timestamppb.Timestamp {
 func (x *Device) GetPush() *PushAddress {
 	if x != nil {
 		return x.Push
+	}
+	return nil
+}
+
+func (x *Device) GetTokenExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TokenExpiresAt
 	}
 	return nil
 }
@@ -410,7 +423,11 @@ type SigningKey struct {
 	// When it was made.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// From when on it signs. Before, it is only published.
-	SignsFrom     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=signs_from,json=signsFrom,proto3" json:"signs_from,omitempty"`
+	SignsFrom *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=signs_from,json=signsFrom,proto3" json:"signs_from,omitempty"`
+	// Of KEY_USE_LOG: the log's origin, which is the key's name.
+	Name string `protobuf:"bytes,6,opt,name=name,proto3" json:"name,omitempty"`
+	// From when on it signs no more; it stays published. Absent while nothing is to follow it.
+	RetiresAt     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=retires_at,json=retiresAt,proto3" json:"retires_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -476,6 +493,20 @@ func (x *SigningKey) GetCreatedAt() *timestamppb.Timestamp {
 func (x *SigningKey) GetSignsFrom() *timestamppb.Timestamp {
 	if x != nil {
 		return x.SignsFrom
+	}
+	return nil
+}
+
+func (x *SigningKey) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SigningKey) GetRetiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RetiresAt
 	}
 	return nil
 }
@@ -556,9 +587,11 @@ type DeviceStatus struct {
 	// The sequence of the scope up to which its replica had come.
 	CursorSequence uint64 `protobuf:"varint,4,opt,name=cursor_sequence,json=cursorSequence,proto3" json:"cursor_sequence,omitempty"`
 	// The phone's clocks at that moment.
-	Clock         *v1.CaptureTime `protobuf:"bytes,5,opt,name=clock,proto3" json:"clock,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Clock *v1.CaptureTime `protobuf:"bytes,5,opt,name=clock,proto3" json:"clock,omitempty"`
+	// The sequence up to which the answer went: where the replica stands if it arrived.
+	AnsweredSequence uint64 `protobuf:"varint,6,opt,name=answered_sequence,json=answeredSequence,proto3" json:"answered_sequence,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *DeviceStatus) Reset() {
@@ -624,6 +657,13 @@ func (x *DeviceStatus) GetClock() *v1.CaptureTime {
 		return x.Clock
 	}
 	return nil
+}
+
+func (x *DeviceStatus) GetAnsweredSequence() uint64 {
+	if x != nil {
+		return x.AnsweredSequence
+	}
+	return 0
 }
 
 // In which crews a member has been: the judge of what arrives after a move.
@@ -745,7 +785,7 @@ const file_fieldsync_storage_v1_identity_proto_rawDesc = "" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12!\n" +
 	"\fserver_epoch\x18\x02 \x01(\rR\vserverEpoch\x129\n" +
 	"\n" +
-	"created_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\x80\x03\n" +
+	"created_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\xc6\x03\n" +
 	"\x06Device\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n" +
@@ -758,7 +798,9 @@ const file_fieldsync_storage_v1_identity_proto_rawDesc = "" +
 	"\x0flast_refresh_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\rlastRefreshAt\x129\n" +
 	"\n" +
 	"revoked_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\trevokedAt\x125\n" +
-	"\x04push\x18\t \x01(\v2!.fieldsync.storage.v1.PushAddressR\x04push\"\x84\x01\n" +
+	"\x04push\x18\t \x01(\v2!.fieldsync.storage.v1.PushAddressR\x04push\x12D\n" +
+	"\x10token_expires_at\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x0etokenExpiresAt\"\x84\x01\n" +
 	"\vPushAddress\x12*\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x16.fieldsync.v1.PushKindR\x04kind\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\x123\n" +
@@ -769,7 +811,7 @@ const file_fieldsync_storage_v1_identity_proto_rawDesc = "" +
 	"expires_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x1b\n" +
 	"\tissued_by\x18\x03 \x01(\tR\bissuedBy\x12\x1f\n" +
 	"\vcode_sha256\x18\x04 \x01(\fR\n" +
-	"codeSha256\"\xd8\x01\n" +
+	"codeSha256\"\xa7\x02\n" +
 	"\n" +
 	"SigningKey\x12\x10\n" +
 	"\x03kid\x18\x01 \x01(\tR\x03kid\x12.\n" +
@@ -778,29 +820,34 @@ const file_fieldsync_storage_v1_identity_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
-	"signs_from\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tsignsFrom\"l\n" +
+	"signs_from\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tsignsFrom\x12\x12\n" +
+	"\x04name\x18\x06 \x01(\tR\x04name\x129\n" +
+	"\n" +
+	"retires_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tretiresAt\"l\n" +
 	"\tUsedProof\x120\n" +
 	"\x05until\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1b\n" +
 	"\tdevice_id\x18\x02 \x01(\tR\bdeviceId\x12\x10\n" +
-	"\x03jti\x18\x03 \x01(\tR\x03jti\"\xef\x01\n" +
+	"\x03jti\x18\x03 \x01(\tR\x03jti\"\x9c\x02\n" +
 	"\fDeviceStatus\x123\n" +
 	"\aseen_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x06seenAt\x12/\n" +
 	"\x05queue\x18\x02 \x01(\v2\x19.fieldsync.v1.QueueReportR\x05queue\x12\x1f\n" +
 	"\vapp_version\x18\x03 \x01(\tR\n" +
 	"appVersion\x12'\n" +
 	"\x0fcursor_sequence\x18\x04 \x01(\x04R\x0ecursorSequence\x12/\n" +
-	"\x05clock\x18\x05 \x01(\v2\x19.fieldsync.v1.CaptureTimeR\x05clock\"S\n" +
+	"\x05clock\x18\x05 \x01(\v2\x19.fieldsync.v1.CaptureTimeR\x05clock\x12+\n" +
+	"\x11answered_sequence\x18\x06 \x01(\x04R\x10answeredSequence\"S\n" +
 	"\rMemberHistory\x12B\n" +
 	"\vmemberships\x18\x01 \x03(\v2 .fieldsync.storage.v1.MembershipR\vmemberships\"\x87\x01\n" +
 	"\n" +
 	"Membership\x12\x17\n" +
 	"\acrew_id\x18\x01 \x01(\tR\x06crewId\x12.\n" +
 	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x120\n" +
-	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05until*N\n" +
+	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05until*_\n" +
 	"\x06KeyUse\x12\x17\n" +
 	"\x13KEY_USE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14KEY_USE_ACCESS_TOKEN\x10\x01\x12\x11\n" +
-	"\rKEY_USE_PROOF\x10\x02B\xdd\x01\n" +
+	"\rKEY_USE_PROOF\x10\x02\x12\x0f\n" +
+	"\vKEY_USE_LOG\x10\x03B\xdd\x01\n" +
 	"\x18com.fieldsync.storage.v1B\rIdentityProtoP\x01Z@github.com/cong1022/fieldsync/gen/fieldsync/storage/v1;storagev1\xa2\x02\x03FSX\xaa\x02\x14Fieldsync.Storage.V1\xca\x02\x14Fieldsync\\Storage\\V1\xe2\x02 Fieldsync\\Storage\\V1\\GPBMetadata\xea\x02\x16Fieldsync::Storage::V1b\x06proto3"
 
 var (
@@ -839,24 +886,26 @@ var file_fieldsync_storage_v1_identity_proto_depIdxs = []int32{
 	10, // 2: fieldsync.storage.v1.Device.last_refresh_at:type_name -> google.protobuf.Timestamp
 	10, // 3: fieldsync.storage.v1.Device.revoked_at:type_name -> google.protobuf.Timestamp
 	3,  // 4: fieldsync.storage.v1.Device.push:type_name -> fieldsync.storage.v1.PushAddress
-	11, // 5: fieldsync.storage.v1.PushAddress.kind:type_name -> fieldsync.v1.PushKind
-	10, // 6: fieldsync.storage.v1.PushAddress.seen_at:type_name -> google.protobuf.Timestamp
-	10, // 7: fieldsync.storage.v1.EnrolCode.expires_at:type_name -> google.protobuf.Timestamp
-	0,  // 8: fieldsync.storage.v1.SigningKey.use:type_name -> fieldsync.storage.v1.KeyUse
-	10, // 9: fieldsync.storage.v1.SigningKey.created_at:type_name -> google.protobuf.Timestamp
-	10, // 10: fieldsync.storage.v1.SigningKey.signs_from:type_name -> google.protobuf.Timestamp
-	10, // 11: fieldsync.storage.v1.UsedProof.until:type_name -> google.protobuf.Timestamp
-	10, // 12: fieldsync.storage.v1.DeviceStatus.seen_at:type_name -> google.protobuf.Timestamp
-	12, // 13: fieldsync.storage.v1.DeviceStatus.queue:type_name -> fieldsync.v1.QueueReport
-	13, // 14: fieldsync.storage.v1.DeviceStatus.clock:type_name -> fieldsync.v1.CaptureTime
-	9,  // 15: fieldsync.storage.v1.MemberHistory.memberships:type_name -> fieldsync.storage.v1.Membership
-	10, // 16: fieldsync.storage.v1.Membership.from:type_name -> google.protobuf.Timestamp
-	10, // 17: fieldsync.storage.v1.Membership.until:type_name -> google.protobuf.Timestamp
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	10, // 5: fieldsync.storage.v1.Device.token_expires_at:type_name -> google.protobuf.Timestamp
+	11, // 6: fieldsync.storage.v1.PushAddress.kind:type_name -> fieldsync.v1.PushKind
+	10, // 7: fieldsync.storage.v1.PushAddress.seen_at:type_name -> google.protobuf.Timestamp
+	10, // 8: fieldsync.storage.v1.EnrolCode.expires_at:type_name -> google.protobuf.Timestamp
+	0,  // 9: fieldsync.storage.v1.SigningKey.use:type_name -> fieldsync.storage.v1.KeyUse
+	10, // 10: fieldsync.storage.v1.SigningKey.created_at:type_name -> google.protobuf.Timestamp
+	10, // 11: fieldsync.storage.v1.SigningKey.signs_from:type_name -> google.protobuf.Timestamp
+	10, // 12: fieldsync.storage.v1.SigningKey.retires_at:type_name -> google.protobuf.Timestamp
+	10, // 13: fieldsync.storage.v1.UsedProof.until:type_name -> google.protobuf.Timestamp
+	10, // 14: fieldsync.storage.v1.DeviceStatus.seen_at:type_name -> google.protobuf.Timestamp
+	12, // 15: fieldsync.storage.v1.DeviceStatus.queue:type_name -> fieldsync.v1.QueueReport
+	13, // 16: fieldsync.storage.v1.DeviceStatus.clock:type_name -> fieldsync.v1.CaptureTime
+	9,  // 17: fieldsync.storage.v1.MemberHistory.memberships:type_name -> fieldsync.storage.v1.Membership
+	10, // 18: fieldsync.storage.v1.Membership.from:type_name -> google.protobuf.Timestamp
+	10, // 19: fieldsync.storage.v1.Membership.until:type_name -> google.protobuf.Timestamp
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_storage_v1_identity_proto_init() }

@@ -36,7 +36,7 @@ type Upload struct {
 	SizeBytes uint64 `protobuf:"varint,4,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
 	// Media type as declared.
 	ContentType string `protobuf:"bytes,5,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
-	// On the phone, or verified: then the original is kept and the upload's own bytes are gone.
+	// On the phone; in any other state the original is kept and the upload's own bytes are gone.
 	State v1.PhotoState `protobuf:"varint,6,opt,name=state,proto3,enum=fieldsync.v1.PhotoState" json:"state,omitempty"`
 	// When it was opened.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
@@ -132,6 +132,207 @@ func (x *Upload) GetTaskIds() []string {
 	return nil
 }
 
+// What was found in the bytes of an original, whoever sent them. Each original is looked into once.
+type Look struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What everybody may know of it.
+	Look *v1.PhotoLook `protobuf:"bytes,1,opt,name=look,proto3" json:"look,omitempty"`
+	// Why the bytes are no photo that can be checked. Absent where they are one.
+	Damage *v1.Finding `protobuf:"bytes,2,opt,name=damage,proto3" json:"damage,omitempty"`
+	// SHA-256 of the thumbnail, a JPEG among the originals. Empty where there is none.
+	ThumbnailSha256 []byte `protobuf:"bytes,3,opt,name=thumbnail_sha256,json=thumbnailSha256,proto3" json:"thumbnail_sha256,omitempty"`
+	// What the picture looks like, 64 bits. Absent where it was not decoded, or is too plain to tell from others.
+	PerceptualHash *uint64 `protobuf:"fixed64,4,opt,name=perceptual_hash,json=perceptualHash,proto3,oneof" json:"perceptual_hash,omitempty"`
+	// SHA-256 of the copy for the public, a JPEG without metadata. Empty until somebody asks for it.
+	PublicSha256  []byte `protobuf:"bytes,5,opt,name=public_sha256,json=publicSha256,proto3" json:"public_sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Look) Reset() {
+	*x = Look{}
+	mi := &file_fieldsync_storage_v1_media_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Look) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Look) ProtoMessage() {}
+
+func (x *Look) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_storage_v1_media_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Look.ProtoReflect.Descriptor instead.
+func (*Look) Descriptor() ([]byte, []int) {
+	return file_fieldsync_storage_v1_media_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Look) GetLook() *v1.PhotoLook {
+	if x != nil {
+		return x.Look
+	}
+	return nil
+}
+
+func (x *Look) GetDamage() *v1.Finding {
+	if x != nil {
+		return x.Damage
+	}
+	return nil
+}
+
+func (x *Look) GetThumbnailSha256() []byte {
+	if x != nil {
+		return x.ThumbnailSha256
+	}
+	return nil
+}
+
+func (x *Look) GetPerceptualHash() uint64 {
+	if x != nil && x.PerceptualHash != nil {
+		return *x.PerceptualHash
+	}
+	return 0
+}
+
+func (x *Look) GetPublicSha256() []byte {
+	if x != nil {
+		return x.PublicSha256
+	}
+	return nil
+}
+
+// Where a photo stands: what the search for reused photos finds.
+type PhotoPlace struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The ticket of its task.
+	TicketId string `protobuf:"bytes,1,opt,name=ticket_id,json=ticketId,proto3" json:"ticket_id,omitempty"`
+	// The task.
+	TaskId string `protobuf:"bytes,2,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// The photo.
+	PhotoId string `protobuf:"bytes,3,opt,name=photo_id,json=photoId,proto3" json:"photo_id,omitempty"`
+	// What it looks like, as in Look.
+	PerceptualHash uint64 `protobuf:"fixed64,4,opt,name=perceptual_hash,json=perceptualHash,proto3" json:"perceptual_hash,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *PhotoPlace) Reset() {
+	*x = PhotoPlace{}
+	mi := &file_fieldsync_storage_v1_media_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PhotoPlace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PhotoPlace) ProtoMessage() {}
+
+func (x *PhotoPlace) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_storage_v1_media_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PhotoPlace.ProtoReflect.Descriptor instead.
+func (*PhotoPlace) Descriptor() ([]byte, []int) {
+	return file_fieldsync_storage_v1_media_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *PhotoPlace) GetTicketId() string {
+	if x != nil {
+		return x.TicketId
+	}
+	return ""
+}
+
+func (x *PhotoPlace) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *PhotoPlace) GetPhotoId() string {
+	if x != nil {
+		return x.PhotoId
+	}
+	return ""
+}
+
+func (x *PhotoPlace) GetPerceptualHash() uint64 {
+	if x != nil {
+		return x.PerceptualHash
+	}
+	return 0
+}
+
+// What the capability links to the public copies of photos are made with.
+type PhotoLinkSecret struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 random bytes.
+	Secret        []byte `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PhotoLinkSecret) Reset() {
+	*x = PhotoLinkSecret{}
+	mi := &file_fieldsync_storage_v1_media_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PhotoLinkSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PhotoLinkSecret) ProtoMessage() {}
+
+func (x *PhotoLinkSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_storage_v1_media_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PhotoLinkSecret.ProtoReflect.Descriptor instead.
+func (*PhotoLinkSecret) Descriptor() ([]byte, []int) {
+	return file_fieldsync_storage_v1_media_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PhotoLinkSecret) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
 var File_fieldsync_storage_v1_media_proto protoreflect.FileDescriptor
 
 const file_fieldsync_storage_v1_media_proto_rawDesc = "" +
@@ -147,7 +348,22 @@ const file_fieldsync_storage_v1_media_proto_rawDesc = "" +
 	"\x05state\x18\x06 \x01(\x0e2\x18.fieldsync.v1.PhotoStateR\x05state\x129\n" +
 	"\n" +
 	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x19\n" +
-	"\btask_ids\x18\b \x03(\tR\ataskIdsB\xda\x01\n" +
+	"\btask_ids\x18\b \x03(\tR\ataskIds\"\xf4\x01\n" +
+	"\x04Look\x12+\n" +
+	"\x04look\x18\x01 \x01(\v2\x17.fieldsync.v1.PhotoLookR\x04look\x12-\n" +
+	"\x06damage\x18\x02 \x01(\v2\x15.fieldsync.v1.FindingR\x06damage\x12)\n" +
+	"\x10thumbnail_sha256\x18\x03 \x01(\fR\x0fthumbnailSha256\x12,\n" +
+	"\x0fperceptual_hash\x18\x04 \x01(\x06H\x00R\x0eperceptualHash\x88\x01\x01\x12#\n" +
+	"\rpublic_sha256\x18\x05 \x01(\fR\fpublicSha256B\x12\n" +
+	"\x10_perceptual_hash\"\x86\x01\n" +
+	"\n" +
+	"PhotoPlace\x12\x1b\n" +
+	"\tticket_id\x18\x01 \x01(\tR\bticketId\x12\x17\n" +
+	"\atask_id\x18\x02 \x01(\tR\x06taskId\x12\x19\n" +
+	"\bphoto_id\x18\x03 \x01(\tR\aphotoId\x12'\n" +
+	"\x0fperceptual_hash\x18\x04 \x01(\x06R\x0eperceptualHash\")\n" +
+	"\x0fPhotoLinkSecret\x12\x16\n" +
+	"\x06secret\x18\x01 \x01(\fR\x06secretB\xda\x01\n" +
 	"\x18com.fieldsync.storage.v1B\n" +
 	"MediaProtoP\x01Z@github.com/cong1022/fieldsync/gen/fieldsync/storage/v1;storagev1\xa2\x02\x03FSX\xaa\x02\x14Fieldsync.Storage.V1\xca\x02\x14Fieldsync\\Storage\\V1\xe2\x02 Fieldsync\\Storage\\V1\\GPBMetadata\xea\x02\x16Fieldsync::Storage::V1b\x06proto3"
 
@@ -163,20 +379,27 @@ func file_fieldsync_storage_v1_media_proto_rawDescGZIP() []byte {
 	return file_fieldsync_storage_v1_media_proto_rawDescData
 }
 
-var file_fieldsync_storage_v1_media_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_fieldsync_storage_v1_media_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_fieldsync_storage_v1_media_proto_goTypes = []any{
 	(*Upload)(nil),                // 0: fieldsync.storage.v1.Upload
-	(v1.PhotoState)(0),            // 1: fieldsync.v1.PhotoState
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*Look)(nil),                  // 1: fieldsync.storage.v1.Look
+	(*PhotoPlace)(nil),            // 2: fieldsync.storage.v1.PhotoPlace
+	(*PhotoLinkSecret)(nil),       // 3: fieldsync.storage.v1.PhotoLinkSecret
+	(v1.PhotoState)(0),            // 4: fieldsync.v1.PhotoState
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*v1.PhotoLook)(nil),          // 6: fieldsync.v1.PhotoLook
+	(*v1.Finding)(nil),            // 7: fieldsync.v1.Finding
 }
 var file_fieldsync_storage_v1_media_proto_depIdxs = []int32{
-	1, // 0: fieldsync.storage.v1.Upload.state:type_name -> fieldsync.v1.PhotoState
-	2, // 1: fieldsync.storage.v1.Upload.created_at:type_name -> google.protobuf.Timestamp
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	4, // 0: fieldsync.storage.v1.Upload.state:type_name -> fieldsync.v1.PhotoState
+	5, // 1: fieldsync.storage.v1.Upload.created_at:type_name -> google.protobuf.Timestamp
+	6, // 2: fieldsync.storage.v1.Look.look:type_name -> fieldsync.v1.PhotoLook
+	7, // 3: fieldsync.storage.v1.Look.damage:type_name -> fieldsync.v1.Finding
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_storage_v1_media_proto_init() }
@@ -184,13 +407,14 @@ func file_fieldsync_storage_v1_media_proto_init() {
 	if File_fieldsync_storage_v1_media_proto != nil {
 		return
 	}
+	file_fieldsync_storage_v1_media_proto_msgTypes[1].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_storage_v1_media_proto_rawDesc), len(file_fieldsync_storage_v1_media_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

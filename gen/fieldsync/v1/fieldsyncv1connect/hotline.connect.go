@@ -42,6 +42,24 @@ const (
 	// HotlineServiceListCompletionsProcedure is the fully-qualified name of the HotlineService's
 	// ListCompletions RPC.
 	HotlineServiceListCompletionsProcedure = "/fieldsync.v1.HotlineService/ListCompletions"
+	// HotlineServiceWatchCompletionsProcedure is the fully-qualified name of the HotlineService's
+	// WatchCompletions RPC.
+	HotlineServiceWatchCompletionsProcedure = "/fieldsync.v1.HotlineService/WatchCompletions"
+	// HotlineServiceListTicketChangesProcedure is the fully-qualified name of the HotlineService's
+	// ListTicketChanges RPC.
+	HotlineServiceListTicketChangesProcedure = "/fieldsync.v1.HotlineService/ListTicketChanges"
+	// HotlineServicePutWebhookProcedure is the fully-qualified name of the HotlineService's PutWebhook
+	// RPC.
+	HotlineServicePutWebhookProcedure = "/fieldsync.v1.HotlineService/PutWebhook"
+	// HotlineServiceListWebhooksProcedure is the fully-qualified name of the HotlineService's
+	// ListWebhooks RPC.
+	HotlineServiceListWebhooksProcedure = "/fieldsync.v1.HotlineService/ListWebhooks"
+	// HotlineServiceDeleteWebhookProcedure is the fully-qualified name of the HotlineService's
+	// DeleteWebhook RPC.
+	HotlineServiceDeleteWebhookProcedure = "/fieldsync.v1.HotlineService/DeleteWebhook"
+	// HotlineServiceReplayWebhookProcedure is the fully-qualified name of the HotlineService's
+	// ReplayWebhook RPC.
+	HotlineServiceReplayWebhookProcedure = "/fieldsync.v1.HotlineService/ReplayWebhook"
 	// HotlineServiceAcknowledgeCompletionsProcedure is the fully-qualified name of the HotlineService's
 	// AcknowledgeCompletions RPC.
 	HotlineServiceAcknowledgeCompletionsProcedure = "/fieldsync.v1.HotlineService/AcknowledgeCompletions"
@@ -60,6 +78,23 @@ type HotlineServiceClient interface {
 	// Errors: InvalidArgument "cursor_invalid", OutOfRange "cursor_ahead" (of a server that was restored since: begin again
 	// from the empty cursor).
 	ListCompletions(context.Context, *v1.ListCompletionsRequest) (*v1.ListCompletionsResponse, error)
+	// Streams what ListCompletions lists: all behind the cursor, then each as it is sealed, and every 30 seconds an answer
+	// without completions as a sign of life. What is not acknowledged is sent again to whoever begins before it.
+	// Errors: as ListCompletions; Unavailable "shutting_down".
+	WatchCompletions(context.Context, *v1.WatchCompletionsRequest) (*connect.ServerStreamForClient[v1.WatchCompletionsResponse], error)
+	// Lists the changes of tickets in the order in which the server accepted them, from a cursor, without gaps: received,
+	// given other facts, moved on, completed, closed. Errors: as ListCompletions.
+	ListTicketChanges(context.Context, *v1.ListTicketChangesRequest) (*v1.ListTicketChangesResponse, error)
+	// Registers an address to which completions and changes are posted as they come, or changes one; a webhook that was ended by
+	// the answer 410 is taken up again. What came before a webhook was made is not posted, unless it is replayed.
+	// Errors: InvalidArgument "webhook_url_invalid", ResourceExhausted "webhooks_full".
+	PutWebhook(context.Context, *v1.PutWebhookRequest) (*v1.PutWebhookResponse, error)
+	// Lists webhooks by id, without their secrets.
+	ListWebhooks(context.Context, *v1.ListWebhooksRequest) (*v1.ListWebhooksResponse, error)
+	// Ends a webhook. Safe to repeat.
+	DeleteWebhook(context.Context, *v1.DeleteWebhookRequest) (*v1.DeleteWebhookResponse, error)
+	// Posts again what has come since a time, under the same ids. Errors: NotFound "webhook_unknown".
+	ReplayWebhook(context.Context, *v1.ReplayWebhookRequest) (*v1.ReplayWebhookResponse, error)
 	// Acknowledges completions: the proof is delivered and the ticket closed, durable when the answer leaves. Safe to repeat.
 	// Errors: NotFound "completion_unknown" (names the first; none was acknowledged). After any other error some may have been
 	// acknowledged: repeat the call.
@@ -95,6 +130,42 @@ func NewHotlineServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(hotlineServiceMethods.ByName("ListCompletions")),
 			connect.WithClientOptions(opts...),
 		),
+		watchCompletions: connect.NewClient[v1.WatchCompletionsRequest, v1.WatchCompletionsResponse](
+			httpClient,
+			baseURL+HotlineServiceWatchCompletionsProcedure,
+			connect.WithSchema(hotlineServiceMethods.ByName("WatchCompletions")),
+			connect.WithClientOptions(opts...),
+		),
+		listTicketChanges: connect.NewClient[v1.ListTicketChangesRequest, v1.ListTicketChangesResponse](
+			httpClient,
+			baseURL+HotlineServiceListTicketChangesProcedure,
+			connect.WithSchema(hotlineServiceMethods.ByName("ListTicketChanges")),
+			connect.WithClientOptions(opts...),
+		),
+		putWebhook: connect.NewClient[v1.PutWebhookRequest, v1.PutWebhookResponse](
+			httpClient,
+			baseURL+HotlineServicePutWebhookProcedure,
+			connect.WithSchema(hotlineServiceMethods.ByName("PutWebhook")),
+			connect.WithClientOptions(opts...),
+		),
+		listWebhooks: connect.NewClient[v1.ListWebhooksRequest, v1.ListWebhooksResponse](
+			httpClient,
+			baseURL+HotlineServiceListWebhooksProcedure,
+			connect.WithSchema(hotlineServiceMethods.ByName("ListWebhooks")),
+			connect.WithClientOptions(opts...),
+		),
+		deleteWebhook: connect.NewClient[v1.DeleteWebhookRequest, v1.DeleteWebhookResponse](
+			httpClient,
+			baseURL+HotlineServiceDeleteWebhookProcedure,
+			connect.WithSchema(hotlineServiceMethods.ByName("DeleteWebhook")),
+			connect.WithClientOptions(opts...),
+		),
+		replayWebhook: connect.NewClient[v1.ReplayWebhookRequest, v1.ReplayWebhookResponse](
+			httpClient,
+			baseURL+HotlineServiceReplayWebhookProcedure,
+			connect.WithSchema(hotlineServiceMethods.ByName("ReplayWebhook")),
+			connect.WithClientOptions(opts...),
+		),
 		acknowledgeCompletions: connect.NewClient[v1.AcknowledgeCompletionsRequest, v1.AcknowledgeCompletionsResponse](
 			httpClient,
 			baseURL+HotlineServiceAcknowledgeCompletionsProcedure,
@@ -109,6 +180,12 @@ type hotlineServiceClient struct {
 	submitTickets          *connect.Client[v1.SubmitTicketsRequest, v1.SubmitTicketsResponse]
 	getTicketStatus        *connect.Client[v1.GetTicketStatusRequest, v1.GetTicketStatusResponse]
 	listCompletions        *connect.Client[v1.ListCompletionsRequest, v1.ListCompletionsResponse]
+	watchCompletions       *connect.Client[v1.WatchCompletionsRequest, v1.WatchCompletionsResponse]
+	listTicketChanges      *connect.Client[v1.ListTicketChangesRequest, v1.ListTicketChangesResponse]
+	putWebhook             *connect.Client[v1.PutWebhookRequest, v1.PutWebhookResponse]
+	listWebhooks           *connect.Client[v1.ListWebhooksRequest, v1.ListWebhooksResponse]
+	deleteWebhook          *connect.Client[v1.DeleteWebhookRequest, v1.DeleteWebhookResponse]
+	replayWebhook          *connect.Client[v1.ReplayWebhookRequest, v1.ReplayWebhookResponse]
 	acknowledgeCompletions *connect.Client[v1.AcknowledgeCompletionsRequest, v1.AcknowledgeCompletionsResponse]
 }
 
@@ -139,6 +216,56 @@ func (c *hotlineServiceClient) ListCompletions(ctx context.Context, req *v1.List
 	return nil, err
 }
 
+// WatchCompletions calls fieldsync.v1.HotlineService.WatchCompletions.
+func (c *hotlineServiceClient) WatchCompletions(ctx context.Context, req *v1.WatchCompletionsRequest) (*connect.ServerStreamForClient[v1.WatchCompletionsResponse], error) {
+	return c.watchCompletions.CallServerStream(ctx, connect.NewRequest(req))
+}
+
+// ListTicketChanges calls fieldsync.v1.HotlineService.ListTicketChanges.
+func (c *hotlineServiceClient) ListTicketChanges(ctx context.Context, req *v1.ListTicketChangesRequest) (*v1.ListTicketChangesResponse, error) {
+	response, err := c.listTicketChanges.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// PutWebhook calls fieldsync.v1.HotlineService.PutWebhook.
+func (c *hotlineServiceClient) PutWebhook(ctx context.Context, req *v1.PutWebhookRequest) (*v1.PutWebhookResponse, error) {
+	response, err := c.putWebhook.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListWebhooks calls fieldsync.v1.HotlineService.ListWebhooks.
+func (c *hotlineServiceClient) ListWebhooks(ctx context.Context, req *v1.ListWebhooksRequest) (*v1.ListWebhooksResponse, error) {
+	response, err := c.listWebhooks.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// DeleteWebhook calls fieldsync.v1.HotlineService.DeleteWebhook.
+func (c *hotlineServiceClient) DeleteWebhook(ctx context.Context, req *v1.DeleteWebhookRequest) (*v1.DeleteWebhookResponse, error) {
+	response, err := c.deleteWebhook.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ReplayWebhook calls fieldsync.v1.HotlineService.ReplayWebhook.
+func (c *hotlineServiceClient) ReplayWebhook(ctx context.Context, req *v1.ReplayWebhookRequest) (*v1.ReplayWebhookResponse, error) {
+	response, err := c.replayWebhook.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AcknowledgeCompletions calls fieldsync.v1.HotlineService.AcknowledgeCompletions.
 func (c *hotlineServiceClient) AcknowledgeCompletions(ctx context.Context, req *v1.AcknowledgeCompletionsRequest) (*v1.AcknowledgeCompletionsResponse, error) {
 	response, err := c.acknowledgeCompletions.CallUnary(ctx, connect.NewRequest(req))
@@ -161,6 +288,23 @@ type HotlineServiceHandler interface {
 	// Errors: InvalidArgument "cursor_invalid", OutOfRange "cursor_ahead" (of a server that was restored since: begin again
 	// from the empty cursor).
 	ListCompletions(context.Context, *v1.ListCompletionsRequest) (*v1.ListCompletionsResponse, error)
+	// Streams what ListCompletions lists: all behind the cursor, then each as it is sealed, and every 30 seconds an answer
+	// without completions as a sign of life. What is not acknowledged is sent again to whoever begins before it.
+	// Errors: as ListCompletions; Unavailable "shutting_down".
+	WatchCompletions(context.Context, *v1.WatchCompletionsRequest, *connect.ServerStream[v1.WatchCompletionsResponse]) error
+	// Lists the changes of tickets in the order in which the server accepted them, from a cursor, without gaps: received,
+	// given other facts, moved on, completed, closed. Errors: as ListCompletions.
+	ListTicketChanges(context.Context, *v1.ListTicketChangesRequest) (*v1.ListTicketChangesResponse, error)
+	// Registers an address to which completions and changes are posted as they come, or changes one; a webhook that was ended by
+	// the answer 410 is taken up again. What came before a webhook was made is not posted, unless it is replayed.
+	// Errors: InvalidArgument "webhook_url_invalid", ResourceExhausted "webhooks_full".
+	PutWebhook(context.Context, *v1.PutWebhookRequest) (*v1.PutWebhookResponse, error)
+	// Lists webhooks by id, without their secrets.
+	ListWebhooks(context.Context, *v1.ListWebhooksRequest) (*v1.ListWebhooksResponse, error)
+	// Ends a webhook. Safe to repeat.
+	DeleteWebhook(context.Context, *v1.DeleteWebhookRequest) (*v1.DeleteWebhookResponse, error)
+	// Posts again what has come since a time, under the same ids. Errors: NotFound "webhook_unknown".
+	ReplayWebhook(context.Context, *v1.ReplayWebhookRequest) (*v1.ReplayWebhookResponse, error)
 	// Acknowledges completions: the proof is delivered and the ticket closed, durable when the answer leaves. Safe to repeat.
 	// Errors: NotFound "completion_unknown" (names the first; none was acknowledged). After any other error some may have been
 	// acknowledged: repeat the call.
@@ -192,6 +336,42 @@ func NewHotlineServiceHandler(svc HotlineServiceHandler, opts ...connect.Handler
 		connect.WithSchema(hotlineServiceMethods.ByName("ListCompletions")),
 		connect.WithHandlerOptions(opts...),
 	)
+	hotlineServiceWatchCompletionsHandler := connect.NewServerStreamHandlerSimple(
+		HotlineServiceWatchCompletionsProcedure,
+		svc.WatchCompletions,
+		connect.WithSchema(hotlineServiceMethods.ByName("WatchCompletions")),
+		connect.WithHandlerOptions(opts...),
+	)
+	hotlineServiceListTicketChangesHandler := connect.NewUnaryHandlerSimple(
+		HotlineServiceListTicketChangesProcedure,
+		svc.ListTicketChanges,
+		connect.WithSchema(hotlineServiceMethods.ByName("ListTicketChanges")),
+		connect.WithHandlerOptions(opts...),
+	)
+	hotlineServicePutWebhookHandler := connect.NewUnaryHandlerSimple(
+		HotlineServicePutWebhookProcedure,
+		svc.PutWebhook,
+		connect.WithSchema(hotlineServiceMethods.ByName("PutWebhook")),
+		connect.WithHandlerOptions(opts...),
+	)
+	hotlineServiceListWebhooksHandler := connect.NewUnaryHandlerSimple(
+		HotlineServiceListWebhooksProcedure,
+		svc.ListWebhooks,
+		connect.WithSchema(hotlineServiceMethods.ByName("ListWebhooks")),
+		connect.WithHandlerOptions(opts...),
+	)
+	hotlineServiceDeleteWebhookHandler := connect.NewUnaryHandlerSimple(
+		HotlineServiceDeleteWebhookProcedure,
+		svc.DeleteWebhook,
+		connect.WithSchema(hotlineServiceMethods.ByName("DeleteWebhook")),
+		connect.WithHandlerOptions(opts...),
+	)
+	hotlineServiceReplayWebhookHandler := connect.NewUnaryHandlerSimple(
+		HotlineServiceReplayWebhookProcedure,
+		svc.ReplayWebhook,
+		connect.WithSchema(hotlineServiceMethods.ByName("ReplayWebhook")),
+		connect.WithHandlerOptions(opts...),
+	)
 	hotlineServiceAcknowledgeCompletionsHandler := connect.NewUnaryHandlerSimple(
 		HotlineServiceAcknowledgeCompletionsProcedure,
 		svc.AcknowledgeCompletions,
@@ -206,6 +386,18 @@ func NewHotlineServiceHandler(svc HotlineServiceHandler, opts ...connect.Handler
 			hotlineServiceGetTicketStatusHandler.ServeHTTP(w, r)
 		case HotlineServiceListCompletionsProcedure:
 			hotlineServiceListCompletionsHandler.ServeHTTP(w, r)
+		case HotlineServiceWatchCompletionsProcedure:
+			hotlineServiceWatchCompletionsHandler.ServeHTTP(w, r)
+		case HotlineServiceListTicketChangesProcedure:
+			hotlineServiceListTicketChangesHandler.ServeHTTP(w, r)
+		case HotlineServicePutWebhookProcedure:
+			hotlineServicePutWebhookHandler.ServeHTTP(w, r)
+		case HotlineServiceListWebhooksProcedure:
+			hotlineServiceListWebhooksHandler.ServeHTTP(w, r)
+		case HotlineServiceDeleteWebhookProcedure:
+			hotlineServiceDeleteWebhookHandler.ServeHTTP(w, r)
+		case HotlineServiceReplayWebhookProcedure:
+			hotlineServiceReplayWebhookHandler.ServeHTTP(w, r)
 		case HotlineServiceAcknowledgeCompletionsProcedure:
 			hotlineServiceAcknowledgeCompletionsHandler.ServeHTTP(w, r)
 		default:
@@ -227,6 +419,30 @@ func (UnimplementedHotlineServiceHandler) GetTicketStatus(context.Context, *v1.G
 
 func (UnimplementedHotlineServiceHandler) ListCompletions(context.Context, *v1.ListCompletionsRequest) (*v1.ListCompletionsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.HotlineService.ListCompletions is not implemented"))
+}
+
+func (UnimplementedHotlineServiceHandler) WatchCompletions(context.Context, *v1.WatchCompletionsRequest, *connect.ServerStream[v1.WatchCompletionsResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.HotlineService.WatchCompletions is not implemented"))
+}
+
+func (UnimplementedHotlineServiceHandler) ListTicketChanges(context.Context, *v1.ListTicketChangesRequest) (*v1.ListTicketChangesResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.HotlineService.ListTicketChanges is not implemented"))
+}
+
+func (UnimplementedHotlineServiceHandler) PutWebhook(context.Context, *v1.PutWebhookRequest) (*v1.PutWebhookResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.HotlineService.PutWebhook is not implemented"))
+}
+
+func (UnimplementedHotlineServiceHandler) ListWebhooks(context.Context, *v1.ListWebhooksRequest) (*v1.ListWebhooksResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.HotlineService.ListWebhooks is not implemented"))
+}
+
+func (UnimplementedHotlineServiceHandler) DeleteWebhook(context.Context, *v1.DeleteWebhookRequest) (*v1.DeleteWebhookResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.HotlineService.DeleteWebhook is not implemented"))
+}
+
+func (UnimplementedHotlineServiceHandler) ReplayWebhook(context.Context, *v1.ReplayWebhookRequest) (*v1.ReplayWebhookResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.HotlineService.ReplayWebhook is not implemented"))
 }
 
 func (UnimplementedHotlineServiceHandler) AcknowledgeCompletions(context.Context, *v1.AcknowledgeCompletionsRequest) (*v1.AcknowledgeCompletionsResponse, error) {

@@ -49,6 +49,9 @@ const (
 	// IdentityServiceRegisterPushProcedure is the fully-qualified name of the IdentityService's
 	// RegisterPush RPC.
 	IdentityServiceRegisterPushProcedure = "/fieldsync.v1.IdentityService/RegisterPush"
+	// IdentityServiceIssueApiKeyProcedure is the fully-qualified name of the IdentityService's
+	// IssueApiKey RPC.
+	IdentityServiceIssueApiKeyProcedure = "/fieldsync.v1.IdentityService/IssueApiKey"
 	// IdentityServiceWhoAmIProcedure is the fully-qualified name of the IdentityService's WhoAmI RPC.
 	IdentityServiceWhoAmIProcedure = "/fieldsync.v1.IdentityService/WhoAmI"
 )
@@ -72,6 +75,9 @@ type IdentityServiceClient interface {
 	ListDevices(context.Context, *v1.ListDevicesRequest) (*v1.ListDevicesResponse, error)
 	// Tells where to push for the calling device. Replaces what was told before.
 	RegisterPush(context.Context, *v1.RegisterPushRequest) (*v1.RegisterPushResponse, error)
+	// Issues a key for a system that speaks GeoReport v2 and cannot enrol as a device: it calls as a member of the role hotline,
+	// through that face only. Errors: NotFound "member_unknown" (or its role is not hotline).
+	IssueApiKey(context.Context, *v1.IssueApiKeyRequest) (*v1.IssueApiKeyResponse, error)
 	// Tells whom the server takes the caller for.
 	WhoAmI(context.Context, *v1.WhoAmIRequest) (*v1.WhoAmIResponse, error)
 }
@@ -123,6 +129,12 @@ func NewIdentityServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(identityServiceMethods.ByName("RegisterPush")),
 			connect.WithClientOptions(opts...),
 		),
+		issueApiKey: connect.NewClient[v1.IssueApiKeyRequest, v1.IssueApiKeyResponse](
+			httpClient,
+			baseURL+IdentityServiceIssueApiKeyProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("IssueApiKey")),
+			connect.WithClientOptions(opts...),
+		),
 		whoAmI: connect.NewClient[v1.WhoAmIRequest, v1.WhoAmIResponse](
 			httpClient,
 			baseURL+IdentityServiceWhoAmIProcedure,
@@ -140,6 +152,7 @@ type identityServiceClient struct {
 	revokeDevice *connect.Client[v1.RevokeDeviceRequest, v1.RevokeDeviceResponse]
 	listDevices  *connect.Client[v1.ListDevicesRequest, v1.ListDevicesResponse]
 	registerPush *connect.Client[v1.RegisterPushRequest, v1.RegisterPushResponse]
+	issueApiKey  *connect.Client[v1.IssueApiKeyRequest, v1.IssueApiKeyResponse]
 	whoAmI       *connect.Client[v1.WhoAmIRequest, v1.WhoAmIResponse]
 }
 
@@ -197,6 +210,15 @@ func (c *identityServiceClient) RegisterPush(ctx context.Context, req *v1.Regist
 	return nil, err
 }
 
+// IssueApiKey calls fieldsync.v1.IdentityService.IssueApiKey.
+func (c *identityServiceClient) IssueApiKey(ctx context.Context, req *v1.IssueApiKeyRequest) (*v1.IssueApiKeyResponse, error) {
+	response, err := c.issueApiKey.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // WhoAmI calls fieldsync.v1.IdentityService.WhoAmI.
 func (c *identityServiceClient) WhoAmI(ctx context.Context, req *v1.WhoAmIRequest) (*v1.WhoAmIResponse, error) {
 	response, err := c.whoAmI.CallUnary(ctx, connect.NewRequest(req))
@@ -225,6 +247,9 @@ type IdentityServiceHandler interface {
 	ListDevices(context.Context, *v1.ListDevicesRequest) (*v1.ListDevicesResponse, error)
 	// Tells where to push for the calling device. Replaces what was told before.
 	RegisterPush(context.Context, *v1.RegisterPushRequest) (*v1.RegisterPushResponse, error)
+	// Issues a key for a system that speaks GeoReport v2 and cannot enrol as a device: it calls as a member of the role hotline,
+	// through that face only. Errors: NotFound "member_unknown" (or its role is not hotline).
+	IssueApiKey(context.Context, *v1.IssueApiKeyRequest) (*v1.IssueApiKeyResponse, error)
 	// Tells whom the server takes the caller for.
 	WhoAmI(context.Context, *v1.WhoAmIRequest) (*v1.WhoAmIResponse, error)
 }
@@ -272,6 +297,12 @@ func NewIdentityServiceHandler(svc IdentityServiceHandler, opts ...connect.Handl
 		connect.WithSchema(identityServiceMethods.ByName("RegisterPush")),
 		connect.WithHandlerOptions(opts...),
 	)
+	identityServiceIssueApiKeyHandler := connect.NewUnaryHandlerSimple(
+		IdentityServiceIssueApiKeyProcedure,
+		svc.IssueApiKey,
+		connect.WithSchema(identityServiceMethods.ByName("IssueApiKey")),
+		connect.WithHandlerOptions(opts...),
+	)
 	identityServiceWhoAmIHandler := connect.NewUnaryHandlerSimple(
 		IdentityServiceWhoAmIProcedure,
 		svc.WhoAmI,
@@ -292,6 +323,8 @@ func NewIdentityServiceHandler(svc IdentityServiceHandler, opts ...connect.Handl
 			identityServiceListDevicesHandler.ServeHTTP(w, r)
 		case IdentityServiceRegisterPushProcedure:
 			identityServiceRegisterPushHandler.ServeHTTP(w, r)
+		case IdentityServiceIssueApiKeyProcedure:
+			identityServiceIssueApiKeyHandler.ServeHTTP(w, r)
 		case IdentityServiceWhoAmIProcedure:
 			identityServiceWhoAmIHandler.ServeHTTP(w, r)
 		default:
@@ -325,6 +358,10 @@ func (UnimplementedIdentityServiceHandler) ListDevices(context.Context, *v1.List
 
 func (UnimplementedIdentityServiceHandler) RegisterPush(context.Context, *v1.RegisterPushRequest) (*v1.RegisterPushResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.IdentityService.RegisterPush is not implemented"))
+}
+
+func (UnimplementedIdentityServiceHandler) IssueApiKey(context.Context, *v1.IssueApiKeyRequest) (*v1.IssueApiKeyResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.IdentityService.IssueApiKey is not implemented"))
 }
 
 func (UnimplementedIdentityServiceHandler) WhoAmI(context.Context, *v1.WhoAmIRequest) (*v1.WhoAmIResponse, error) {

@@ -70,7 +70,7 @@ type SyncServiceClient interface {
 	Sync(context.Context, *v1.SyncRequest) (*v1.SyncResponse, error)
 	// Streams the head of the caller's scope: once at the start, after each change, and as a keep-alive every 30 seconds. To a
 	// client that names its cursor it also carries the delta, where that is small. The server ends it at shutdown with
-	// Unavailable "shutting_down".
+	// Unavailable "shutting_down", and where the caller's scope changes with Unavailable "scope_moved".
 	Watch(context.Context, *v1.WatchRequest) (*connect.ServerStreamForClient[v1.WatchResponse], error)
 	// The same without a stream, for networks that kill them: answers as soon as the head is not at the sequence named, or
 	// when the wait is over. At shutdown it answers at once.
@@ -171,7 +171,7 @@ type SyncServiceHandler interface {
 	Sync(context.Context, *v1.SyncRequest) (*v1.SyncResponse, error)
 	// Streams the head of the caller's scope: once at the start, after each change, and as a keep-alive every 30 seconds. To a
 	// client that names its cursor it also carries the delta, where that is small. The server ends it at shutdown with
-	// Unavailable "shutting_down".
+	// Unavailable "shutting_down", and where the caller's scope changes with Unavailable "scope_moved".
 	Watch(context.Context, *v1.WatchRequest, *connect.ServerStream[v1.WatchResponse]) error
 	// The same without a stream, for networks that kill them: answers as soon as the head is not at the sequence named, or
 	// when the wait is over. At shutdown it answers at once.

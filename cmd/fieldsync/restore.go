@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cong1022/fieldsync/backup"
+	"github.com/cong1022/fieldsync/internal/server"
+)
+
+func newRestoreCommand() *cobra.Command {
+	var flags offlineFlags
+	var repository repositoryFlags
+	var to string
+	cmd := &cobra.Command{
+		Use:   "restore",
+		Short: "Make a data folder from nothing but a backup",
+		Long: `Make a data folder from nothing but a backup, as it was at a time or as new as the backup is. The folder must not hold a
+store. The store gets another server epoch: phones find out, load their scope again and offer again what they still hold.`,
+		Example: `  fieldsync restore --repository /mnt/backup --data /var/lib/fieldsync
+  fieldsync restore --repository s3://minio.example:9000/fieldsync-backup --identity key.txt --to 2026-11-23T08:30:00+07:00`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := flags.load()
+			if err != nil {
+				return err
+			}
+			target, err := repository.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			lang := language(cmd)
+			o := backup.RestoreOptions{
+				Target: target, Log: newLogger(config.Log, cmd.ErrOrStderr()),
+				Progress: progress(cmd.ErrOrStderr(), sentence("Khôi phục", "Restoring", lang)),
+			}
+			if o.Identities, err = repository.identities(); err != nil {
+				return err
+			}
+			if to != "" {
+				if o.To, err = time.Parse(time.RFC3339, to); err != nil {
+					return fmt.Errorf("--to: %q is no time such as 2026-11-23T08:30:00+07:00", to)
+				}
+			}
+			if o.Photo, err = keepOriginals(cmd.Context(), config); err != nil {
+				return err
+			}
+			r, err := backup.Restore(cmd.Context(), storeFolder(config), o)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), sentence("Đã khôi phục đến %s (bản ghi %d), %d ảnh.\n", "Restored as of %s (record %d), %d photos.\n", lang),
+				r.At.Local().Format(time.RFC3339), r.Sequence, r.Photos) //nolint:gosmopolitan // For the person at this terminal.
+			return nil
+		},
+	}
+	flags.add(cmd)
+	repository.add(cmd)
+	cmd.Flags().StringVar(&to, "to", "", "the time as of which the data is wanted (RFC 3339); the newest where it is missing")
+	return cmd
+}
+
+// keepOriginals puts photos where the configuration wants them, unless they are in an object store anyway.
+func keepOriginals(ctx context.Context, config server.Config) (func(context.Context, string, io.Reader) error, error) {
+	if config.Media.Store != "folder" {
+		return nil, nil //nolint:nilnil // Restore takes no function for photos that need not come back.
+	}
+	blobs, err := server.OpenBlobs(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, name string, content io.Reader) error {
+		sum, err := hex.DecodeString(name)
+		if err != nil || len(sum) != sha256.Size {
+			return fmt.Errorf("%q is no SHA-256", name)
+		}
+		all, err := io.ReadAll(content) // At most 50 MiB.
+		if err != nil {
+			return err
+		}
+		return blobs.Put(ctx, [sha256.Size]byte(sum), bytes.NewReader(all))
+	}, nil
+}

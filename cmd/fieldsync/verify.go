@@ -1,0 +1,203 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
+	"github.com/cong1022/fieldsync/proof/receipt"
+)
+
+func newVerifyCommand() *cobra.Command {
+	var keyFile string
+	cmd := &cobra.Command{
+		Use:   "verify --key FILE RECEIPT [PHOTO...]",
+		Short: "Check a completion's receipt and photos, without any server",
+		Long: `Check that a receipt is what the proof log says of a completion, and that each photo given is, bit for bit, one of the
+completion's. It needs no network and no server: only the log's public key, which /.well-known/fieldsync-log-keys.txt
+publishes and whoever verifies should have got earlier, by a way that they trust. It tells what is proven and what is not.
+The exit status is 0 only if everything held.
+
+Kiểm tra biên nhận của một báo cáo hoàn thành và từng ảnh kèm theo, không cần mạng, không cần máy chủ. Mã thoát là 0 chỉ
+khi mọi thứ đều đúng.`,
+		Example: `  fieldsync verify --key log.pub receipts/06h0jd5yg9de4cg0423g.tlog-proof
+  fieldsync verify --key log.pub --lang en receipt.tlog-proof photo-1.jpg photo-2.jpg`,
+		Args: cobra.MinimumNArgs(1),
+	}
+	cmd.Flags().StringVar(&keyFile, "key", "", "file with the log's public keys, and those of witnesses, one a line")
+	if err := cmd.MarkFlagRequired("key"); err != nil {
+		panic(err) // The flag is defined a line above.
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		keys, err := readKeys(keyFile)
+		if err != nil {
+			return err
+		}
+		text, err := os.ReadFile(args[0])
+		if err != nil {
+			return err
+		}
+		proven, err := receipt.Verify(text, keys)
+		if err != nil {
+			return err
+		}
+		w, lang := cmd.OutOrStdout(), language(cmd)
+		printProven(w, proven, lang)
+		good, err := verifyPhotos(w, proven, args[1:], lang)
+		if err != nil {
+			return err
+		}
+		printUnproven(w, proven, len(args)-1, lang)
+		if !good {
+			return errReported
+		}
+		return nil
+	}
+	return cmd
+}
+
+func readKeys(file string) (receipt.Keys, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return receipt.Keys{}, err
+	}
+	return receipt.ParseKeys(text)
+}
+
+func printProven(w io.Writer, p *receipt.Proven, lang string) {
+	row := func(vi, en, format string, args ...any) {
+		fmt.Fprintf(w, "  %-20s %s\n", sentence(vi, en, lang), fmt.Sprintf(format, args...))
+	}
+	r := p.Record
+	fmt.Fprintln(w, sentence("✓ ĐÃ CHỨNG MINH: nhật ký đã ghi nhận, không bit nào bị sửa từ đó đến nay",
+		"✓ PROVEN: the log recorded this, and no bit of it has changed since", lang))
+	row("Phiếu 1022", "Ticket", "%s (%s)", r.GetHotlineId(), r.GetTicketId())
+	row("Công việc", "Task", "%s", r.GetTaskId())
+	row("Báo cáo", "Completion", "%s, %s", r.GetCompletionId(), kindName(p.Kind, lang))
+	row("Kết quả", "Outcome", "%s", strings.ToLower(strings.TrimPrefix(r.GetOutcome().String(), "OUTCOME_")))
+	row("Người, tổ, máy", "Who, crew, device", "%s, %s, %s", r.GetMemberId(), r.GetCrewId(), r.GetDeviceId())
+	row("Hoàn thành", "Completed", "%s", between(r.GetCompleted(), lang))
+	row("Vị trí", "Where", "%s", place(r.GetPosition(), lang))
+	row("Máy chủ nhận", "Accepted", "%s", moment(r.GetAcceptedAt()))
+	if r.GetSealedAt() != nil {
+		row("Niêm phong", "Sealed", "%s", moment(r.GetSealedAt()))
+	}
+	if r.GetDueAt() != nil {
+		row("Hạn xử lý", "Due", "%s: %s", moment(r.GetDueAt()), deadlineName(r.GetDeadline(), lang))
+	}
+	if r.GetNote() != "" {
+		row("Ghi chú", "Note", "%q", r.GetNote())
+	}
+	for _, note := range r.GetNotes() {
+		row("Ghi chú", "Note", "%q", note.GetText())
+	}
+	for _, photo := range r.GetPhotos() {
+		row("Ảnh", "Photo", "%s, %d B, sha256 %x, %s", photo.GetPhotoId(), photo.GetSizeBytes(), photo.GetSha256(), between(photo.GetCaptured(), lang))
+		for _, finding := range photo.GetFindings() {
+			row("", "", "  ! %s [%s]", sentence(finding.GetSentence().GetVi(), finding.GetSentence().GetEn(), lang), finding.GetCode())
+		}
+	}
+	row("Nhật ký", "Log", sentence("%s, mục %d trong %d", "%s, leaf %d of %d", lang), p.Checkpoint.Origin, p.Index+1, p.Checkpoint.Size)
+	for _, witness := range p.Checkpoint.Witnesses {
+		row("Bên chứng kiến", "Witness", "%s", witness)
+	}
+}
+
+// verifyPhotos compares each file with the receipt's photos and says what it finds.
+func verifyPhotos(w io.Writer, p *receipt.Proven, files []string, lang string) (good bool, err error) {
+	good = true
+	for _, file := range files {
+		original, err := os.ReadFile(file)
+		if err != nil {
+			return false, err
+		}
+		photo, err := p.Photo(original)
+		if fault.CodeOf(err) != "" {
+			good = false
+			fmt.Fprintf(w, "✗ %s: %s\n", file, explain(err, lang))
+			continue
+		}
+		fmt.Fprintf(w, sentence("✓ %s: đúng từng bit là ảnh %s của báo cáo\n", "✓ %s: bit for bit the completion's photo %s\n", lang), file, photo.GetPhotoId())
+	}
+	return good, nil
+}
+
+func printUnproven(w io.Writer, p *receipt.Proven, compared int, lang string) {
+	say := func(vi, en string, args ...any) { fmt.Fprintf(w, "  - "+sentence(vi, en, lang)+"\n", args...) }
+	fmt.Fprintln(w, sentence("KHÔNG được chứng minh:", "NOT proven:", lang))
+	if p.Kind == receipt.Claimed {
+		say("rằng ảnh đã đến máy chủ: đây mới là lời khai, chưa niêm phong", "that the photos have arrived: this is the claim, not the seal")
+	}
+	if total := len(p.Record.GetPhotos()); compared < total {
+		say("nội dung các ảnh không đưa vào kiểm tra (đã đưa %d, báo cáo có %d)", "what the photos show that were not given (%d given, the completion has %d)", compared, total)
+	}
+	say("rằng ảnh, vị trí và giờ máy đúng sự thật: đó là lời của điện thoại, khoảng thời gian do máy chủ giới hạn",
+		"that photos, position and wall clock are true: the phone says so; only the bounds of time are the server's")
+	say("ai đã cầm máy: máy chủ khẳng định là máy này của người này đã gửi",
+		"who held the phone: that this device of this member sent it is the server's word")
+	if len(p.Checkpoint.Witnesses) == 0 {
+		say("rằng nhật ký không có bản thứ hai: hãy so các điểm kiểm bằng `fieldsync log check`",
+			"that there is no second version of the log: compare checkpoints with `fieldsync log check`")
+	}
+	say("những gì xảy ra sau đó với công việc này", "what happened to the task afterwards")
+}
+
+func kindName(kind receipt.Kind, lang string) string {
+	switch kind {
+	case receipt.Claimed:
+		return sentence("đã khai", "claimed", lang)
+	case receipt.Sealed:
+		return sentence("đã niêm phong", "sealed", lang)
+	case receipt.Delivered:
+		return sentence("đã giao cho tổng đài", "delivered", lang)
+	default:
+		return kind.String()
+	}
+}
+
+func deadlineName(verdict fieldsyncv1.DeadlineVerdict, lang string) string {
+	switch verdict {
+	case fieldsyncv1.DeadlineVerdict_DEADLINE_VERDICT_MET:
+		return sentence("đúng hạn", "met", lang)
+	case fieldsyncv1.DeadlineVerdict_DEADLINE_VERDICT_MISSED:
+		return sentence("trễ hạn", "missed", lang)
+	default:
+		return sentence("chưa phân định được", "open", lang)
+	}
+}
+
+// between is an interval for people.
+func between(i *fieldsyncv1.TimeInterval, lang string) string {
+	bound := func(t *timestamppb.Timestamp) string {
+		if t == nil {
+			return "?"
+		}
+		return t.AsTime().Format(time.RFC3339)
+	}
+	s := fmt.Sprintf(sentence("từ %s đến %s", "between %s and %s", lang), bound(i.GetEarliest()), bound(i.GetLatest()))
+	if i.GetWall() != nil {
+		s += fmt.Sprintf(sentence(" (đồng hồ máy: %s)", " (the phone's clock: %s)", lang), bound(i.GetWall()))
+	}
+	return s
+}
+
+func place(p *fieldsyncv1.Position, lang string) string {
+	if p == nil {
+		return sentence("không rõ", "unknown", lang)
+	}
+	s := fmt.Sprintf("%.6f, %.6f ± %.0f m", p.GetLatitude(), p.GetLongitude(), p.GetAccuracyM())
+	if p.GetAccuracyM() == 0 {
+		s = fmt.Sprintf(sentence("%.6f, %.6f (không rõ sai số)", "%.6f, %.6f (accuracy unknown)", lang), p.GetLatitude(), p.GetLongitude())
+	}
+	if p.GetMock() {
+		s += sentence(", vị trí giả lập", ", a mock location", lang)
+	}
+	return s
+}

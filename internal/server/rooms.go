@@ -1,0 +1,114 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/cong1022/fieldsync/auth"
+	"github.com/cong1022/fieldsync/dispatch"
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/hotline"
+	"github.com/cong1022/fieldsync/hotline/open311"
+	"github.com/cong1022/fieldsync/media"
+	"github.com/cong1022/fieldsync/proof"
+	"github.com/cong1022/fieldsync/store"
+	syncengine "github.com/cong1022/fieldsync/sync"
+)
+
+// Parts are what the rooms of the house are composed over.
+type Parts struct {
+	// Store holds the records; its clock is the house's.
+	Store *store.Store
+	// Blobs keeps verified photos.
+	Blobs media.Blobs
+	// SpoolDir is where the bytes of unfinished uploads lie. One house at a time may use it.
+	SpoolDir string
+	// SpoolBytes bounds them. 0: 20 GiB.
+	SpoolBytes int64
+	// Issuer, Tokens and CORS are what the configuration calls so.
+	Issuer string
+	Tokens TokenConfig
+	CORS   CORSConfig
+	// Open311 is what the configuration calls so.
+	Open311 Open311Config
+	// PlainWebhooks takes webhooks without TLS.
+	PlainWebhooks bool
+	// Review says what is asked of completions and which of them people look at. The zero value: nothing, and none.
+	Review media.ReviewRules
+	Log    *slog.Logger
+}
+
+// Rooms are the rooms of the house over one store, without a port and without workers.
+type Rooms struct {
+	log      *slog.Logger
+	origins  []string
+	review   media.ReviewRules
+	store    *store.Store
+	auth     *auth.Service
+	sync     *syncengine.Engine
+	dispatch *dispatch.Service
+	hotline  *hotline.Service
+	open311  *open311.Face
+	media    *media.Service
+	sealer   *proof.Sealer
+}
+
+// Compose makes the rooms. They hold nothing that must be closed; the parts stay the caller's.
+func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
+	s := &Rooms{log: parts.Log, origins: parts.CORS.Origins, review: parts.Review, store: parts.Store}
+	if s.auth, err = auth.Open(ctx, s.store, auth.Options{
+		Issuer: parts.Issuer, AccessTTL: parts.Tokens.AccessTTL, CodeTTL: parts.Tokens.CodeTTL, Log: s.log,
+	}); err != nil {
+		return nil, err
+	}
+	if s.sealer, err = proof.Open(ctx, s.store); err != nil {
+		return nil, err
+	}
+	if s.sync, err = syncengine.New(syncengine.Options{Store: s.store, Log: s.log, Claim: s.claim}); err != nil {
+		return nil, err
+	}
+	s.dispatch = dispatch.New(dispatch.Options{Store: s.store, Log: s.log})
+	s.hotline = hotline.New(hotline.Options{Store: s.store, Log: s.log, Delivered: s.sealer.Deliver, PlainWebhooks: parts.PlainWebhooks})
+	s.open311 = open311.New(open311.Options{
+		Store: s.store, Log: s.log, ByAPIKey: s.auth.ByAPIKey,
+		Jurisdiction: parts.Open311.Jurisdiction, PublicURL: parts.Open311.PublicURL, Services: parts.Open311.services(),
+		PhotoPath: func(task, photo string) string { return s.media.PublicPath(task, photo) },
+	})
+	s.media, err = media.Open(media.Options{ //nolint:contextcheck // Its sweep at the start is short and must come to its end.
+		Store: s.store, Blobs: parts.Blobs, SpoolDir: parts.SpoolDir, SpoolBytes: parts.SpoolBytes, Log: s.log,
+		PhotosVerified: s.advance,
+	})
+	return s, err
+}
+
+// claim and advance bring a completion on; the transaction that seals it also applies the rules of review to it.
+
+func (s *Rooms) claim(tx *store.Tx, record *storagev1.TaskRecord, by auth.Principal, revision uint64) error {
+	if err := s.sealer.Claim(tx, record, by, revision); err != nil {
+		return err
+	}
+	return s.reviewed(tx, record, revision, fieldsyncv1.ProofState_PROOF_STATE_CLAIMED)
+}
+
+func (s *Rooms) advance(tx *store.Tx, record *storagev1.TaskRecord, revision uint64) error {
+	before := record.GetTask().GetCompletion().GetProofState()
+	if err := s.sealer.Advance(tx, record, revision); err != nil {
+		return err
+	}
+	return s.reviewed(tx, record, revision, before)
+}
+
+func (s *Rooms) reviewed(tx *store.Tx, record *storagev1.TaskRecord, revision uint64, before fieldsyncv1.ProofState) error {
+	const sealed = fieldsyncv1.ProofState_PROOF_STATE_SEALED
+	if before == sealed || record.GetTask().GetCompletion().GetProofState() != sealed {
+		return nil
+	}
+	return s.review.Apply(tx, record.GetTask(), revision)
+}
+
+// AdminCode issues a fresh one-time code for the first admin; it is empty once an admin's device is enrolled.
+func (s *Rooms) AdminCode(ctx context.Context) (code string, expires time.Time, err error) {
+	return s.auth.Bootstrap(ctx)
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
+)
+
+var (
+	errCut  = errors.New("simulated: no answer")
+	errDown = errors.New("simulated: connection refused")
+)
+
+// call is a request on its way.
+type call struct {
+	set    *handset
+	method string
+	url    string
+	header http.Header
+	body   []byte
+}
+
+// link is the air between one phone and the server. A request runs in the caller's goroutine from end to end, so a run has
+// one order of events and no other.
+type link struct {
+	w   *world
+	set *handset
+}
+
+// RoundTrip implements http.RoundTripper.
+func (l *link) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := l.w
+	if l.set.killed {
+		return nil, errCut // A dead process sends nothing.
+	}
+	c := call{set: l.set, method: r.Method, url: r.URL.String(), header: r.Header.Clone()}
+	if r.Body != nil {
+		var err error
+		if c.body, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
+		_ = r.Body.Close()
+	}
+	w.now = w.now.Add(40 * time.Millisecond)
+	meets := w.nextCut()
+	if meets == dropRequest {
+		return nil, errCut
+	}
+	if meets == late {
+		w.late = append(w.late, c)
+		return nil, errCut
+	}
+	answer := w.serve(c)
+	_, member := bearer(c)
+	scope := string(w.truth().scope(member))
+	if meets == twice && answer != nil {
+		answer = w.serve(c)
+	}
+	w.now = w.now.Add(40 * time.Millisecond)
+	switch meets {
+	case held:
+		w.aside(l.set)
+	case dropAnswer:
+		return nil, errCut
+	case killed:
+		l.set.die()
+		return nil, errCut
+	default:
+	}
+	if answer == nil {
+		return nil, errDown
+	}
+	if r.URL.Path == fieldsyncv1connect.SyncServiceSyncProcedure && answer.StatusCode == http.StatusOK {
+		l.set.told = scope
+	}
+	answer.Request = r
+	return answer, nil
+}
+
+// serve lets the server answer, and looks at what it has answered. Nil where the server is down or dies over it.
+func (w *world) serve(c call) *http.Response {
+	h := w.house
+	if h.engine.dead {
+		return nil
+	}
+	r, err := http.NewRequestWithContext(w.ctx, c.method, c.url, bytes.NewReader(c.body))
+	if err != nil {
+		w.failf("harness", "making a request: %v", err)
+		return nil
+	}
+	r.Header, r.RemoteAddr, r.RequestURI = c.header.Clone(), "192.0.2.1:1", r.URL.RequestURI()
+	h.log.text = ""
+	rec := httptest.NewRecorder()
+	aborted := func() (aborted bool) {
+		defer func() {
+			if reason := recover(); reason != nil {
+				aborted = true
+				if reason != http.ErrAbortHandler { //nolint:errorlint // The very same.
+					w.failf("panic", "%s %s: %v", c.method, r.URL.Path, reason)
+				}
+			}
+		}()
+		h.handler.ServeHTTP(rec, r)
+		return false
+	}()
+	if h.log.text != "" && !w.harmed {
+		w.failf("internal error", "%s %s: %s", c.method, r.URL.Path, h.log.text)
+	}
+	if aborted || h.engine.crashed {
+		return nil
+	}
+	body, err := plain(rec.Header(), rec.Body.Bytes())
+	w.must("reading an answer", err)
+	w.seen(c, r.URL.Path, rec.Code, body)
+	return rec.Result()
+}
+
+// plain returns a body as it was before compression.
+func plain(header http.Header, body []byte) ([]byte, error) {
+	if header.Get("Content-Encoding") != "gzip" {
+		return body, nil
+	}
+	z, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("reading a compressed body: %w", err)
+	}
+	return io.ReadAll(z)
+}

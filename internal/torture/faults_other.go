@@ -1,0 +1,11 @@
+//go:build !linux
+
+package main
+
+// fault is a class of faults. They are made with what Linux has.
+type fault struct {
+	name string
+	make func(work string, rounds int) (result, error)
+}
+
+var faults []fault

@@ -1,0 +1,122 @@
+package proof
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/cong1022/fieldsync/auth"
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
+	"github.com/cong1022/fieldsync/internal/fault"
+	"github.com/cong1022/fieldsync/proof/receipt"
+	"github.com/cong1022/fieldsync/store"
+)
+
+var _ fieldsyncv1connect.ProofServiceHandler = (*Sealer)(nil)
+
+// GetReceipt implements fieldsync.v1.ProofService: the receipt of a completion under the log's newest checkpoint.
+// Errors: NotFound "completion_unknown".
+func (s *Sealer) GetReceipt(ctx context.Context, request *fieldsyncv1.GetReceiptRequest) (*fieldsyncv1.GetReceiptResponse, error) {
+	p, err := auth.PrincipalFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var text []byte
+	err = s.store.View(ctx, func(tx *store.Tx) error {
+		completion, err := store.Get(tx, store.CompletionKey(request.GetCompletionId()))
+		if err != nil {
+			return err
+		}
+		sees, err := seesCompletion(tx, p, completion)
+		if err != nil {
+			return err
+		}
+		if !sees || completion.GetSealedLeaf()+completion.GetClaimedLeaf() == 0 {
+			return fault.New(fault.NotFound, "completion_unknown",
+				"Không có kết quả này, hoặc kết quả chưa có biên nhận.", "There is no such completion, or it has no receipt yet.")
+		}
+		text, err = s.receipt(tx, completion)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &fieldsyncv1.GetReceiptResponse{Receipt: text}, nil
+}
+
+// seesCompletion tells whether p may have the receipt. A crew member keeps the right to what they, their device or their crew
+// completed, whoever has the task now.
+func seesCompletion(tx *store.Tx, p auth.Principal, completion *storagev1.Completion) (bool, error) {
+	switch {
+	case completion == nil:
+		return false, nil
+	case p.Role == fieldsyncv1.Role_ROLE_HOTLINE:
+		return true, nil
+	case p.Role == fieldsyncv1.Role_ROLE_CREW:
+		return completion.GetMemberId() == p.MemberID || p.CrewID != "" && completion.GetCrewId() == p.CrewID, nil
+	}
+	record, err := store.Get(tx, store.TaskKey(completion.GetTaskId()))
+	return p.SeesTask(record), err
+}
+
+// receipt writes the newest receipt of a completion that has a leaf.
+func (s *Sealer) receipt(tx *store.Tx, completion *storagev1.Completion) ([]byte, error) {
+	kind, number, said := receipt.Sealed, completion.GetSealedLeaf(), completion.GetRecord()
+	if number == 0 {
+		kind, number, said = receipt.Claimed, completion.GetClaimedLeaf(), completion.GetClaimedRecord()
+	}
+	entry, err := store.Get(tx, store.LogLeafKey(number))
+	if err != nil {
+		return nil, err
+	}
+	previous, err := leafHash(tx, entry.GetPrevious())
+	if err != nil {
+		return nil, err
+	}
+	size, checkpoint, err := s.checkpoint(tx)
+	if err != nil {
+		return nil, err
+	}
+	index := int64(number) - 1 //nolint:gosec // Counted up from 1.
+	path, err := tlog.ProveRecord(size, index, tree{tx})
+	if err != nil {
+		return nil, fmt.Errorf("proving the leaf %d of the log: %w", number, err)
+	}
+	return receipt.Receipt{
+		Kind: kind, Previous: previous, Record: said, Index: index, Path: path, Checkpoint: checkpoint,
+	}.Format(), nil
+}
+
+// GetCheckpoint implements fieldsync.v1.ProofService: the log's newest checkpoint and its consistency with an earlier size.
+// Errors: OutOfRange "log_ahead".
+func (s *Sealer) GetCheckpoint(ctx context.Context, request *fieldsyncv1.GetCheckpointRequest) (*fieldsyncv1.GetCheckpointResponse, error) {
+	response := &fieldsyncv1.GetCheckpointResponse{}
+	err := s.store.View(ctx, func(tx *store.Tx) error {
+		size, checkpoint, err := s.checkpoint(tx)
+		if err != nil {
+			return err
+		}
+		since := int64(request.GetSinceSize()) //nolint:gosec // The request's rules bound it.
+		if since > size {
+			return fault.New(fault.OutOfRange, "log_ahead",
+				fmt.Sprintf("Nhật ký của máy chủ chỉ có %d mục: máy chủ đã được khôi phục từ bản sao lưu, hoặc là máy chủ khác.", size),
+				fmt.Sprintf("The server's log has %d leaves only: it was restored from a backup, or is another server.", size))
+		}
+		response.Checkpoint = string(checkpoint)
+		if since == 0 || since == size {
+			return nil
+		}
+		hashes, err := tlog.ProveTree(size, since, tree{tx})
+		for _, hash := range hashes {
+			response.Consistency = append(response.Consistency, hash[:])
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return response, nil
+}

@@ -1,0 +1,161 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	"github.com/cong1022/fieldsync/store/journal"
+)
+
+// rebuild makes Badger anew, beside the old one and then in its place, from the newest snapshot that is whole. The journal
+// behind the snapshot is left to replay, which begins there.
+func (e *Engine) rebuild() error {
+	fresh := e.folder.index() + ".new"
+	if err := os.RemoveAll(fresh); err != nil {
+		return err
+	}
+	position, err := e.load(fresh)
+	if err != nil {
+		return err
+	}
+	// From here on the old one is worth nothing: a start finds none and comes back here.
+	if err := os.RemoveAll(e.folder.index()); err != nil {
+		return err
+	}
+	// The checkpoint says what the old one held.
+	if err := e.writeCheckpoint(position); err != nil {
+		return err
+	}
+	if err := os.Rename(fresh, e.folder.index()); err != nil {
+		return err
+	}
+	return journal.SyncDir(string(e.folder))
+}
+
+// load makes a Badger in dir with the newest snapshot that is whole and has its journal behind it.
+func (e *Engine) load(dir string) (*storagev1.JournalPosition, error) {
+	snapshots, err := journal.Snapshots(e.folder.journal())
+	if err != nil {
+		return nil, err
+	}
+	damage := errors.New("there is no snapshot")
+	for _, s := range slices.Backward(snapshots) {
+		if s.Position+1 < e.journal.First() || s.Position > e.journal.Last() {
+			damage = fmt.Errorf("%s and the journal do not meet", s.Path)
+			continue
+		}
+		end, err := e.loadSnapshot(dir, s)
+		if err == nil {
+			return end.GetPosition(), nil
+		}
+		e.log.Error("store: a snapshot cannot be used, the one before it may do", "error", err)
+		damage = err
+		if err := os.RemoveAll(dir); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("the index cannot be made anew: %w", damage)
+}
+
+func (e *Engine) loadSnapshot(dir string, s journal.SnapshotInfo) (_ *storagev1.SnapshotEnd, err error) {
+	db, err := badger.Open(badgerOptions(dir, e.log))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }() // Which has all of it in synced tables.
+	batch := db.NewWriteBatch()
+	defer batch.Cancel()
+	var done int64
+	end, err := journal.ReadSnapshot(s.Path, func(writes []*storagev1.JournalWrite) error {
+		for _, w := range writes {
+			if err := batch.Set(w.GetKey(), w.GetValue()); err != nil {
+				return err
+			}
+			done += int64(len(w.GetKey()) + len(w.GetValue()))
+		}
+		e.options.Progress(min(done, s.Bytes), s.Bytes)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if end.GetPosition().GetJournal() != e.journal.ID() {
+		return nil, &journal.DamageError{File: s.Path, Err: errors.New("the snapshot belongs to another journal")}
+	}
+	if err := batch.Flush(); err != nil {
+		return nil, err
+	}
+	return end, db.Update(func(txn *badger.Txn) error {
+		return setPosition(txn, e.journal.ID(), end.GetPosition().GetSequence())
+	})
+}
+
+// Rebuild makes the index of the store in dir anew from snapshot and journal. The store must not be open. What Badger held
+// and the journal does not hold is gone; there is nothing of the kind unless the journal was damaged.
+func Rebuild(dir string, o Options) error {
+	e := &Engine{folder: folder(dir), options: o.withDefaults()}
+	e.log = e.options.Log
+	var err error
+	if e.lock, err = e.folder.take(); err != nil {
+		return fmt.Errorf("rebuilding the store in %s: %w", dir, err)
+	}
+	if e.journal, err = journal.Open(e.folder.journal(), e.journalOptions()); err != nil {
+		return errors.Join(fmt.Errorf("rebuilding the store in %s: %w", dir, err), e.lock.Unlock())
+	}
+	err = e.rebuild()
+	if err == nil {
+		err = e.openIndex()
+	}
+	if err == nil {
+		err = e.replay()
+	}
+	if e.db != nil {
+		err = errors.Join(err, e.db.Close())
+	}
+	if err == nil {
+		err = e.writeCheckpoint(&storagev1.JournalPosition{Journal: e.journal.ID(), Sequence: e.applied.Load()})
+	}
+	return errors.Join(err, e.journal.Close(), e.lock.Unlock())
+}
+
+// RenewJournal begins a new journal from what the index of the store in dir holds. It is for a journal that is damaged beside
+// an index that is not; the old journal's files are kept beside it, in a folder whose path is returned. The store must not
+// be open.
+func RenewJournal(dir string, o Options) (kept string, err error) {
+	e := &Engine{folder: folder(dir), options: o.withDefaults()}
+	e.log = e.options.Log
+	if e.lock, err = e.folder.take(); err != nil {
+		return "", fmt.Errorf("renewing the journal in %s: %w", dir, err)
+	}
+	defer func() { err = errors.Join(err, e.lock.Unlock()) }()
+	if err := e.openIndex(); err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, e.db.Close()) }()
+	position, err := readPosition(e.db)
+	if err != nil {
+		return "", &IndexError{err}
+	}
+	kept = fmt.Sprintf("%s.damaged-%s", e.folder.journal(), e.options.Clock().UTC().Format("20060102T150405"))
+	if err := os.Rename(e.folder.journal(), kept); err != nil {
+		return "", err
+	}
+	if err := os.Mkdir(e.folder.journal(), 0o700); err != nil {
+		return "", err
+	}
+	if err := e.beginJournal(position.GetSequence() + 1); err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, e.journal.Close()) }()
+	if err := e.db.Update(func(txn *badger.Txn) error {
+		return setPosition(txn, e.journal.ID(), position.GetSequence())
+	}); err != nil {
+		return "", err
+	}
+	return kept, nil
+}

@@ -1,0 +1,50 @@
+package embedded
+
+import (
+	"errors"
+	"math"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// noRoom tells the errors of a disk without bytes, inodes or quota, and of a process or a system without descriptors.
+func noRoom(err error) bool {
+	for _, full := range []error{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE} {
+		if errors.Is(err, full) {
+			return true
+		}
+	}
+	return false
+}
+
+// free asks the file system of dir and the process. EMFILE where not even that is possible any more.
+func free(dir string) (Margins, error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return Margins{}, err
+	}
+	left := Margins{
+		Bytes:  fs.Bavail * uint64(fs.Bsize), //nolint:gosec // A block size is positive.
+		Inodes: fs.Ffree, Descriptors: math.MaxUint64,
+	}
+	if fs.Files == 0 { // btrfs and others do not count them.
+		left.Inodes = math.MaxUint64
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return Margins{}, err
+	}
+	if limit.Cur == unix.RLIM_INFINITY {
+		return left, nil
+	}
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return Margins{}, err
+	}
+	left.Descriptors = 0
+	if used := uint64(len(open)); used < limit.Cur {
+		left.Descriptors = limit.Cur - used
+	}
+	return left, nil
+}
