@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/cong1022/fieldsync/internal/toolserver"
 )
 
 // Protects: the client that web apps upload with, tus-js-client from npm, gets its photo through a network that keeps
@@ -58,11 +60,7 @@ func TestTusJSClient(t *testing.T) {
 // tusJS returns the folder of the pinned client and installs what it needs when it is not there.
 func tusJS(tb testing.TB) string {
 	tb.Helper()
-	for _, command := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(command); err != nil {
-			tb.Fatalf("%s was not found: this test runs tus-js-client; install Node.js 20 or later, or leave the test out with -short", command)
-		}
-	}
+	toolserver.NeedNode(tb)
 	tool, err := filepath.Abs("../internal/tools/tusjs")
 	if err != nil {
 		tb.Fatal(err)

@@ -31,6 +31,7 @@ import (
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
+	"github.com/cong1022/fieldsync/internal/toolserver"
 	"github.com/cong1022/fieldsync/proof/receipt"
 	"github.com/cong1022/fieldsync/store"
 	"github.com/cong1022/fieldsync/store/memory"
@@ -640,6 +641,7 @@ func TestTypeScript(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: the TypeScript verifier is not built (npm)")
 	}
+	toolserver.NeedNode(t)
 	for _, args := range [][]string{{"ci", "--ignore-scripts", "--loglevel=error"}, {"test", "--silent"}} {
 		npm := exec.CommandContext(t.Context(), "npm", args...)
 		npm.Dir = "typescript"

@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/cong1022/fieldsync/internal/toolserver"
 )
 
 // Protects the claim that this is GeoReport: the npm package open311, which nobody here wrote, finds the server by its discovery,
@@ -13,6 +15,7 @@ func TestIndependentClient(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the npm client is left out with -short")
 	}
+	toolserver.NeedNode(t)
 	h := newHouse(t)
 	server := httptest.NewServer(h.mux)
 	defer server.Close()
