@@ -55,6 +55,10 @@ var rights = map[string][]fieldsyncv1.Role{
 	fieldsyncv1connect.DispatchServiceRecallTaskProcedure:  {dispatcher, admin},
 	fieldsyncv1connect.DispatchServiceCancelTaskProcedure:  {dispatcher, admin},
 
+	fieldsyncv1connect.AssignmentServiceSuggestCrewsProcedure:   {dispatcher, admin},
+	fieldsyncv1connect.AssignmentServiceAssignTasksProcedure:    {dispatcher, admin},
+	fieldsyncv1connect.AssignmentServiceListDeliveriesProcedure: {dispatcher, admin},
+
 	fieldsyncv1connect.HotlineServiceSubmitTicketsProcedure:          {hotline, admin},
 	fieldsyncv1connect.HotlineServiceGetTicketStatusProcedure:        {hotline},
 	fieldsyncv1connect.HotlineServiceListCompletionsProcedure:        {hotline},

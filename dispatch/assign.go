@@ -91,10 +91,10 @@ func (s *Service) carryOut(ctx context.Context, id string, leaving fieldsyncv1.R
 			return err
 		}
 		has := task.GetAssignment().GetCrewId()
-		if err := wake(tx, has, true); err != nil || lost == has {
+		if err := announce(tx, task, has, false); err != nil || lost == has {
 			return err
 		}
-		return wake(tx, lost, false)
+		return announce(tx, task, lost, true)
 	})
 	if err != nil {
 		return nil, err
@@ -106,9 +106,10 @@ func (s *Service) carryOut(ctx context.Context, id string, leaving fieldsyncv1.R
 	return task, nil
 }
 
-// wake enters a push into the outbox for each phone of the crew, if there is a crew: visible to the person, or a mere hint
-// that there is something to sync.
-func wake(tx *store.Tx, crew string, visible bool) error {
+// announce sees to it that each phone of the crew hears of the order that SaveTask has just stored, if there is a crew: it
+// begins the delivery that dispatchers follow, and enters a push into the outbox, visible to the person, or for a recall a mere
+// hint that there is something to sync.
+func announce(tx *store.Tx, task *fieldsyncv1.Task, crew string, recall bool) error {
 	if crew == "" {
 		return nil
 	}
@@ -124,16 +125,30 @@ func wake(tx *store.Tx, crew string, visible bool) error {
 			if err != nil {
 				return err
 			}
-			if device.GetPush() == nil || device.GetRevokedAt() != nil {
+			if device.GetRevokedAt() != nil {
 				continue
 			}
-			err = store.Enqueue(tx, &storagev1.OutboxRow{Work: &storagev1.OutboxRow_Push{
-				Push: &storagev1.PushHint{DeviceId: device.GetId(), Visible: visible},
-			}})
-			if err != nil {
+			if err := announceTo(tx, task, device, crew, recall); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+func announceTo(tx *store.Tx, task *fieldsyncv1.Task, device *storagev1.Device, crew string, recall bool) error {
+	epoch := task.GetAssignment().GetAssignmentEpoch()
+	delivery := &storagev1.Delivery{
+		DeviceId: device.GetId(), MemberId: device.GetMemberId(), TaskId: task.GetId(), AssignmentEpoch: epoch, CrewId: crew, Recall: recall,
+	}
+	if device.GetPush() == nil {
+		delivery.Failure = "no_address"
+		return store.BeginDelivery(tx, delivery)
+	}
+	if err := store.BeginDelivery(tx, delivery); err != nil {
+		return err
+	}
+	return store.Enqueue(tx, &storagev1.OutboxRow{Work: &storagev1.OutboxRow_Push{
+		Push: &storagev1.PushHint{DeviceId: device.GetId(), Visible: !recall, TaskId: task.GetId(), AssignmentEpoch: epoch},
+	}})
 }

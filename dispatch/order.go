@@ -93,6 +93,7 @@ func (o order) release(record *storagev1.TaskRecord, state fieldsyncv1.TaskState
 	// What was ordered stays readable: the instruction, and when the task is due.
 	if current := task.GetAssignment(); current.GetCrewId() != "" {
 		current.Revision, current.CrewId, current.AssignedAt = revision, "", nil
+		current.SeenAt, current.SeenByMemberId = nil, ""
 		current.AssignmentEpoch++
 	}
 	o.setStatus(task, revision, state, now)

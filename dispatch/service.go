@@ -13,14 +13,17 @@ import (
 	"github.com/cong1022/fieldsync/store"
 )
 
-// Service implements fieldsync.v1.DispatchService. It expects requests that protovalidate has passed and contexts that
+// Service implements fieldsync.v1.DispatchService and AssignmentService. It expects requests that protovalidate has passed and contexts that
 // carry an auth.Principal. All methods are safe for concurrent use; what they have answered is durable.
 type Service struct {
 	store *store.Store
 	log   *slog.Logger
 }
 
-var _ fieldsyncv1connect.DispatchServiceHandler = (*Service)(nil)
+var (
+	_ fieldsyncv1connect.DispatchServiceHandler   = (*Service)(nil)
+	_ fieldsyncv1connect.AssignmentServiceHandler = (*Service)(nil)
+)
 
 // Options are what a Service needs. Both are required.
 type Options struct {

@@ -124,11 +124,16 @@ func (p *Phone) recordWith(m *fieldsyncv1.Mutation, also func(tx *bolt.Tx) error
 	if err != nil {
 		return err
 	}
+	p.hurry()
+	return nil
+}
+
+// hurry lets Run sync soon.
+func (p *Phone) hurry() {
 	select {
 	case p.recorded <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 func checkItem(task *fieldsyncv1.Task, tick *fieldsyncv1.Tick) error {

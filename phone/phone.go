@@ -83,6 +83,8 @@ type Phone struct {
 	patience   patience
 	// deaths counts the streams in a row that died young.
 	deaths atomic.Int32
+	// woken: a push has come since the last sync.
+	woken  atomic.Bool
 	random io.Reader
 	noSync bool
 

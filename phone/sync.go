@@ -103,6 +103,9 @@ func (p *Phone) Sync(ctx context.Context) (Report, error) {
 			return report, err
 		}
 		report.Calls++
+		if request.GetWokenByPush() {
+			p.woken.Store(false)
+		}
 		if then == nextMismatch {
 			then, err = mend.mismatch(ctx)
 		}
@@ -143,7 +146,9 @@ func (p *Phone) exchange(ctx context.Context) (answer *fieldsyncv1.SyncResponse,
 
 // request says how far the replica has come and takes the oldest of the outbox with it. A batch is of one install epoch.
 func (p *Phone) request() (*fieldsyncv1.SyncRequest, error) {
-	r := &fieldsyncv1.SyncRequest{AppVersion: p.appVersion, BudgetBytes: p.budget, Queue: new(fieldsyncv1.QueueReport)}
+	r := &fieldsyncv1.SyncRequest{
+		AppVersion: p.appVersion, BudgetBytes: p.budget, Queue: new(fieldsyncv1.QueueReport), WokenByPush: p.woken.Load(),
+	}
 	err := p.view(func(tx *bolt.Tx, st *state) error {
 		if st.Forked {
 			return errForked()

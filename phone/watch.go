@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -107,15 +108,17 @@ func (s *watchStream) hear(ctx context.Context, said *fieldsyncv1.WatchResponse)
 	if err != nil {
 		return false, err
 	}
+	release = sync.OnceFunc(release)
 	defer release()
-	current := false
-	if err := p.view(func(_ *bolt.Tx, st *state) error {
-		current = bytes.Equal(st.Cursor, s.at)
-		return nil
-	}); err != nil {
+	var held []byte
+	if err := p.view(func(_ *bolt.Tx, st *state) error { held = st.Cursor; return nil }); err != nil {
 		return false, err
 	}
-	if !current {
+	switch {
+	case bytes.Equal(held, said.GetDelta().GetCursor()):
+		s.at = held // A sync beside the stream has brought the same.
+		return false, nil
+	case !bytes.Equal(held, s.at):
 		return false, errWatchOn // Somebody has synced meanwhile: the delta builds on what is no more.
 	}
 	var report Report
@@ -125,7 +128,17 @@ func (s *watchStream) hear(ctx context.Context, said *fieldsyncv1.WatchResponse)
 	}
 	s.at = said.GetDelta().GetCursor()
 	p.log.InfoContext(ctx, "received", "changed", report.Changed, "removed", report.Removed)
-	return s.once || then != nextNothing, nil
+	if s.once || then != nextNothing {
+		return true, nil
+	}
+	if bringsOrder(said.GetDelta()) {
+		release()
+		// Nothing is lost where this fails: whatever the phone says next confirms the order too, only later.
+		if _, err := p.Sync(ctx); err != nil {
+			p.log.InfoContext(ctx, "an order could not be confirmed", "error", err)
+		}
+	}
+	return false, nil
 }
 
 // died decides what follows from the end of a stream.

@@ -104,7 +104,7 @@ func TestRun(t *testing.T) {
 	wantCode(t, r.Run(t.Context()), "device_revoked")
 }
 
-// Small changes come along on the stream and cost no call; whoever shows them is told; a large one is synced; one that does
+// Small changes come along on the stream and cost no call, but for an order, which one call confirms; whoever shows them is told; a large one is synced; one that does
 // not fit the digest is mended.
 func TestPushedDeltas(t *testing.T) {
 	r := rigAt(t, newFake(t), t.TempDir())
@@ -129,8 +129,10 @@ func TestPushedDeltas(t *testing.T) {
 	if report := <-told; report.Removed != 1 {
 		t.Errorf("told %+v of a removal", report)
 	}
-	if syncs, watches := r.calls("Sync"), r.calls("Watch"); syncs != 1 || watches != 1 {
-		t.Errorf("five small changes cost %d syncs and %d streams", syncs, watches)
+	// A confirmation may meet the next order and take it along.
+	confirmed := r.calls("Sync")
+	if watches := r.calls("Watch"); confirmed < 1+1 || confirmed > 1+4 || watches != 1 {
+		t.Errorf("four orders and a removal cost %d syncs and %d streams", confirmed, watches)
 	}
 	r.server.do(func() {
 		for _, id := range []string{"t4", "t5", "t6"} {
@@ -144,8 +146,8 @@ func TestPushedDeltas(t *testing.T) {
 		r.server.put("t1", assigned)
 	})
 	r.until("the large change", r.holds(5))
-	if syncs := r.calls("Sync"); syncs != 2 {
-		t.Errorf("a large change took %d syncs", syncs-1)
+	if syncs := r.calls("Sync"); syncs != confirmed+1 {
+		t.Errorf("a large change took %d syncs", syncs-confirmed)
 	}
 	r.until("the next stream", func() bool { return r.calls("Watch") == 2 })
 	once := true

@@ -157,6 +157,9 @@ func (w *Worker) plan(tx *store.Tx, rows []*storagev1.OutboxRow) (deliveries []*
 			continue
 		}
 		if row.GetAttempts() > w.o.MaxAttempts {
+			if err := failed("expired")(tx, row); err != nil {
+				return nil, 0, err
+			}
 			if err := store.Bury(tx, row, "claimed too often without an outcome"); err != nil {
 				return nil, 0, err
 			}
@@ -170,6 +173,9 @@ func (w *Worker) plan(tx *store.Tx, rows []*storagev1.OutboxRow) (deliveries []*
 				return nil, 0, err
 			}
 			if device.GetPush() == nil || device.GetRevokedAt() != nil {
+				if err := failed("no_address")(tx, row); err != nil {
+					return nil, 0, err
+				}
 				if err := store.Settle(tx, row); err != nil {
 					return nil, 0, err
 				}
@@ -196,7 +202,7 @@ func (w *Worker) deliver(ctx context.Context, d *delivery) {
 	switch {
 	case outcome == nil:
 		log.DebugContext(ctx, "a device was pushed to")
-		keep = func(tx *store.Tx) error { return d.each(tx, store.Settle) }
+		keep = func(tx *store.Tx) error { return d.each(tx, sent, store.Settle) }
 	case errors.Is(outcome, ErrUnregistered):
 		log.InfoContext(ctx, "the push address of a device is dead", "error", outcome)
 		keep = func(tx *store.Tx) error {
@@ -204,12 +210,12 @@ func (w *Worker) deliver(ctx context.Context, d *delivery) {
 				return err
 			}
 			// Whoever has told another address since was online and syncs by itself.
-			return d.each(tx, store.Settle)
+			return d.each(tx, failed("unregistered"), store.Settle)
 		}
 	case errors.Is(outcome, ErrRejected):
 		log.ErrorContext(ctx, "a push was rejected for good", "error", outcome)
 		keep = func(tx *store.Tx) error {
-			return d.each(tx, func(tx *store.Tx, row *storagev1.OutboxRow) error {
+			return d.each(tx, failed("rejected"), func(tx *store.Tx, row *storagev1.OutboxRow) error {
 				return store.Bury(tx, row, outcome.Error())
 			})
 		}
@@ -219,6 +225,9 @@ func (w *Worker) deliver(ctx context.Context, d *delivery) {
 		keep = func(tx *store.Tx) error {
 			return d.each(tx, func(tx *store.Tx, row *storagev1.OutboxRow) error {
 				if row.GetAttempts() >= w.o.MaxAttempts {
+					if err := failed("expired")(tx, row); err != nil {
+						return err
+					}
 					return store.Bury(tx, row, fmt.Sprintf("given up after %d attempts: %v", row.GetAttempts(), outcome))
 				}
 				return store.Postpone(tx, row, tx.Now().Add(delay))
@@ -230,14 +239,34 @@ func (w *Worker) deliver(ctx context.Context, d *delivery) {
 	}
 }
 
-// each applies one of the store's ends to every row. A row whose lease is lost is somebody else's by now.
-func (d *delivery) each(tx *store.Tx, end func(*store.Tx, *storagev1.OutboxRow) error) error {
+// each applies steps to every row, the last of which is one of the store's ends. A row whose lease is lost is somebody else's
+// by now.
+func (d *delivery) each(tx *store.Tx, steps ...func(*store.Tx, *storagev1.OutboxRow) error) error {
 	for _, row := range d.rows {
-		if err := end(tx, row); err != nil && !errors.Is(err, store.ErrLeaseLost) {
-			return err
+		for _, step := range steps {
+			if err := step(tx, row); err != nil && !errors.Is(err, store.ErrLeaseLost) {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// sent tells the delivery of the order that a row speaks of, if it speaks of one, that its hint has gone out.
+func sent(tx *store.Tx, row *storagev1.OutboxRow) error {
+	return store.ChangeDelivery(tx, row.GetPush().GetTaskId(), row.GetPush().GetAssignmentEpoch(), row.GetPush().GetDeviceId(),
+		func(d *storagev1.Delivery) {
+			store.FirstTime(tx, &d.SentAt)
+			d.FailedAt, d.Failure = nil, ""
+		})
+}
+
+// failed tells it that no hint will.
+func failed(why string) func(*store.Tx, *storagev1.OutboxRow) error {
+	return func(tx *store.Tx, row *storagev1.OutboxRow) error {
+		return store.ChangeDelivery(tx, row.GetPush().GetTaskId(), row.GetPush().GetAssignmentEpoch(), row.GetPush().GetDeviceId(),
+			func(d *storagev1.Delivery) { d.FailedAt, d.Failure = tx.Timestamp(), why })
+	}
 }
 
 // delay is how long a failed delivery waits: what the service asks for, and on top the backoff of its most tried row, so that

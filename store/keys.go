@@ -289,6 +289,30 @@ func OutboxDeadKey(id string) Key[storagev1.OutboxDead] {
 // OutboxDeadAll is the prefix of the rows that were given up.
 func OutboxDeadAll() Prefix[storagev1.OutboxDead] { return newKey("outbox-dead").bytes() }
 
+// DeliveryKey: delivery/<task>/<assignment epoch>/<device> — how far an order has come on its way to a phone.
+func DeliveryKey(task string, epoch uint64, device string) Key[storagev1.Delivery] {
+	return newKey("delivery").text(task).number(epoch).text(device).bytes()
+}
+
+// Deliveries is the prefix of the deliveries of a task's orders, oldest order first.
+func Deliveries(task string) Prefix[storagev1.Delivery] { return newKey("delivery").text(task).bytes() }
+
+// DeliveryHeadKey: delivery-head/<device>
+func DeliveryHeadKey(device string) Key[storagev1.DeliveryHead] {
+	return newKey("delivery-head").text(device).bytes()
+}
+
+// OpenDeliveryKey: open-delivery/<device>/<task> — holds only task, epoch and sequence: the newest order on a task that a
+// device has not shown to know.
+func OpenDeliveryKey(device, task string) Key[storagev1.Delivery] {
+	return newKey("open-delivery").text(device).text(task).bytes()
+}
+
+// OpenDeliveries is the prefix of the orders that a device has not shown to know.
+func OpenDeliveries(device string) Prefix[storagev1.Delivery] {
+	return newKey("open-delivery").text(device).bytes()
+}
+
 // ReceivedUploadKey: received-upload/<upload> — holds only the id: what is kept and has not been looked into yet.
 func ReceivedUploadKey(id string) Key[storagev1.Upload] {
 	return newKey("received-upload").text(id).bytes()

@@ -106,6 +106,9 @@ func (e *Engine) Sync(ctx context.Context, req *fieldsyncv1.SyncRequest) (*field
 	}
 	resp.Verdicts = verdicts
 	status.AnsweredSequence = at.sequence
+	if err := e.confirm(ctx, p.DeviceID, scope, e.heldBy(from, scope), req.GetWokenByPush()); err != nil {
+		return nil, err
+	}
 	return resp, e.noteStatus(ctx, p.DeviceID, status, len(verdicts) > 0)
 }
 

@@ -90,6 +90,8 @@ func merge(record *storagev1.TaskRecord, m *fieldsyncv1.Mutation, by author) jud
 		return task.decline(intent.Decline.GetReason())
 	case *fieldsyncv1.Mutation_HandOver:
 		return task.handOver(intent.HandOver.GetReason())
+	case *fieldsyncv1.Mutation_See:
+		return task.see()
 	default:
 		return unknownIntent
 	}
@@ -111,6 +113,20 @@ func (g *merging) ended() bool {
 	default:
 		return false
 	}
+}
+
+// see notes that somebody of the crew has opened the task. The first counts.
+func (g *merging) see() judgement {
+	a := g.task.GetAssignment()
+	switch {
+	case g.late || g.ended():
+		return alreadyEnded
+	case a.GetSeenAt() != nil:
+		return already
+	}
+	a.Revision = store.NextRevision(g.record)
+	a.SeenAt, a.SeenByMemberId = timestamppb.New(g.by.at), g.by.memberID
+	return applied
 }
 
 func (g *merging) accept() judgement {
@@ -272,6 +288,7 @@ func (g *merging) giveBack(reason string) judgement {
 	a := g.task.GetAssignment()
 	a.Revision = g.task.GetRevision()
 	a.CrewId, a.AssignedAt = "", nil
+	a.SeenAt, a.SeenByMemberId = nil, ""
 	a.AssignmentEpoch++
 	g.record.Tenures[len(g.record.GetTenures())-1].Until = timestamppb.New(g.by.at)
 	g.record.Scopes = slices.DeleteFunc(g.record.GetScopes(), func(scope string) bool {

@@ -319,6 +319,9 @@ func (c *chunk) judge(m *fieldsyncv1.Mutation, size int) (judgement, uint64, err
 	if task.size+2*size > maxTaskBytes && by.standingTo(task.record, m.GetAssignmentEpoch()) != stranger {
 		return taskFull, 0, nil
 	}
+	if err := c.follow(m); err != nil {
+		return judgement{}, 0, err
+	}
 	judged := merge(task.record, m, by)
 	if judged.kind != kindApplied && judged.kind != kindMerged {
 		return judged, 0, nil

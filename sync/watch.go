@@ -34,6 +34,9 @@ func (e *Engine) Watch(ctx context.Context, req *fieldsyncv1.WatchRequest, strea
 	if err != nil {
 		return err
 	}
+	if err := e.confirm(ctx, watcher.caller.DeviceID, scope, e.heldBy(at, scope), false); err != nil {
+		return err
+	}
 	deltas := watchedDeltas{engine: e, scope: scope, at: at, budget: req.GetDeltaBytes(), off: len(req.GetCursor()) == 0}
 	wake, stop := e.store.Subscribe(scope.Topic())
 	defer stop()
@@ -156,6 +159,10 @@ func (e *Engine) AwaitChange(ctx context.Context, req *fieldsyncv1.AwaitChangeRe
 		}
 		if head.GetSequence() != req.GetSequence() || !waiting {
 			return &fieldsyncv1.AwaitChangeResponse{Head: publicHead(head), ServerTime: e.serverTime()}, nil
+		}
+		// The replica stands at the head: it knows every order up to there.
+		if err := e.confirm(ctx, watcher.caller.DeviceID, scope, req.GetSequence(), false); err != nil {
+			return nil, err
 		}
 		select {
 		case <-wake:

@@ -174,6 +174,8 @@ func (c *phoneCLI) show() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show TASK",
 		Short: "Show one task, with what waits to be sent about it",
+		Long: `Show one task, with what waits to be sent about it. The first time that this is done under an assignment, it is recorded
+that the crew has seen the task; the dispatcher hears of it with the next sync.`,
 		Example: `  fieldsync phone show 4k9zt0
   fieldsync phone show 4k9zt0 --json`,
 		Args: cobra.ExactArgs(1),
@@ -188,7 +190,10 @@ func (c *phoneCLI) show() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return s.show(held)
+		if err := s.show(held); err != nil {
+			return err
+		}
+		return s.Seen(id)
 	})
 }
 

@@ -95,6 +95,8 @@ func (v voice) intent(m *fieldsyncv1.Mutation) string {
 		return v.tr("không nhận: ", "decline: ") + i.Decline.GetReason()
 	case *fieldsyncv1.Mutation_HandOver:
 		return v.tr("bàn giao: ", "hand over: ") + i.HandOver.GetReason()
+	case *fieldsyncv1.Mutation_See:
+		return v.tr("đã xem", "seen")
 	default:
 		return "?"
 	}

@@ -56,6 +56,14 @@ func withInfo(f *fault.Error) *connect.Error {
 		code = connect.CodeInternal
 	}
 	e := connect.NewError(code, errors.New(f.Error()))
+	if detail, err := connect.NewErrorDetail(Info(f)); err == nil {
+		e.AddDetail(detail)
+	}
+	return e
+}
+
+// Info is what an answer tells of a fault: as an error's detail, or in the place of a part of the request that was refused.
+func Info(f *fault.Error) *fieldsyncv1.ErrorInfo {
 	info := &fieldsyncv1.ErrorInfo{
 		Code:           f.Code,
 		Message:        &fieldsyncv1.Sentence{Vi: f.Vi, En: f.En},
@@ -67,10 +75,7 @@ func withInfo(f *fault.Error) *connect.Error {
 	if !f.ServerTime.IsZero() {
 		info.ServerTime = timestamppb.New(f.ServerTime)
 	}
-	if detail, err := connect.NewErrorDetail(info); err == nil {
-		e.AddDetail(detail)
-	}
-	return e
+	return info
 }
 
 // WriteHTTP answers a request outside the RPCs (tus, downloads) or before them (authentication) with err, in the shape and

@@ -168,7 +168,9 @@ type SyncRequest struct {
 	// For people who ask why this phone does not sync.
 	Queue *QueueReport `protobuf:"bytes,6,opt,name=queue,proto3" json:"queue,omitempty"`
 	// The app's version, for people.
-	AppVersion    string `protobuf:"bytes,7,opt,name=app_version,json=appVersion,proto3" json:"app_version,omitempty"`
+	AppVersion string `protobuf:"bytes,7,opt,name=app_version,json=appVersion,proto3" json:"app_version,omitempty"`
+	// A push has reached the app since its last sync: dispatchers see that the hint was delivered.
+	WokenByPush   bool `protobuf:"varint,12,opt,name=woken_by_push,json=wokenByPush,proto3" json:"woken_by_push,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -250,6 +252,13 @@ func (x *SyncRequest) GetAppVersion() string {
 		return x.AppVersion
 	}
 	return ""
+}
+
+func (x *SyncRequest) GetWokenByPush() bool {
+	if x != nil {
+		return x.WokenByPush
+	}
+	return false
 }
 
 // What still lies on the phone.
@@ -345,6 +354,7 @@ type Mutation struct {
 	//	*Mutation_Complete
 	//	*Mutation_Decline
 	//	*Mutation_HandOver
+	//	*Mutation_See
 	Intent        isMutation_Intent `protobuf_oneof:"intent"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -519,6 +529,15 @@ func (x *Mutation) GetHandOver() *HandOver {
 	return nil
 }
 
+func (x *Mutation) GetSee() *See {
+	if x != nil {
+		if x, ok := x.Intent.(*Mutation_See); ok {
+			return x.See
+		}
+	}
+	return nil
+}
+
 type isMutation_Intent interface {
 	isMutation_Intent()
 }
@@ -573,6 +592,11 @@ type Mutation_HandOver struct {
 	HandOver *HandOver `protobuf:"bytes,19,opt,name=hand_over,json=handOver,proto3,oneof"`
 }
 
+type Mutation_See struct {
+	// Somebody has opened the task: dispatchers see that it was seen.
+	See *See `protobuf:"bytes,20,opt,name=see,proto3,oneof"`
+}
+
 func (*Mutation_Accept) isMutation_Intent() {}
 
 func (*Mutation_Start) isMutation_Intent() {}
@@ -593,6 +617,45 @@ func (*Mutation_Decline) isMutation_Intent() {}
 
 func (*Mutation_HandOver) isMutation_Intent() {}
 
+func (*Mutation_See) isMutation_Intent() {}
+
+// Somebody of the crew has opened the task on the phone. Recorded once an assignment.
+type See struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *See) Reset() {
+	*x = See{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *See) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*See) ProtoMessage() {}
+
+func (x *See) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use See.ProtoReflect.Descriptor instead.
+func (*See) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{3}
+}
+
 // We will do it.
 type Accept struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -602,7 +665,7 @@ type Accept struct {
 
 func (x *Accept) Reset() {
 	*x = Accept{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[3]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -614,7 +677,7 @@ func (x *Accept) String() string {
 func (*Accept) ProtoMessage() {}
 
 func (x *Accept) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[3]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -627,7 +690,7 @@ func (x *Accept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Accept.ProtoReflect.Descriptor instead.
 func (*Accept) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{3}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{4}
 }
 
 // We begin. Also accepts.
@@ -639,7 +702,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[4]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -651,7 +714,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[4]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -664,7 +727,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{4}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{5}
 }
 
 // We interrupt.
@@ -678,7 +741,7 @@ type Pause struct {
 
 func (x *Pause) Reset() {
 	*x = Pause{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[5]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -690,7 +753,7 @@ func (x *Pause) String() string {
 func (*Pause) ProtoMessage() {}
 
 func (x *Pause) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[5]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -703,7 +766,7 @@ func (x *Pause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pause.ProtoReflect.Descriptor instead.
 func (*Pause) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{5}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Pause) GetReason() string {
@@ -722,7 +785,7 @@ type Resume struct {
 
 func (x *Resume) Reset() {
 	*x = Resume{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[6]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -734,7 +797,7 @@ func (x *Resume) String() string {
 func (*Resume) ProtoMessage() {}
 
 func (x *Resume) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[6]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -747,7 +810,7 @@ func (x *Resume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resume.ProtoReflect.Descriptor instead.
 func (*Resume) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{6}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{7}
 }
 
 // Write down.
@@ -761,7 +824,7 @@ type AddNote struct {
 
 func (x *AddNote) Reset() {
 	*x = AddNote{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[7]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -773,7 +836,7 @@ func (x *AddNote) String() string {
 func (*AddNote) ProtoMessage() {}
 
 func (x *AddNote) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[7]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -786,7 +849,7 @@ func (x *AddNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNote.ProtoReflect.Descriptor instead.
 func (*AddNote) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{7}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AddNote) GetText() string {
@@ -809,7 +872,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[8]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +884,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[8]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +897,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{8}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Tick) GetItemId() string {
@@ -862,7 +925,7 @@ type AttachPhoto struct {
 
 func (x *AttachPhoto) Reset() {
 	*x = AttachPhoto{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[9]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +937,7 @@ func (x *AttachPhoto) String() string {
 func (*AttachPhoto) ProtoMessage() {}
 
 func (x *AttachPhoto) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[9]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +950,7 @@ func (x *AttachPhoto) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachPhoto.ProtoReflect.Descriptor instead.
 func (*AttachPhoto) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{9}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AttachPhoto) GetPhoto() *PhotoDeclaration {
@@ -912,7 +975,7 @@ type Complete struct {
 
 func (x *Complete) Reset() {
 	*x = Complete{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[10]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +987,7 @@ func (x *Complete) String() string {
 func (*Complete) ProtoMessage() {}
 
 func (x *Complete) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[10]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -937,7 +1000,7 @@ func (x *Complete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Complete.ProtoReflect.Descriptor instead.
 func (*Complete) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{10}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Complete) GetOutcome() Outcome {
@@ -972,7 +1035,7 @@ type Decline struct {
 
 func (x *Decline) Reset() {
 	*x = Decline{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[11]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1047,7 @@ func (x *Decline) String() string {
 func (*Decline) ProtoMessage() {}
 
 func (x *Decline) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[11]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1060,7 @@ func (x *Decline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decline.ProtoReflect.Descriptor instead.
 func (*Decline) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{11}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Decline) GetReason() string {
@@ -1018,7 +1081,7 @@ type HandOver struct {
 
 func (x *HandOver) Reset() {
 	*x = HandOver{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[12]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1030,7 +1093,7 @@ func (x *HandOver) String() string {
 func (*HandOver) ProtoMessage() {}
 
 func (x *HandOver) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[12]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1043,7 +1106,7 @@ func (x *HandOver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandOver.ProtoReflect.Descriptor instead.
 func (*HandOver) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{12}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *HandOver) GetReason() string {
@@ -1074,7 +1137,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[13]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1149,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[13]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,7 +1162,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{13}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Verdict) GetNumber() uint64 {
@@ -1173,7 +1236,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[14]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1185,7 +1248,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[14]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1198,7 +1261,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{14}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SyncResponse) GetVerdicts() []*Verdict {
@@ -1277,7 +1340,7 @@ type TaskDelta struct {
 
 func (x *TaskDelta) Reset() {
 	*x = TaskDelta{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[15]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1289,7 +1352,7 @@ func (x *TaskDelta) String() string {
 func (*TaskDelta) ProtoMessage() {}
 
 func (x *TaskDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[15]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1302,7 +1365,7 @@ func (x *TaskDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskDelta.ProtoReflect.Descriptor instead.
 func (*TaskDelta) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{15}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TaskDelta) GetTask() *Task {
@@ -1332,7 +1395,7 @@ type Removal struct {
 
 func (x *Removal) Reset() {
 	*x = Removal{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[16]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1344,7 +1407,7 @@ func (x *Removal) String() string {
 func (*Removal) ProtoMessage() {}
 
 func (x *Removal) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[16]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1357,7 +1420,7 @@ func (x *Removal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removal.ProtoReflect.Descriptor instead.
 func (*Removal) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{16}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Removal) GetTaskId() string {
@@ -1389,7 +1452,7 @@ type ScopeHead struct {
 
 func (x *ScopeHead) Reset() {
 	*x = ScopeHead{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[17]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +1464,7 @@ func (x *ScopeHead) String() string {
 func (*ScopeHead) ProtoMessage() {}
 
 func (x *ScopeHead) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[17]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +1477,7 @@ func (x *ScopeHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScopeHead.ProtoReflect.Descriptor instead.
 func (*ScopeHead) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{17}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ScopeHead) GetSequence() uint64 {
@@ -1451,7 +1514,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[18]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1526,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[18]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1539,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{18}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WatchRequest) GetCursor() []byte {
@@ -1509,7 +1572,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[19]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1521,7 +1584,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[19]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1534,7 +1597,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{19}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WatchResponse) GetHead() *ScopeHead {
@@ -1571,7 +1634,7 @@ type AwaitChangeRequest struct {
 
 func (x *AwaitChangeRequest) Reset() {
 	*x = AwaitChangeRequest{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[20]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1583,7 +1646,7 @@ func (x *AwaitChangeRequest) String() string {
 func (*AwaitChangeRequest) ProtoMessage() {}
 
 func (x *AwaitChangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[20]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1596,7 +1659,7 @@ func (x *AwaitChangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitChangeRequest.ProtoReflect.Descriptor instead.
 func (*AwaitChangeRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{20}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AwaitChangeRequest) GetSequence() uint64 {
@@ -1626,7 +1689,7 @@ type AwaitChangeResponse struct {
 
 func (x *AwaitChangeResponse) Reset() {
 	*x = AwaitChangeResponse{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[21]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1701,7 @@ func (x *AwaitChangeResponse) String() string {
 func (*AwaitChangeResponse) ProtoMessage() {}
 
 func (x *AwaitChangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[21]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1714,7 @@ func (x *AwaitChangeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitChangeResponse.ProtoReflect.Descriptor instead.
 func (*AwaitChangeResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{21}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AwaitChangeResponse) GetHead() *ScopeHead {
@@ -1683,7 +1746,7 @@ type RepairRequest struct {
 
 func (x *RepairRequest) Reset() {
 	*x = RepairRequest{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[22]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1695,7 +1758,7 @@ func (x *RepairRequest) String() string {
 func (*RepairRequest) ProtoMessage() {}
 
 func (x *RepairRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[22]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1708,7 +1771,7 @@ func (x *RepairRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairRequest.ProtoReflect.Descriptor instead.
 func (*RepairRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{22}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RepairRequest) GetCursor() []byte {
@@ -1749,7 +1812,7 @@ type RepairResponse struct {
 
 func (x *RepairResponse) Reset() {
 	*x = RepairResponse{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[23]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +1824,7 @@ func (x *RepairResponse) String() string {
 func (*RepairResponse) ProtoMessage() {}
 
 func (x *RepairResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[23]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +1837,7 @@ func (x *RepairResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairResponse.ProtoReflect.Descriptor instead.
 func (*RepairResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{23}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RepairResponse) GetMoved() bool {
@@ -1816,7 +1879,7 @@ type ExplainDeviceRequest struct {
 
 func (x *ExplainDeviceRequest) Reset() {
 	*x = ExplainDeviceRequest{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[24]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1828,7 +1891,7 @@ func (x *ExplainDeviceRequest) String() string {
 func (*ExplainDeviceRequest) ProtoMessage() {}
 
 func (x *ExplainDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[24]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1841,7 +1904,7 @@ func (x *ExplainDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainDeviceRequest.ProtoReflect.Descriptor instead.
 func (*ExplainDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{24}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExplainDeviceRequest) GetDeviceId() string {
@@ -1898,7 +1961,7 @@ type ExplainDeviceResponse struct {
 
 func (x *ExplainDeviceResponse) Reset() {
 	*x = ExplainDeviceResponse{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[25]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1910,7 +1973,7 @@ func (x *ExplainDeviceResponse) String() string {
 func (*ExplainDeviceResponse) ProtoMessage() {}
 
 func (x *ExplainDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[25]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1923,7 +1986,7 @@ func (x *ExplainDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainDeviceResponse.ProtoReflect.Descriptor instead.
 func (*ExplainDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{25}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ExplainDeviceResponse) GetDeviceId() string {
@@ -2065,7 +2128,7 @@ type Obstacle struct {
 
 func (x *Obstacle) Reset() {
 	*x = Obstacle{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[26]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2077,7 +2140,7 @@ func (x *Obstacle) String() string {
 func (*Obstacle) ProtoMessage() {}
 
 func (x *Obstacle) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[26]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2090,7 +2153,7 @@ func (x *Obstacle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Obstacle.ProtoReflect.Descriptor instead.
 func (*Obstacle) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{26}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Obstacle) GetCode() string {
@@ -2122,7 +2185,7 @@ type ListQuarantinedRequest struct {
 
 func (x *ListQuarantinedRequest) Reset() {
 	*x = ListQuarantinedRequest{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[27]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2134,7 +2197,7 @@ func (x *ListQuarantinedRequest) String() string {
 func (*ListQuarantinedRequest) ProtoMessage() {}
 
 func (x *ListQuarantinedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[27]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2147,7 +2210,7 @@ func (x *ListQuarantinedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQuarantinedRequest.ProtoReflect.Descriptor instead.
 func (*ListQuarantinedRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{27}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListQuarantinedRequest) GetDeviceId() string {
@@ -2194,7 +2257,7 @@ type QuarantinedMutation struct {
 
 func (x *QuarantinedMutation) Reset() {
 	*x = QuarantinedMutation{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[28]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2206,7 +2269,7 @@ func (x *QuarantinedMutation) String() string {
 func (*QuarantinedMutation) ProtoMessage() {}
 
 func (x *QuarantinedMutation) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[28]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2219,7 +2282,7 @@ func (x *QuarantinedMutation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuarantinedMutation.ProtoReflect.Descriptor instead.
 func (*QuarantinedMutation) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{28}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *QuarantinedMutation) GetId() string {
@@ -2284,7 +2347,7 @@ type ListQuarantinedResponse struct {
 
 func (x *ListQuarantinedResponse) Reset() {
 	*x = ListQuarantinedResponse{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[29]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2296,7 +2359,7 @@ func (x *ListQuarantinedResponse) String() string {
 func (*ListQuarantinedResponse) ProtoMessage() {}
 
 func (x *ListQuarantinedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[29]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2309,7 +2372,7 @@ func (x *ListQuarantinedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQuarantinedResponse.ProtoReflect.Descriptor instead.
 func (*ListQuarantinedResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{29}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListQuarantinedResponse) GetMutations() []*QuarantinedMutation {
@@ -2341,7 +2404,7 @@ type ReleaseQuarantinedRequest struct {
 
 func (x *ReleaseQuarantinedRequest) Reset() {
 	*x = ReleaseQuarantinedRequest{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[30]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2353,7 +2416,7 @@ func (x *ReleaseQuarantinedRequest) String() string {
 func (*ReleaseQuarantinedRequest) ProtoMessage() {}
 
 func (x *ReleaseQuarantinedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[30]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2366,7 +2429,7 @@ func (x *ReleaseQuarantinedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseQuarantinedRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseQuarantinedRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{30}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReleaseQuarantinedRequest) GetId() string {
@@ -2401,7 +2464,7 @@ type ReleaseQuarantinedResponse struct {
 
 func (x *ReleaseQuarantinedResponse) Reset() {
 	*x = ReleaseQuarantinedResponse{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[31]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2413,7 +2476,7 @@ func (x *ReleaseQuarantinedResponse) String() string {
 func (*ReleaseQuarantinedResponse) ProtoMessage() {}
 
 func (x *ReleaseQuarantinedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[31]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2426,7 +2489,7 @@ func (x *ReleaseQuarantinedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseQuarantinedResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseQuarantinedResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{31}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReleaseQuarantinedResponse) GetVerdict() *Verdict {
@@ -2449,7 +2512,7 @@ type DiscardQuarantinedRequest struct {
 
 func (x *DiscardQuarantinedRequest) Reset() {
 	*x = DiscardQuarantinedRequest{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[32]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2461,7 +2524,7 @@ func (x *DiscardQuarantinedRequest) String() string {
 func (*DiscardQuarantinedRequest) ProtoMessage() {}
 
 func (x *DiscardQuarantinedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[32]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2474,7 +2537,7 @@ func (x *DiscardQuarantinedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardQuarantinedRequest.ProtoReflect.Descriptor instead.
 func (*DiscardQuarantinedRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{32}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DiscardQuarantinedRequest) GetId() string {
@@ -2500,7 +2563,7 @@ type DiscardQuarantinedResponse struct {
 
 func (x *DiscardQuarantinedResponse) Reset() {
 	*x = DiscardQuarantinedResponse{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[33]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2512,7 +2575,7 @@ func (x *DiscardQuarantinedResponse) String() string {
 func (*DiscardQuarantinedResponse) ProtoMessage() {}
 
 func (x *DiscardQuarantinedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[33]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2525,7 +2588,7 @@ func (x *DiscardQuarantinedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardQuarantinedResponse.ProtoReflect.Descriptor instead.
 func (*DiscardQuarantinedResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{33}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{34}
 }
 
 // A part of the scope, whole: forget what is held of it and hold this.
@@ -2541,7 +2604,7 @@ type RepairResponse_Bucket struct {
 
 func (x *RepairResponse_Bucket) Reset() {
 	*x = RepairResponse_Bucket{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[34]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2553,7 +2616,7 @@ func (x *RepairResponse_Bucket) String() string {
 func (*RepairResponse_Bucket) ProtoMessage() {}
 
 func (x *RepairResponse_Bucket) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[34]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2566,7 +2629,7 @@ func (x *RepairResponse_Bucket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairResponse_Bucket.ProtoReflect.Descriptor instead.
 func (*RepairResponse_Bucket) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{23, 0}
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{24, 0}
 }
 
 func (x *RepairResponse_Bucket) GetIndex() uint32 {
@@ -2587,7 +2650,7 @@ var File_fieldsync_v1_sync_proto protoreflect.FileDescriptor
 
 const file_fieldsync_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x17fieldsync/v1/sync.proto\x12\ffieldsync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19fieldsync/v1/common.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x03\n" +
+	"\x17fieldsync/v1/sync.proto\x12\ffieldsync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19fieldsync/v1/common.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\x03\n" +
 	"\vSyncRequest\x12 \n" +
 	"\x06cursor\x18\x01 \x01(\fB\b\xbaH\x05z\x03\x18\x80\x02R\x06cursor\x12<\n" +
 	"\tmutations\x18\x02 \x03(\v2\x16.fieldsync.v1.MutationB\x06\xbaH\x03\xd8\x01\x03R\tmutations\x12#\n" +
@@ -2597,12 +2660,13 @@ const file_fieldsync_v1_sync_proto_rawDesc = "" +
 	"\x05clock\x18\x05 \x01(\v2\x19.fieldsync.v1.CaptureTimeR\x05clock\x12/\n" +
 	"\x05queue\x18\x06 \x01(\v2\x19.fieldsync.v1.QueueReportR\x05queue\x12(\n" +
 	"\vapp_version\x18\a \x01(\tB\a\xbaH\x04r\x02\x18@R\n" +
-	"appVersion:U\xbaHR\x1aP\n" +
+	"appVersion\x12\"\n" +
+	"\rwoken_by_push\x18\f \x01(\bR\vwokenByPush:U\xbaHR\x1aP\n" +
 	"\x12sync.mutations.max\x12\x1cat most 200 mutations a call\x1a\x1cthis.mutations.size() <= 200\"w\n" +
 	"\vQueueReport\x12\x1c\n" +
 	"\tmutations\x18\x01 \x01(\rR\tmutations\x122\n" +
 	"\x06oldest\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06oldest\x12\x16\n" +
-	"\x06photos\x18\x03 \x01(\rR\x06photos\"\xac\x06\n" +
+	"\x06photos\x18\x03 \x01(\rR\x06photos\"\xd3\x06\n" +
 	"\bMutation\x12\x1f\n" +
 	"\x06number\x18\x01 \x01(\x04B\a\xbaH\x042\x02(\x01R\x06number\x12;\n" +
 	"\atask_id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\x06taskId\x12#\n" +
@@ -2620,8 +2684,10 @@ const file_fieldsync_v1_sync_proto_rawDesc = "" +
 	"\fattach_photo\x18\x10 \x01(\v2\x19.fieldsync.v1.AttachPhotoH\x00R\vattachPhoto\x124\n" +
 	"\bcomplete\x18\x11 \x01(\v2\x16.fieldsync.v1.CompleteH\x00R\bcomplete\x121\n" +
 	"\adecline\x18\x12 \x01(\v2\x15.fieldsync.v1.DeclineH\x00R\adecline\x125\n" +
-	"\thand_over\x18\x13 \x01(\v2\x16.fieldsync.v1.HandOverH\x00R\bhandOverB\x0f\n" +
-	"\x06intent\x12\x05\xbaH\x02\b\x01\"\b\n" +
+	"\thand_over\x18\x13 \x01(\v2\x16.fieldsync.v1.HandOverH\x00R\bhandOver\x12%\n" +
+	"\x03see\x18\x14 \x01(\v2\x11.fieldsync.v1.SeeH\x00R\x03seeB\x0f\n" +
+	"\x06intent\x12\x05\xbaH\x02\b\x01\"\x05\n" +
+	"\x03See\"\b\n" +
 	"\x06Accept\"\a\n" +
 	"\x05Start\"+\n" +
 	"\x05Pause\x12\"\n" +
@@ -2804,127 +2870,129 @@ func file_fieldsync_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_fieldsync_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fieldsync_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_fieldsync_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_fieldsync_v1_sync_proto_goTypes = []any{
 	(VerdictKind)(0),                   // 0: fieldsync.v1.VerdictKind
 	(RemovalReason)(0),                 // 1: fieldsync.v1.RemovalReason
 	(*SyncRequest)(nil),                // 2: fieldsync.v1.SyncRequest
 	(*QueueReport)(nil),                // 3: fieldsync.v1.QueueReport
 	(*Mutation)(nil),                   // 4: fieldsync.v1.Mutation
-	(*Accept)(nil),                     // 5: fieldsync.v1.Accept
-	(*Start)(nil),                      // 6: fieldsync.v1.Start
-	(*Pause)(nil),                      // 7: fieldsync.v1.Pause
-	(*Resume)(nil),                     // 8: fieldsync.v1.Resume
-	(*AddNote)(nil),                    // 9: fieldsync.v1.AddNote
-	(*Tick)(nil),                       // 10: fieldsync.v1.Tick
-	(*AttachPhoto)(nil),                // 11: fieldsync.v1.AttachPhoto
-	(*Complete)(nil),                   // 12: fieldsync.v1.Complete
-	(*Decline)(nil),                    // 13: fieldsync.v1.Decline
-	(*HandOver)(nil),                   // 14: fieldsync.v1.HandOver
-	(*Verdict)(nil),                    // 15: fieldsync.v1.Verdict
-	(*SyncResponse)(nil),               // 16: fieldsync.v1.SyncResponse
-	(*TaskDelta)(nil),                  // 17: fieldsync.v1.TaskDelta
-	(*Removal)(nil),                    // 18: fieldsync.v1.Removal
-	(*ScopeHead)(nil),                  // 19: fieldsync.v1.ScopeHead
-	(*WatchRequest)(nil),               // 20: fieldsync.v1.WatchRequest
-	(*WatchResponse)(nil),              // 21: fieldsync.v1.WatchResponse
-	(*AwaitChangeRequest)(nil),         // 22: fieldsync.v1.AwaitChangeRequest
-	(*AwaitChangeResponse)(nil),        // 23: fieldsync.v1.AwaitChangeResponse
-	(*RepairRequest)(nil),              // 24: fieldsync.v1.RepairRequest
-	(*RepairResponse)(nil),             // 25: fieldsync.v1.RepairResponse
-	(*ExplainDeviceRequest)(nil),       // 26: fieldsync.v1.ExplainDeviceRequest
-	(*ExplainDeviceResponse)(nil),      // 27: fieldsync.v1.ExplainDeviceResponse
-	(*Obstacle)(nil),                   // 28: fieldsync.v1.Obstacle
-	(*ListQuarantinedRequest)(nil),     // 29: fieldsync.v1.ListQuarantinedRequest
-	(*QuarantinedMutation)(nil),        // 30: fieldsync.v1.QuarantinedMutation
-	(*ListQuarantinedResponse)(nil),    // 31: fieldsync.v1.ListQuarantinedResponse
-	(*ReleaseQuarantinedRequest)(nil),  // 32: fieldsync.v1.ReleaseQuarantinedRequest
-	(*ReleaseQuarantinedResponse)(nil), // 33: fieldsync.v1.ReleaseQuarantinedResponse
-	(*DiscardQuarantinedRequest)(nil),  // 34: fieldsync.v1.DiscardQuarantinedRequest
-	(*DiscardQuarantinedResponse)(nil), // 35: fieldsync.v1.DiscardQuarantinedResponse
-	(*RepairResponse_Bucket)(nil),      // 36: fieldsync.v1.RepairResponse.Bucket
-	(*CaptureTime)(nil),                // 37: fieldsync.v1.CaptureTime
-	(*timestamppb.Timestamp)(nil),      // 38: google.protobuf.Timestamp
-	(*Position)(nil),                   // 39: fieldsync.v1.Position
-	(*PhotoDeclaration)(nil),           // 40: fieldsync.v1.PhotoDeclaration
-	(Outcome)(0),                       // 41: fieldsync.v1.Outcome
-	(*Sentence)(nil),                   // 42: fieldsync.v1.Sentence
-	(*Task)(nil),                       // 43: fieldsync.v1.Task
-	(*durationpb.Duration)(nil),        // 44: google.protobuf.Duration
+	(*See)(nil),                        // 5: fieldsync.v1.See
+	(*Accept)(nil),                     // 6: fieldsync.v1.Accept
+	(*Start)(nil),                      // 7: fieldsync.v1.Start
+	(*Pause)(nil),                      // 8: fieldsync.v1.Pause
+	(*Resume)(nil),                     // 9: fieldsync.v1.Resume
+	(*AddNote)(nil),                    // 10: fieldsync.v1.AddNote
+	(*Tick)(nil),                       // 11: fieldsync.v1.Tick
+	(*AttachPhoto)(nil),                // 12: fieldsync.v1.AttachPhoto
+	(*Complete)(nil),                   // 13: fieldsync.v1.Complete
+	(*Decline)(nil),                    // 14: fieldsync.v1.Decline
+	(*HandOver)(nil),                   // 15: fieldsync.v1.HandOver
+	(*Verdict)(nil),                    // 16: fieldsync.v1.Verdict
+	(*SyncResponse)(nil),               // 17: fieldsync.v1.SyncResponse
+	(*TaskDelta)(nil),                  // 18: fieldsync.v1.TaskDelta
+	(*Removal)(nil),                    // 19: fieldsync.v1.Removal
+	(*ScopeHead)(nil),                  // 20: fieldsync.v1.ScopeHead
+	(*WatchRequest)(nil),               // 21: fieldsync.v1.WatchRequest
+	(*WatchResponse)(nil),              // 22: fieldsync.v1.WatchResponse
+	(*AwaitChangeRequest)(nil),         // 23: fieldsync.v1.AwaitChangeRequest
+	(*AwaitChangeResponse)(nil),        // 24: fieldsync.v1.AwaitChangeResponse
+	(*RepairRequest)(nil),              // 25: fieldsync.v1.RepairRequest
+	(*RepairResponse)(nil),             // 26: fieldsync.v1.RepairResponse
+	(*ExplainDeviceRequest)(nil),       // 27: fieldsync.v1.ExplainDeviceRequest
+	(*ExplainDeviceResponse)(nil),      // 28: fieldsync.v1.ExplainDeviceResponse
+	(*Obstacle)(nil),                   // 29: fieldsync.v1.Obstacle
+	(*ListQuarantinedRequest)(nil),     // 30: fieldsync.v1.ListQuarantinedRequest
+	(*QuarantinedMutation)(nil),        // 31: fieldsync.v1.QuarantinedMutation
+	(*ListQuarantinedResponse)(nil),    // 32: fieldsync.v1.ListQuarantinedResponse
+	(*ReleaseQuarantinedRequest)(nil),  // 33: fieldsync.v1.ReleaseQuarantinedRequest
+	(*ReleaseQuarantinedResponse)(nil), // 34: fieldsync.v1.ReleaseQuarantinedResponse
+	(*DiscardQuarantinedRequest)(nil),  // 35: fieldsync.v1.DiscardQuarantinedRequest
+	(*DiscardQuarantinedResponse)(nil), // 36: fieldsync.v1.DiscardQuarantinedResponse
+	(*RepairResponse_Bucket)(nil),      // 37: fieldsync.v1.RepairResponse.Bucket
+	(*CaptureTime)(nil),                // 38: fieldsync.v1.CaptureTime
+	(*timestamppb.Timestamp)(nil),      // 39: google.protobuf.Timestamp
+	(*Position)(nil),                   // 40: fieldsync.v1.Position
+	(*PhotoDeclaration)(nil),           // 41: fieldsync.v1.PhotoDeclaration
+	(Outcome)(0),                       // 42: fieldsync.v1.Outcome
+	(*Sentence)(nil),                   // 43: fieldsync.v1.Sentence
+	(*Task)(nil),                       // 44: fieldsync.v1.Task
+	(*durationpb.Duration)(nil),        // 45: google.protobuf.Duration
 }
 var file_fieldsync_v1_sync_proto_depIdxs = []int32{
 	4,  // 0: fieldsync.v1.SyncRequest.mutations:type_name -> fieldsync.v1.Mutation
-	37, // 1: fieldsync.v1.SyncRequest.clock:type_name -> fieldsync.v1.CaptureTime
+	38, // 1: fieldsync.v1.SyncRequest.clock:type_name -> fieldsync.v1.CaptureTime
 	3,  // 2: fieldsync.v1.SyncRequest.queue:type_name -> fieldsync.v1.QueueReport
-	38, // 3: fieldsync.v1.QueueReport.oldest:type_name -> google.protobuf.Timestamp
-	37, // 4: fieldsync.v1.Mutation.recorded:type_name -> fieldsync.v1.CaptureTime
-	39, // 5: fieldsync.v1.Mutation.position:type_name -> fieldsync.v1.Position
-	5,  // 6: fieldsync.v1.Mutation.accept:type_name -> fieldsync.v1.Accept
-	6,  // 7: fieldsync.v1.Mutation.start:type_name -> fieldsync.v1.Start
-	7,  // 8: fieldsync.v1.Mutation.pause:type_name -> fieldsync.v1.Pause
-	8,  // 9: fieldsync.v1.Mutation.resume:type_name -> fieldsync.v1.Resume
-	9,  // 10: fieldsync.v1.Mutation.add_note:type_name -> fieldsync.v1.AddNote
-	10, // 11: fieldsync.v1.Mutation.tick:type_name -> fieldsync.v1.Tick
-	11, // 12: fieldsync.v1.Mutation.attach_photo:type_name -> fieldsync.v1.AttachPhoto
-	12, // 13: fieldsync.v1.Mutation.complete:type_name -> fieldsync.v1.Complete
-	13, // 14: fieldsync.v1.Mutation.decline:type_name -> fieldsync.v1.Decline
-	14, // 15: fieldsync.v1.Mutation.hand_over:type_name -> fieldsync.v1.HandOver
-	40, // 16: fieldsync.v1.AttachPhoto.photo:type_name -> fieldsync.v1.PhotoDeclaration
-	41, // 17: fieldsync.v1.Complete.outcome:type_name -> fieldsync.v1.Outcome
-	0,  // 18: fieldsync.v1.Verdict.kind:type_name -> fieldsync.v1.VerdictKind
-	42, // 19: fieldsync.v1.Verdict.message:type_name -> fieldsync.v1.Sentence
-	38, // 20: fieldsync.v1.Verdict.judged_at:type_name -> google.protobuf.Timestamp
-	15, // 21: fieldsync.v1.SyncResponse.verdicts:type_name -> fieldsync.v1.Verdict
-	17, // 22: fieldsync.v1.SyncResponse.tasks:type_name -> fieldsync.v1.TaskDelta
-	18, // 23: fieldsync.v1.SyncResponse.removals:type_name -> fieldsync.v1.Removal
-	19, // 24: fieldsync.v1.SyncResponse.head:type_name -> fieldsync.v1.ScopeHead
-	38, // 25: fieldsync.v1.SyncResponse.server_time:type_name -> google.protobuf.Timestamp
-	43, // 26: fieldsync.v1.TaskDelta.task:type_name -> fieldsync.v1.Task
-	1,  // 27: fieldsync.v1.Removal.reason:type_name -> fieldsync.v1.RemovalReason
-	19, // 28: fieldsync.v1.WatchResponse.head:type_name -> fieldsync.v1.ScopeHead
-	38, // 29: fieldsync.v1.WatchResponse.server_time:type_name -> google.protobuf.Timestamp
-	16, // 30: fieldsync.v1.WatchResponse.delta:type_name -> fieldsync.v1.SyncResponse
-	19, // 31: fieldsync.v1.AwaitChangeResponse.head:type_name -> fieldsync.v1.ScopeHead
-	38, // 32: fieldsync.v1.AwaitChangeResponse.server_time:type_name -> google.protobuf.Timestamp
-	36, // 33: fieldsync.v1.RepairResponse.buckets:type_name -> fieldsync.v1.RepairResponse.Bucket
-	19, // 34: fieldsync.v1.RepairResponse.head:type_name -> fieldsync.v1.ScopeHead
-	42, // 35: fieldsync.v1.ExplainDeviceResponse.grant:type_name -> fieldsync.v1.Sentence
-	38, // 36: fieldsync.v1.ExplainDeviceResponse.last_seen_at:type_name -> google.protobuf.Timestamp
-	38, // 37: fieldsync.v1.ExplainDeviceResponse.token_expires_at:type_name -> google.protobuf.Timestamp
-	38, // 38: fieldsync.v1.ExplainDeviceResponse.revoked_at:type_name -> google.protobuf.Timestamp
-	19, // 39: fieldsync.v1.ExplainDeviceResponse.head:type_name -> fieldsync.v1.ScopeHead
-	3,  // 40: fieldsync.v1.ExplainDeviceResponse.queue:type_name -> fieldsync.v1.QueueReport
-	44, // 41: fieldsync.v1.ExplainDeviceResponse.clock_skew:type_name -> google.protobuf.Duration
-	15, // 42: fieldsync.v1.ExplainDeviceResponse.verdicts:type_name -> fieldsync.v1.Verdict
-	28, // 43: fieldsync.v1.ExplainDeviceResponse.obstacles:type_name -> fieldsync.v1.Obstacle
-	42, // 44: fieldsync.v1.Obstacle.message:type_name -> fieldsync.v1.Sentence
-	4,  // 45: fieldsync.v1.QuarantinedMutation.mutation:type_name -> fieldsync.v1.Mutation
-	38, // 46: fieldsync.v1.QuarantinedMutation.at:type_name -> google.protobuf.Timestamp
-	30, // 47: fieldsync.v1.ListQuarantinedResponse.mutations:type_name -> fieldsync.v1.QuarantinedMutation
-	4,  // 48: fieldsync.v1.ReleaseQuarantinedRequest.mended:type_name -> fieldsync.v1.Mutation
-	15, // 49: fieldsync.v1.ReleaseQuarantinedResponse.verdict:type_name -> fieldsync.v1.Verdict
-	43, // 50: fieldsync.v1.RepairResponse.Bucket.tasks:type_name -> fieldsync.v1.Task
-	2,  // 51: fieldsync.v1.SyncService.Sync:input_type -> fieldsync.v1.SyncRequest
-	20, // 52: fieldsync.v1.SyncService.Watch:input_type -> fieldsync.v1.WatchRequest
-	22, // 53: fieldsync.v1.SyncService.AwaitChange:input_type -> fieldsync.v1.AwaitChangeRequest
-	24, // 54: fieldsync.v1.SyncService.Repair:input_type -> fieldsync.v1.RepairRequest
-	26, // 55: fieldsync.v1.SupportService.ExplainDevice:input_type -> fieldsync.v1.ExplainDeviceRequest
-	29, // 56: fieldsync.v1.SupportService.ListQuarantined:input_type -> fieldsync.v1.ListQuarantinedRequest
-	32, // 57: fieldsync.v1.SupportService.ReleaseQuarantined:input_type -> fieldsync.v1.ReleaseQuarantinedRequest
-	34, // 58: fieldsync.v1.SupportService.DiscardQuarantined:input_type -> fieldsync.v1.DiscardQuarantinedRequest
-	16, // 59: fieldsync.v1.SyncService.Sync:output_type -> fieldsync.v1.SyncResponse
-	21, // 60: fieldsync.v1.SyncService.Watch:output_type -> fieldsync.v1.WatchResponse
-	23, // 61: fieldsync.v1.SyncService.AwaitChange:output_type -> fieldsync.v1.AwaitChangeResponse
-	25, // 62: fieldsync.v1.SyncService.Repair:output_type -> fieldsync.v1.RepairResponse
-	27, // 63: fieldsync.v1.SupportService.ExplainDevice:output_type -> fieldsync.v1.ExplainDeviceResponse
-	31, // 64: fieldsync.v1.SupportService.ListQuarantined:output_type -> fieldsync.v1.ListQuarantinedResponse
-	33, // 65: fieldsync.v1.SupportService.ReleaseQuarantined:output_type -> fieldsync.v1.ReleaseQuarantinedResponse
-	35, // 66: fieldsync.v1.SupportService.DiscardQuarantined:output_type -> fieldsync.v1.DiscardQuarantinedResponse
-	59, // [59:67] is the sub-list for method output_type
-	51, // [51:59] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	39, // 3: fieldsync.v1.QueueReport.oldest:type_name -> google.protobuf.Timestamp
+	38, // 4: fieldsync.v1.Mutation.recorded:type_name -> fieldsync.v1.CaptureTime
+	40, // 5: fieldsync.v1.Mutation.position:type_name -> fieldsync.v1.Position
+	6,  // 6: fieldsync.v1.Mutation.accept:type_name -> fieldsync.v1.Accept
+	7,  // 7: fieldsync.v1.Mutation.start:type_name -> fieldsync.v1.Start
+	8,  // 8: fieldsync.v1.Mutation.pause:type_name -> fieldsync.v1.Pause
+	9,  // 9: fieldsync.v1.Mutation.resume:type_name -> fieldsync.v1.Resume
+	10, // 10: fieldsync.v1.Mutation.add_note:type_name -> fieldsync.v1.AddNote
+	11, // 11: fieldsync.v1.Mutation.tick:type_name -> fieldsync.v1.Tick
+	12, // 12: fieldsync.v1.Mutation.attach_photo:type_name -> fieldsync.v1.AttachPhoto
+	13, // 13: fieldsync.v1.Mutation.complete:type_name -> fieldsync.v1.Complete
+	14, // 14: fieldsync.v1.Mutation.decline:type_name -> fieldsync.v1.Decline
+	15, // 15: fieldsync.v1.Mutation.hand_over:type_name -> fieldsync.v1.HandOver
+	5,  // 16: fieldsync.v1.Mutation.see:type_name -> fieldsync.v1.See
+	41, // 17: fieldsync.v1.AttachPhoto.photo:type_name -> fieldsync.v1.PhotoDeclaration
+	42, // 18: fieldsync.v1.Complete.outcome:type_name -> fieldsync.v1.Outcome
+	0,  // 19: fieldsync.v1.Verdict.kind:type_name -> fieldsync.v1.VerdictKind
+	43, // 20: fieldsync.v1.Verdict.message:type_name -> fieldsync.v1.Sentence
+	39, // 21: fieldsync.v1.Verdict.judged_at:type_name -> google.protobuf.Timestamp
+	16, // 22: fieldsync.v1.SyncResponse.verdicts:type_name -> fieldsync.v1.Verdict
+	18, // 23: fieldsync.v1.SyncResponse.tasks:type_name -> fieldsync.v1.TaskDelta
+	19, // 24: fieldsync.v1.SyncResponse.removals:type_name -> fieldsync.v1.Removal
+	20, // 25: fieldsync.v1.SyncResponse.head:type_name -> fieldsync.v1.ScopeHead
+	39, // 26: fieldsync.v1.SyncResponse.server_time:type_name -> google.protobuf.Timestamp
+	44, // 27: fieldsync.v1.TaskDelta.task:type_name -> fieldsync.v1.Task
+	1,  // 28: fieldsync.v1.Removal.reason:type_name -> fieldsync.v1.RemovalReason
+	20, // 29: fieldsync.v1.WatchResponse.head:type_name -> fieldsync.v1.ScopeHead
+	39, // 30: fieldsync.v1.WatchResponse.server_time:type_name -> google.protobuf.Timestamp
+	17, // 31: fieldsync.v1.WatchResponse.delta:type_name -> fieldsync.v1.SyncResponse
+	20, // 32: fieldsync.v1.AwaitChangeResponse.head:type_name -> fieldsync.v1.ScopeHead
+	39, // 33: fieldsync.v1.AwaitChangeResponse.server_time:type_name -> google.protobuf.Timestamp
+	37, // 34: fieldsync.v1.RepairResponse.buckets:type_name -> fieldsync.v1.RepairResponse.Bucket
+	20, // 35: fieldsync.v1.RepairResponse.head:type_name -> fieldsync.v1.ScopeHead
+	43, // 36: fieldsync.v1.ExplainDeviceResponse.grant:type_name -> fieldsync.v1.Sentence
+	39, // 37: fieldsync.v1.ExplainDeviceResponse.last_seen_at:type_name -> google.protobuf.Timestamp
+	39, // 38: fieldsync.v1.ExplainDeviceResponse.token_expires_at:type_name -> google.protobuf.Timestamp
+	39, // 39: fieldsync.v1.ExplainDeviceResponse.revoked_at:type_name -> google.protobuf.Timestamp
+	20, // 40: fieldsync.v1.ExplainDeviceResponse.head:type_name -> fieldsync.v1.ScopeHead
+	3,  // 41: fieldsync.v1.ExplainDeviceResponse.queue:type_name -> fieldsync.v1.QueueReport
+	45, // 42: fieldsync.v1.ExplainDeviceResponse.clock_skew:type_name -> google.protobuf.Duration
+	16, // 43: fieldsync.v1.ExplainDeviceResponse.verdicts:type_name -> fieldsync.v1.Verdict
+	29, // 44: fieldsync.v1.ExplainDeviceResponse.obstacles:type_name -> fieldsync.v1.Obstacle
+	43, // 45: fieldsync.v1.Obstacle.message:type_name -> fieldsync.v1.Sentence
+	4,  // 46: fieldsync.v1.QuarantinedMutation.mutation:type_name -> fieldsync.v1.Mutation
+	39, // 47: fieldsync.v1.QuarantinedMutation.at:type_name -> google.protobuf.Timestamp
+	31, // 48: fieldsync.v1.ListQuarantinedResponse.mutations:type_name -> fieldsync.v1.QuarantinedMutation
+	4,  // 49: fieldsync.v1.ReleaseQuarantinedRequest.mended:type_name -> fieldsync.v1.Mutation
+	16, // 50: fieldsync.v1.ReleaseQuarantinedResponse.verdict:type_name -> fieldsync.v1.Verdict
+	44, // 51: fieldsync.v1.RepairResponse.Bucket.tasks:type_name -> fieldsync.v1.Task
+	2,  // 52: fieldsync.v1.SyncService.Sync:input_type -> fieldsync.v1.SyncRequest
+	21, // 53: fieldsync.v1.SyncService.Watch:input_type -> fieldsync.v1.WatchRequest
+	23, // 54: fieldsync.v1.SyncService.AwaitChange:input_type -> fieldsync.v1.AwaitChangeRequest
+	25, // 55: fieldsync.v1.SyncService.Repair:input_type -> fieldsync.v1.RepairRequest
+	27, // 56: fieldsync.v1.SupportService.ExplainDevice:input_type -> fieldsync.v1.ExplainDeviceRequest
+	30, // 57: fieldsync.v1.SupportService.ListQuarantined:input_type -> fieldsync.v1.ListQuarantinedRequest
+	33, // 58: fieldsync.v1.SupportService.ReleaseQuarantined:input_type -> fieldsync.v1.ReleaseQuarantinedRequest
+	35, // 59: fieldsync.v1.SupportService.DiscardQuarantined:input_type -> fieldsync.v1.DiscardQuarantinedRequest
+	17, // 60: fieldsync.v1.SyncService.Sync:output_type -> fieldsync.v1.SyncResponse
+	22, // 61: fieldsync.v1.SyncService.Watch:output_type -> fieldsync.v1.WatchResponse
+	24, // 62: fieldsync.v1.SyncService.AwaitChange:output_type -> fieldsync.v1.AwaitChangeResponse
+	26, // 63: fieldsync.v1.SyncService.Repair:output_type -> fieldsync.v1.RepairResponse
+	28, // 64: fieldsync.v1.SupportService.ExplainDevice:output_type -> fieldsync.v1.ExplainDeviceResponse
+	32, // 65: fieldsync.v1.SupportService.ListQuarantined:output_type -> fieldsync.v1.ListQuarantinedResponse
+	34, // 66: fieldsync.v1.SupportService.ReleaseQuarantined:output_type -> fieldsync.v1.ReleaseQuarantinedResponse
+	36, // 67: fieldsync.v1.SupportService.DiscardQuarantined:output_type -> fieldsync.v1.DiscardQuarantinedResponse
+	60, // [60:68] is the sub-list for method output_type
+	52, // [52:60] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_v1_sync_proto_init() }
@@ -2945,6 +3013,7 @@ func file_fieldsync_v1_sync_proto_init() {
 		(*Mutation_Complete)(nil),
 		(*Mutation_Decline)(nil),
 		(*Mutation_HandOver)(nil),
+		(*Mutation_See)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2952,7 +3021,7 @@ func file_fieldsync_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_v1_sync_proto_rawDesc), len(file_fieldsync_v1_sync_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   35,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

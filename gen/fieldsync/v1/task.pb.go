@@ -845,9 +845,13 @@ type AssignmentFacet struct {
 	// What the dispatcher wants the crew to know.
 	Instruction string `protobuf:"bytes,5,opt,name=instruction,proto3" json:"instruction,omitempty"`
 	// When it should be done. Absent when there is no target.
-	DueAt         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=due_at,json=dueAt,proto3" json:"due_at,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	DueAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=due_at,json=dueAt,proto3" json:"due_at,omitempty"`
+	// When the server heard that somebody of the crew had opened the task under this assignment. Absent while nobody has.
+	SeenAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=seen_at,json=seenAt,proto3" json:"seen_at,omitempty"`
+	// Who opened it first.
+	SeenByMemberId string `protobuf:"bytes,8,opt,name=seen_by_member_id,json=seenByMemberId,proto3" json:"seen_by_member_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *AssignmentFacet) Reset() {
@@ -920,6 +924,20 @@ func (x *AssignmentFacet) GetDueAt() *timestamppb.Timestamp {
 		return x.DueAt
 	}
 	return nil
+}
+
+func (x *AssignmentFacet) GetSeenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SeenAt
+	}
+	return nil
+}
+
+func (x *AssignmentFacet) GetSeenByMemberId() string {
+	if x != nil {
+		return x.SeenByMemberId
+	}
+	return ""
 }
 
 // What a crew member wrote down.
@@ -1833,7 +1851,7 @@ const file_fieldsync_v1_task_proto_rawDesc = "" +
 	"\fby_member_id\x18\x04 \x01(\tR\n" +
 	"byMemberId\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06review\x18\x06 \x01(\bR\x06review\"\x83\x02\n" +
+	"\x06review\x18\x06 \x01(\bR\x06review\"\xe3\x02\n" +
 	"\x0fAssignmentFacet\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x17\n" +
 	"\acrew_id\x18\x02 \x01(\tR\x06crewId\x12)\n" +
@@ -1841,7 +1859,9 @@ const file_fieldsync_v1_task_proto_rawDesc = "" +
 	"\vassigned_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"assignedAt\x12 \n" +
 	"\vinstruction\x18\x05 \x01(\tR\vinstruction\x121\n" +
-	"\x06due_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05dueAt\"\x9b\x01\n" +
+	"\x06due_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05dueAt\x123\n" +
+	"\aseen_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x06seenAt\x12)\n" +
+	"\x11seen_by_member_id\x18\b \x01(\tR\x0eseenByMemberId\"\x9b\x01\n" +
 	"\x04Note\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
@@ -2025,33 +2045,34 @@ var file_fieldsync_v1_task_proto_depIdxs = []int32{
 	20, // 13: fieldsync.v1.StatusFacet.since:type_name -> google.protobuf.Timestamp
 	20, // 14: fieldsync.v1.AssignmentFacet.assigned_at:type_name -> google.protobuf.Timestamp
 	20, // 15: fieldsync.v1.AssignmentFacet.due_at:type_name -> google.protobuf.Timestamp
-	21, // 16: fieldsync.v1.Note.recorded:type_name -> fieldsync.v1.TimeInterval
-	22, // 17: fieldsync.v1.ChecklistItem.label:type_name -> fieldsync.v1.Sentence
-	4,  // 18: fieldsync.v1.PhotoDeclaration.kind:type_name -> fieldsync.v1.PhotoKind
-	23, // 19: fieldsync.v1.PhotoDeclaration.captured:type_name -> fieldsync.v1.CaptureTime
-	19, // 20: fieldsync.v1.PhotoDeclaration.position:type_name -> fieldsync.v1.Position
-	20, // 21: fieldsync.v1.PhotoLook.taken_at:type_name -> google.protobuf.Timestamp
-	19, // 22: fieldsync.v1.PhotoLook.position:type_name -> fieldsync.v1.Position
-	22, // 23: fieldsync.v1.Finding.sentence:type_name -> fieldsync.v1.Sentence
-	15, // 24: fieldsync.v1.Finding.figures:type_name -> fieldsync.v1.Figure
-	4,  // 25: fieldsync.v1.Photo.kind:type_name -> fieldsync.v1.PhotoKind
-	3,  // 26: fieldsync.v1.Photo.state:type_name -> fieldsync.v1.PhotoState
-	21, // 27: fieldsync.v1.Photo.captured:type_name -> fieldsync.v1.TimeInterval
-	19, // 28: fieldsync.v1.Photo.position:type_name -> fieldsync.v1.Position
-	20, // 29: fieldsync.v1.Photo.declared_at:type_name -> google.protobuf.Timestamp
-	14, // 30: fieldsync.v1.Photo.look:type_name -> fieldsync.v1.PhotoLook
-	16, // 31: fieldsync.v1.Photo.findings:type_name -> fieldsync.v1.Finding
-	2,  // 32: fieldsync.v1.CompletionFacet.outcome:type_name -> fieldsync.v1.Outcome
-	21, // 33: fieldsync.v1.CompletionFacet.completed:type_name -> fieldsync.v1.TimeInterval
-	19, // 34: fieldsync.v1.CompletionFacet.position:type_name -> fieldsync.v1.Position
-	5,  // 35: fieldsync.v1.CompletionFacet.proof_state:type_name -> fieldsync.v1.ProofState
-	22, // 36: fieldsync.v1.CompletionFacet.waiting:type_name -> fieldsync.v1.Sentence
-	16, // 37: fieldsync.v1.CompletionFacet.findings:type_name -> fieldsync.v1.Finding
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	20, // 16: fieldsync.v1.AssignmentFacet.seen_at:type_name -> google.protobuf.Timestamp
+	21, // 17: fieldsync.v1.Note.recorded:type_name -> fieldsync.v1.TimeInterval
+	22, // 18: fieldsync.v1.ChecklistItem.label:type_name -> fieldsync.v1.Sentence
+	4,  // 19: fieldsync.v1.PhotoDeclaration.kind:type_name -> fieldsync.v1.PhotoKind
+	23, // 20: fieldsync.v1.PhotoDeclaration.captured:type_name -> fieldsync.v1.CaptureTime
+	19, // 21: fieldsync.v1.PhotoDeclaration.position:type_name -> fieldsync.v1.Position
+	20, // 22: fieldsync.v1.PhotoLook.taken_at:type_name -> google.protobuf.Timestamp
+	19, // 23: fieldsync.v1.PhotoLook.position:type_name -> fieldsync.v1.Position
+	22, // 24: fieldsync.v1.Finding.sentence:type_name -> fieldsync.v1.Sentence
+	15, // 25: fieldsync.v1.Finding.figures:type_name -> fieldsync.v1.Figure
+	4,  // 26: fieldsync.v1.Photo.kind:type_name -> fieldsync.v1.PhotoKind
+	3,  // 27: fieldsync.v1.Photo.state:type_name -> fieldsync.v1.PhotoState
+	21, // 28: fieldsync.v1.Photo.captured:type_name -> fieldsync.v1.TimeInterval
+	19, // 29: fieldsync.v1.Photo.position:type_name -> fieldsync.v1.Position
+	20, // 30: fieldsync.v1.Photo.declared_at:type_name -> google.protobuf.Timestamp
+	14, // 31: fieldsync.v1.Photo.look:type_name -> fieldsync.v1.PhotoLook
+	16, // 32: fieldsync.v1.Photo.findings:type_name -> fieldsync.v1.Finding
+	2,  // 33: fieldsync.v1.CompletionFacet.outcome:type_name -> fieldsync.v1.Outcome
+	21, // 34: fieldsync.v1.CompletionFacet.completed:type_name -> fieldsync.v1.TimeInterval
+	19, // 35: fieldsync.v1.CompletionFacet.position:type_name -> fieldsync.v1.Position
+	5,  // 36: fieldsync.v1.CompletionFacet.proof_state:type_name -> fieldsync.v1.ProofState
+	22, // 37: fieldsync.v1.CompletionFacet.waiting:type_name -> fieldsync.v1.Sentence
+	16, // 38: fieldsync.v1.CompletionFacet.findings:type_name -> fieldsync.v1.Finding
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_v1_task_proto_init() }

@@ -143,9 +143,13 @@ type PushHint struct {
 	// The device to be woken.
 	DeviceId string `protobuf:"bytes,1,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
 	// Show something to the person: an assignment rather than a mere change.
-	Visible       bool `protobuf:"varint,2,opt,name=visible,proto3" json:"visible,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Visible bool `protobuf:"varint,2,opt,name=visible,proto3" json:"visible,omitempty"`
+	// The order that it tells of, so that its delivery can be followed. Empty where it tells of none.
+	TaskId string `protobuf:"bytes,3,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// The task's assignment epoch after the order.
+	AssignmentEpoch uint64 `protobuf:"varint,4,opt,name=assignment_epoch,json=assignmentEpoch,proto3" json:"assignment_epoch,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *PushHint) Reset() {
@@ -190,6 +194,20 @@ func (x *PushHint) GetVisible() bool {
 		return x.Visible
 	}
 	return false
+}
+
+func (x *PushHint) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *PushHint) GetAssignmentEpoch() uint64 {
+	if x != nil {
+		return x.AssignmentEpoch
+	}
+	return 0
 }
 
 // Why a row was given up.
@@ -270,10 +288,12 @@ const file_fieldsync_storage_v1_outbox_proto_rawDesc = "" +
 	"\x05lease\x18\x05 \x01(\tR\x05lease\x124\n" +
 	"\x04push\x18\n" +
 	" \x01(\v2\x1e.fieldsync.storage.v1.PushHintH\x00R\x04pushB\x06\n" +
-	"\x04work\"A\n" +
+	"\x04work\"\x85\x01\n" +
 	"\bPushHint\x12\x1b\n" +
 	"\tdevice_id\x18\x01 \x01(\tR\bdeviceId\x12\x18\n" +
-	"\avisible\x18\x02 \x01(\bR\avisible\"\x81\x01\n" +
+	"\avisible\x18\x02 \x01(\bR\avisible\x12\x17\n" +
+	"\atask_id\x18\x03 \x01(\tR\x06taskId\x12)\n" +
+	"\x10assignment_epoch\x18\x04 \x01(\x04R\x0fassignmentEpoch\"\x81\x01\n" +
 	"\n" +
 	"OutboxDead\x121\n" +
 	"\x03row\x18\x01 \x01(\v2\x1f.fieldsync.storage.v1.OutboxRowR\x03row\x12*\n" +

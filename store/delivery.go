@@ -1,0 +1,124 @@
+package store
+
+import (
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+)
+
+// How far the news of an order has come on its way to each phone. Whoever gives orders begins a delivery, in the order's
+// transaction; the outbox's worker says what became of the push, and the sync engine what the phone shows that it knows. So
+// the three meet here, as they do in the outbox, and never by import.
+
+// BeginDelivery writes down that a device has to hear of an order on a task, which SaveTask has entered into the log of the
+// crew's scope in the same transaction. The caller sets device, member, task, epoch, crew and recall, and failure where no
+// push can be sent.
+func BeginDelivery(tx *Tx, d *storagev1.Delivery) error {
+	scope := CrewScope(d.GetCrewId())
+	log, err := Head(tx, scope)
+	if err != nil {
+		return err
+	}
+	d.Sequence, d.OrderedAt = log.GetSequence(), tx.Timestamp()
+	if d.GetFailure() != "" {
+		d.FailedAt = tx.Timestamp()
+	}
+	head, err := Get(tx, DeliveryHeadKey(d.GetDeviceId()))
+	if err != nil {
+		return err
+	}
+	if head.GetScope() != string(scope) {
+		head = &storagev1.DeliveryHead{Scope: string(scope)}
+	}
+	head.Ordered = d.GetSequence()
+	if err := Put(tx, DeliveryHeadKey(d.GetDeviceId()), head); err != nil {
+		return err
+	}
+	stub := &storagev1.Delivery{TaskId: d.GetTaskId(), AssignmentEpoch: d.GetAssignmentEpoch(), Sequence: d.GetSequence()}
+	if err := Put(tx, OpenDeliveryKey(d.GetDeviceId(), d.GetTaskId()), stub); err != nil {
+		return err
+	}
+	return Put(tx, DeliveryKey(d.GetTaskId(), d.GetAssignmentEpoch(), d.GetDeviceId()), d)
+}
+
+// ChangeDelivery lets change say what is new about a delivery, if there is such a one: a row of the outbox, or a mutation, may
+// speak of an order from before deliveries were kept.
+func ChangeDelivery(tx *Tx, task string, epoch uint64, device string, change func(*storagev1.Delivery)) error {
+	if task == "" {
+		return nil
+	}
+	key := DeliveryKey(task, epoch, device)
+	d, err := Get(tx, key)
+	if err != nil || d == nil {
+		return err
+	}
+	change(d)
+	return Put(tx, key, d)
+}
+
+// FirstTime sets *at to the transaction's time unless it is set: of each step of a delivery the first counts.
+func FirstTime(tx *Tx, at **timestamppb.Timestamp) {
+	if *at == nil {
+		*at = tx.Timestamp()
+	}
+}
+
+// OpenOrders tells whether ConfirmOrders would have something to write: a small read, for each sync.
+func OpenOrders(tx *Tx, device string, scope Scope, held uint64, woken bool) (bool, error) {
+	head, err := Get(tx, DeliveryHeadKey(device))
+	if head.GetScope() != string(scope) || head.GetConfirmed() >= head.GetOrdered() {
+		return false, err
+	}
+	return woken || head.GetConfirmed() < held, err
+}
+
+// maxConfirmed bounds what one call of ConfirmOrders writes; the device's next sync goes on.
+const maxConfirmed = 500
+
+// ConfirmOrders writes down that a device holds the log of its scope up to held and, where woken, that a push has reached it.
+func ConfirmOrders(tx *Tx, device string, scope Scope, held uint64, woken bool) error {
+	head, err := Get(tx, DeliveryHeadKey(device))
+	if err != nil || head.GetScope() != string(scope) {
+		return err
+	}
+	var open []*storagev1.Delivery
+	more := false
+	for stub, err := range Scan(tx, OpenDeliveries(device), nil) {
+		if err != nil {
+			return err
+		}
+		if stub.GetSequence() > held && !woken {
+			continue
+		}
+		if more = len(open) == maxConfirmed; more {
+			break
+		}
+		open = append(open, stub)
+	}
+	for _, stub := range open {
+		if err := confirm(tx, device, stub, held, woken); err != nil {
+			return err
+		}
+	}
+	if more {
+		return nil
+	}
+	head.Confirmed = max(head.GetConfirmed(), held)
+	return Put(tx, DeliveryHeadKey(device), head)
+}
+
+func confirm(tx *Tx, device string, stub *storagev1.Delivery, held uint64, woken bool) error {
+	synced := stub.GetSequence() <= held
+	err := ChangeDelivery(tx, stub.GetTaskId(), stub.GetAssignmentEpoch(), device, func(d *storagev1.Delivery) {
+		if woken {
+			FirstTime(tx, &d.DeliveredAt)
+		}
+		if synced {
+			FirstTime(tx, &d.SyncedAt)
+		}
+	})
+	if err != nil || !synced {
+		return err
+	}
+	return Delete(tx, OpenDeliveryKey(device, stub.GetTaskId()))
+}
