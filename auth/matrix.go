@@ -82,13 +82,14 @@ var rights = map[string][]fieldsyncv1.Role{
 	fieldsyncv1connect.IdentityServiceWhoAmIProcedure:       {crew, dispatcher, hotline, admin},
 }
 
-func isPublic(procedure string) bool { return slices.Contains(public, procedure) }
+// IsPublic tells whether anybody may call the procedure, without a token.
+func IsPublic(procedure string) bool { return slices.Contains(public, procedure) }
 
 // Allowed tells whether a caller may call the procedure ("/fieldsync.v1.SyncService/Sync"); p is nil where nobody knows who
 // calls. Unauthenticated "token_missing", PermissionDenied "role_denied". A procedure that nobody has thought of is denied.
 func Allowed(procedure string, p *Principal) error {
 	switch {
-	case isPublic(procedure):
+	case IsPublic(procedure):
 		return nil
 	case p == nil:
 		return errTokenMissing()

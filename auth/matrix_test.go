@@ -43,8 +43,8 @@ func TestMatrixIsComplete(t *testing.T) {
 	known := procedures(t)
 	for procedure := range known {
 		_, listed := rights[procedure]
-		if listed == isPublic(procedure) {
-			t.Errorf("%s: in the table %v, public %v: want exactly one", procedure, listed, isPublic(procedure))
+		if listed == IsPublic(procedure) {
+			t.Errorf("%s: in the table %v, public %v: want exactly one", procedure, listed, IsPublic(procedure))
 		}
 	}
 	for procedure, roles := range rights {

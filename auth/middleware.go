@@ -21,7 +21,7 @@ func (s *Service) Middleware(log *slog.Logger) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			headers := r.Header.Values("Authorization")
-			if len(headers) == 0 || isPublic(r.URL.Path) {
+			if len(headers) == 0 || IsPublic(r.URL.Path) {
 				next.ServeHTTP(w, r)
 				return
 			}

@@ -81,6 +81,9 @@ func (f *Face) root(r *request) string {
 	if f.o.PublicURL != "" {
 		return strings.TrimSuffix(f.o.PublicURL, "/")
 	}
+	if r.URL.Scheme == "https" { // As the server's edge has found.
+		return "https://" + r.Host
+	}
 	return "http://" + r.Host
 }
 

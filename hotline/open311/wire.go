@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/cong1022/fieldsync/internal/fault"
+	"github.com/cong1022/fieldsync/internal/faultwire"
 )
 
 type format int
@@ -52,6 +53,9 @@ type problems struct {
 
 // refusal turns an error into what the caller is told. GeoReport knows 404 for what is not there, 403 for the key, and 400.
 func (f *Face) refusal(r *request, err error) answer {
+	if shown := asFault(err); shown != nil {
+		err = faultwire.Judged(r.Context(), shown)
+	}
 	status := http.StatusInternalServerError
 	switch fault.KindOf(err) {
 	case fault.NotFound:

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
+	"strconv"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -38,7 +40,7 @@ func Connect(ctx context.Context, log *slog.Logger, err error) *connect.Error {
 	case errors.As(err, &shown):
 		return shown
 	case errors.As(err, &f):
-		return withInfo(f)
+		return withInfo(Judged(ctx, f))
 	case errors.Is(err, context.Canceled):
 		return connect.NewError(connect.CodeCanceled, context.Canceled)
 	case errors.Is(err, context.DeadlineExceeded):
@@ -56,6 +58,9 @@ func withInfo(f *fault.Error) *connect.Error {
 		code = connect.CodeInternal
 	}
 	e := connect.NewError(code, errors.New(f.Error()))
+	if f.RetryAfter > 0 {
+		e.Meta().Set("Retry-After", strconv.Itoa(int(math.Ceil(f.RetryAfter.Seconds())))) // RFC 9110, 10.2.3: whole seconds.
+	}
 	if detail, err := connect.NewErrorDetail(Info(f)); err == nil {
 		e.AddDetail(detail)
 	}
@@ -76,6 +81,22 @@ func Info(f *fault.Error) *fieldsyncv1.ErrorInfo {
 		info.ServerTime = timestamppb.New(f.ServerTime)
 	}
 	return info
+}
+
+type judgeKey struct{}
+
+// WithJudge returns a context in which judge has the last word on each fault before it goes on the wire: it may wait, and it may
+// put another fault in its place. For what bounds guesses: every refusal passes here, whichever room says it.
+func WithJudge(ctx context.Context, judge func(*fault.Error) *fault.Error) context.Context {
+	return context.WithValue(ctx, judgeKey{}, judge)
+}
+
+// Judged is f after the judge of the context, if there is one. For faces that put faults on the wire by themselves.
+func Judged(ctx context.Context, f *fault.Error) *fault.Error {
+	if judge, ok := ctx.Value(judgeKey{}).(func(*fault.Error) *fault.Error); ok {
+		return judge(f)
+	}
+	return f
 }
 
 // WriteHTTP answers a request outside the RPCs (tus, downloads) or before them (authentication) with err, in the shape and

@@ -42,6 +42,8 @@ type Config struct {
 	Push            PushConfig    `yaml:"push"`
 	Open311         Open311Config `yaml:"open311"`
 	Webhooks        WebhookConfig `yaml:"webhooks"`
+	TLS             TLSConfig     `yaml:"tls"`
+	Edge            EdgeConfig    `yaml:"edge"`
 }
 
 // LogConfig is the section log.
@@ -238,6 +240,10 @@ func (c Config) check() error {
 	require(c.Review.SharePerFinding >= 0 && c.Review.SharePerFinding <= 1,
 		"review.share_per_finding: %v is not between 0 and 1", c.Review.SharePerFinding)
 	_, err = c.Webhooks.networks()
+	require(err == nil, "%w", err)
+	err = c.TLS.check()
+	require(err == nil, "%w", err)
+	err = c.Edge.check()
 	require(err == nil, "%w", err)
 	for i, service := range c.Open311.Services {
 		require(service.Code != "" && len(service.Code) <= 100 && service.Vi != "" && service.En != "",

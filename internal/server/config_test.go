@@ -95,6 +95,15 @@ func TestBadConfig(t *testing.T) {
 		{"a share of more than all", "review: {share: 1.5}", "review.share"},
 		{"a network that is none", "webhooks: {allowed_networks: [10.0.0.1]}", "webhooks.allowed_networks"},
 		{"a service without names", "open311: {services: [{code: c}]}", "open311.services"},
+		{"a certificate without its key", "tls: {cert_file: x}", "tls.key_file"},
+		{"certificates from two places", "tls: {cert_file: x, key_file: y, acme: {domains: [a.example]}}", "tls.acme.domains"},
+		{"a domain that is none", "tls: {acme: {domains: [localhost]}}", "tls.acme.domains"},
+		{"an authority without TLS", "tls: {acme: {directory: 'http://acme.example'}}", "tls.acme.directory"},
+		{"a proxy that is none", "edge: {trusted_proxies: [nginx]}", "edge.trusted_proxies"},
+		{"no time for headers", "edge: {header_timeout: 0s}", "edge.header_timeout"},
+		{"a bucket without a bottom", "edge: {device_burst: 0}", "edge.device_per_second"},
+		{"a rate that is none", "edge: {address_per_second: -1}", "edge.address_per_second"},
+		{"no streams", "edge: {streams_per_connection: 0}", "edge.streams_per_connection"},
 		{"no address of the web", "open311: {public_url: example.org}", "open311.public_url"},
 		{"an unknown store", "media: {store: tape}", "media.store"},
 		{"S3 without an endpoint", "media: {store: s3}", "media.s3.endpoint"},
@@ -127,6 +136,12 @@ func TestEnv(t *testing.T) {
 		"webhooks.allowed_networks": "[10.0.0.0/8]", "open311.jurisdiction": "j", "open311.public_url": "https://h", "open311.services": "[{code: c, vi: v, en: e, close_on_claim: true}]",
 		"review.share": "0.5", "review.share_per_finding": "1", "review.photos_before": "1", "review.photos_after": "2",
 		"review.categories": "{fallen-tree: {before: 1, after: 2}}",
+		"tls.cert_file":     "", "tls.key_file": "", "tls.acme.domains": "[a.example]", "tls.acme.email": "e@a.example",
+		"tls.acme.directory": "https://acme.example/", "tls.acme.directory_ca_file": "ca",
+		"edge.trusted_proxies": "[10.0.0.0/8]", "edge.connections": "1", "edge.streams_per_connection": "2", "edge.header_timeout": "3s",
+		"edge.idle_timeout": "4s", "edge.body_timeout": "5s", "edge.write_timeout": "6s", "edge.device_per_second": "7", "edge.device_burst": "8",
+		"edge.device_calls": "9", "edge.address_per_second": "10.5", "edge.address_burst": "11", "edge.failures_per_second": "12",
+		"edge.failure_burst": "13", "edge.uploads": "14", "edge.device_uploads": "15",
 	}
 	env := map[string]string{}
 	for _, key := range keys(reflect.TypeFor[Config](), "") {
@@ -154,6 +169,14 @@ func TestEnv(t *testing.T) {
 		},
 		Push:     PushConfig{FCMCredentialsFile: "f", FCMEndpoint: "u"},
 		Webhooks: WebhookConfig{AllowedNetworks: []string{"10.0.0.0/8"}},
+		TLS: TLSConfig{ACME: ACMEConfig{
+			Domains: []string{"a.example"}, Email: "e@a.example", Directory: "https://acme.example/", DirectoryCAFile: "ca",
+		}},
+		Edge: EdgeConfig{
+			TrustedProxies: []string{"10.0.0.0/8"}, Connections: 1, StreamsPerConnection: 2, HeaderTimeout: 3 * time.Second,
+			IdleTimeout: 4 * time.Second, BodyTimeout: 5 * time.Second, WriteTimeout: 6 * time.Second, DevicePerSecond: 7, DeviceBurst: 8,
+			DeviceCalls: 9, AddressPerSecond: 10.5, AddressBurst: 11, FailuresPerSecond: 12, FailureBurst: 13, Uploads: 14, DeviceUploads: 15,
+		},
 		Open311: Open311Config{
 			Jurisdiction: "j", PublicURL: "https://h",
 			Services: []open311.Service{{Code: "c", Vi: "v", En: "e", CloseOnClaim: true}},

@@ -16,10 +16,12 @@ var errMessageTooLarge = errors.New("the message is too large")
 type boundedGzip struct {
 	gzip.Reader
 
-	left int64
+	max, left int64
 }
 
-func newBoundedGzip() connect.Decompressor { return &boundedGzip{} }
+func newBoundedGzip(most int64) func() connect.Decompressor {
+	return func() connect.Decompressor { return &boundedGzip{max: most} }
+}
 
 // newGzip compresses as much as the standard library's in half the time, and costs nothing to use again: of a small answer
 // that was most of it. Its reader is not used: it can write by itself, past the bound.
@@ -27,7 +29,7 @@ func newGzip() connect.Compressor { return kgzip.NewWriter(io.Discard) }
 
 // Reset implements connect.Decompressor.
 func (b *boundedGzip) Reset(r io.Reader) error {
-	b.left = maxMessageBytes + 1 // One more than allowed is how connect knows.
+	b.left = b.max + 1 // One more than allowed is how connect knows.
 	return b.Reader.Reset(r)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 	connectcors "connectrpc.com/cors"
@@ -23,6 +24,9 @@ const (
 	maxMessageBytes = 4 << 20
 	// maxBodyBytes bounds what is read of a request's body as it comes over the wire. Uploads have bounds of their own.
 	maxBodyBytes = maxMessageBytes + 64<<10
+	// maxPublicBytes bounds a message to the procedures that anybody may call, compressed and decompressed: an enrolment with the
+	// longest proof and name has less than half of it.
+	maxPublicBytes = 16 << 10
 	// compressAboveBytes: below it gzip makes an answer larger rather than smaller.
 	compressAboveBytes = 512
 )
@@ -39,13 +43,23 @@ var services = []string{
 	fieldsyncv1connect.IdentityServiceName,
 }
 
-// Handler mounts every face of the server. From the outside in: CORS, security headers, authentication, then for RPCs the
-// right to call at all, the bound on the body, the request's rules, and the room.
+// Handler mounts every face of the server. From the outside in: who calls through a proxy, CORS, security headers, patience with slow
+// clients, the limits of an address, authentication, the limits of a device, then for RPCs the right to call at all, the bound on
+// the body, the request's rules, and the room.
 func (s *Rooms) Handler() http.Handler {
 	options := []connect.HandlerOption{
 		connect.WithRequestGate(s.allowed),
 		connect.WithReadMaxBytes(maxMessageBytes),
-		connect.WithCompression("gzip", newBoundedGzip, newGzip),
+		connect.WithCompression("gzip", newBoundedGzip(maxMessageBytes), newGzip),
+		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
+			if !auth.IsPublic(spec.Procedure) {
+				return nil
+			}
+			return []connect.HandlerOption{
+				connect.WithReadMaxBytes(maxPublicBytes),
+				connect.WithCompression("gzip", newBoundedGzip(maxPublicBytes), newGzip),
+			}
+		}),
 		connect.WithCompressMinBytes(compressAboveBytes),
 		connect.WithInterceptors(faultInterceptor{s.log}),
 		connect.WithRecover(s.recovered), // Within the former, which puts its fault on the wire.
@@ -66,14 +80,30 @@ func (s *Rooms) Handler() http.Handler {
 	rpcs.Handle(grpcreflect.NewHandlerV1Alpha(reflector, options...))
 
 	mux := http.NewServeMux()
-	mux.Handle("/", http.MaxBytesHandler(rpcs, maxBodyBytes))
+	mux.Handle("/", boundedBody(rpcs))
 	mux.Handle("/.well-known/jwks.json", s.auth.JWKS())
 	mux.Handle("/.well-known/fieldsync-proof-keys.json", s.sealer.Keys(s.log))
 	mux.Handle("/.well-known/fieldsync-log-keys.txt", s.sealer.LogKeys(s.log))
 	s.media.Routes(mux)
 	s.open311.Routes(mux)
 
-	return s.cors().Handler(securityHeaders(s.guarded(s.auth.Middleware(s.log)(mux))))
+	limits := newQuotas(s.edge, time.Now)
+	patient := patience{body: s.edge.BodyTimeout, write: s.edge.WriteTimeout, now: time.Now, log: s.log}
+	known := limits.byAddress(s)(s.auth.Middleware(s.log)(limits.byDevice(s)(mux)))
+	return s.proxies.believed(s.cors().Handler(securityHeaders(s.guarded(patient.handler(known)))))
+}
+
+// boundedBody bounds what is read of a message as it comes over the wire, and keeps answers out of caches: they are a caller's own.
+func boundedBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		most := int64(maxBodyBytes)
+		if auth.IsPublic(r.URL.Path) {
+			most = maxPublicBytes + 1<<10
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, most)
+		w.Header().Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
 }
 
 // cors lets web pages of the configured origins call: Connect and gRPC-Web with a token, and tus.
@@ -105,6 +135,9 @@ func securityHeaders(next http.Handler) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Referrer-Policy", "no-referrer")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		if r.URL.Scheme == "https" {
+			w.Header().Set("Strict-Transport-Security", "max-age=31536000") // RFC 6797; a year.
+		}
 		next.ServeHTTP(w, r)
 	})
 }

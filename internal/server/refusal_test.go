@@ -157,7 +157,7 @@ func (zeros) Read(p []byte) (int, error) {
 // Protects: a message that decompresses to more than is allowed is not decompressed to its end to tell its size.
 func TestBoundedGzip(t *testing.T) {
 	bomb := gzipped(t, io.LimitReader(zeros{}, 8*maxMessageBytes))
-	d := newBoundedGzip()
+	d := newBoundedGzip(maxMessageBytes)()
 	for _, c := range []struct {
 		name    string
 		content []byte

@@ -33,6 +33,8 @@ type Parts struct {
 	CORS   CORSConfig
 	// Open311 is what the configuration calls so.
 	Open311 Open311Config
+	// Edge is what the configuration calls so. The zero value sets no limits.
+	Edge EdgeConfig
 	// PlainWebhooks takes webhooks without TLS.
 	PlainWebhooks bool
 	// Review says what is asked of completions and which of them people look at. The zero value: nothing, and none.
@@ -44,6 +46,8 @@ type Parts struct {
 type Rooms struct {
 	log      *slog.Logger
 	origins  []string
+	edge     EdgeConfig
+	proxies  proxies
 	review   media.ReviewRules
 	store    *store.Store
 	auth     *auth.Service
@@ -57,7 +61,10 @@ type Rooms struct {
 
 // Compose makes the rooms. They hold nothing that must be closed; the parts stay the caller's.
 func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
-	s := &Rooms{log: parts.Log, origins: parts.CORS.Origins, review: parts.Review, store: parts.Store}
+	s := &Rooms{log: parts.Log, origins: parts.CORS.Origins, review: parts.Review, store: parts.Store, edge: parts.Edge}
+	if s.proxies, err = parts.Edge.proxies(); err != nil {
+		return nil, err
+	}
 	if s.auth, err = auth.Open(ctx, s.store, auth.Options{
 		Issuer: parts.Issuer, AccessTTL: parts.Tokens.AccessTTL, CodeTTL: parts.Tokens.CodeTTL, Log: s.log,
 	}); err != nil {

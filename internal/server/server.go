@@ -4,6 +4,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -24,13 +24,6 @@ import (
 	"github.com/cong1022/fieldsync/store/embedded"
 )
 
-// Limits of the port. A phone on a bad network is slow in its body, not in its headers.
-const (
-	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 64 << 10
-)
-
 // Server is a composed server. It owns its data folder from Open to Close.
 type Server struct {
 	*Rooms
@@ -38,6 +31,8 @@ type Server struct {
 	config   Config
 	workers  []func(context.Context) error
 	listener net.Listener
+	// tls is nil where a proxy ends it.
+	tls *tls.Config
 }
 
 // Open opens the data folder, makes the rooms and takes the port, so that everything that can go wrong at a start has gone
@@ -64,10 +59,13 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err 
 		return nil, err
 	}
 	s := &Server{config: config}
+	if s.tls, err = config.TLS.open(config.Data, log); err != nil {
+		return nil, err
+	}
 	if s.Rooms, err = Compose(ctx, Parts{
 		Store: st, Blobs: blobs, SpoolDir: filepath.Join(config.Data, "uploads"), SpoolBytes: int64(config.Media.SpoolGiB) << 30, Log: log,
 		Issuer: config.Issuer, Tokens: config.Tokens, CORS: config.CORS, Review: config.Review.rules(),
-		Open311: config.Open311, PlainWebhooks: len(config.Webhooks.AllowedNetworks) > 0,
+		Edge: config.Edge, Open311: config.Open311, PlainWebhooks: len(config.Webhooks.AllowedNetworks) > 0,
 	}); err != nil {
 		return nil, err
 	}
@@ -111,29 +109,16 @@ func OpenBlobs(ctx context.Context, config Config) (media.Blobs, error) {
 	return folder.Open(filepath.Join(config.Data, "photos"))
 }
 
-// URL is where the server listens.
-func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
-
 // Serve serves until ctx ends, then lets the requests under way finish (at most shutdown_timeout), stops the workers and
 // closes the data folder. It returns nil after an orderly stop. It stops by itself, with an error, when the store can no
 // longer tell what is durable: a restart recovers.
 func (s *Server) Serve(ctx context.Context) error {
-	srv := &http.Server{
-		Handler:           s.Handler(),
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		Protocols:         new(http.Protocols),
-	}
-	srv.Protocols.SetHTTP1(true)
-	srv.Protocols.SetUnencryptedHTTP2(true) // gRPC without TLS, behind a proxy.
-
+	srv := s.httpServer()
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	group, running := errgroup.WithContext(running)
 	group.Go(func() error {
-		if err := srv.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.serve(ctx, srv); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
