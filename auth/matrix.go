@@ -59,6 +59,11 @@ var rights = map[string][]fieldsyncv1.Role{
 	fieldsyncv1connect.AssignmentServiceAssignTasksProcedure:    {dispatcher, admin},
 	fieldsyncv1connect.AssignmentServiceListDeliveriesProcedure: {dispatcher, admin},
 
+	fieldsyncv1connect.BoardServiceListBoardProcedure:        {dispatcher, admin},
+	fieldsyncv1connect.BoardServiceWatchBoardProcedure:       {dispatcher, admin},
+	fieldsyncv1connect.BoardServiceGetWorkloadProcedure:      {dispatcher, admin},
+	fieldsyncv1connect.BoardServiceGetMonthlyReportProcedure: {dispatcher, admin},
+
 	fieldsyncv1connect.HotlineServiceSubmitTicketsProcedure:          {hotline, admin},
 	fieldsyncv1connect.HotlineServiceGetTicketStatusProcedure:        {hotline},
 	fieldsyncv1connect.HotlineServiceListCompletionsProcedure:        {hotline},

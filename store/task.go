@@ -10,6 +10,9 @@ import (
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 )
 
+// TasksTopic is signalled when any task has changed.
+const TasksTopic = "tasks"
+
 // NextRevision raises the revision of the task by one and returns it, to be set on each facet and item that changes.
 func NextRevision(record *storagev1.TaskRecord) uint64 {
 	record.Task.Revision++
@@ -40,6 +43,7 @@ func SaveTask(tx *Tx, record *storagev1.TaskRecord, leaving fieldsyncv1.RemovalR
 	if err := logTask(tx, record.GetTask()); err != nil {
 		return err
 	}
+	tx.Signal(TasksTopic)
 	return Put(tx, TaskKey(id), record)
 }
 

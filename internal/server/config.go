@@ -44,6 +44,13 @@ type Config struct {
 	Webhooks        WebhookConfig `yaml:"webhooks"`
 	TLS             TLSConfig     `yaml:"tls"`
 	Edge            EdgeConfig    `yaml:"edge"`
+	Report          ReportConfig  `yaml:"report"`
+}
+
+// ReportConfig is the section report.
+type ReportConfig struct {
+	Day  int `yaml:"day"`
+	Hour int `yaml:"hour"`
 }
 
 // LogConfig is the section log.
@@ -234,6 +241,8 @@ func (c Config) check() error {
 		"tokens.access_ttl: %v is not between 1s and 24h", c.Tokens.AccessTTL)
 	require(c.Tokens.CodeTTL >= time.Second && c.Tokens.CodeTTL <= 24*time.Hour,
 		"tokens.code_ttl: %v is not between 1s and 24h", c.Tokens.CodeTTL)
+	require(c.Report.Day >= 1 && c.Report.Day <= 28, "report.day: %d is not between 1 and 28", c.Report.Day)
+	require(c.Report.Hour >= 0 && c.Report.Hour <= 23, "report.hour: %d is not between 0 and 23", c.Report.Hour)
 	require(c.Media.SpoolGiB >= 1 && c.Media.SpoolGiB <= 1<<20, "media.spool_gib: %d is not between 1 and 1048576", c.Media.SpoolGiB)
 	require(c.Media.S3.LockYears >= 0 && c.Media.S3.LockYears <= 100, "media.s3.lock_years: %d is not between 0 and 100", c.Media.S3.LockYears)
 	require(c.Review.Share >= 0 && c.Review.Share <= 1, "review.share: %v is not between 0 and 1", c.Review.Share)

@@ -142,6 +142,7 @@ func TestEnv(t *testing.T) {
 		"edge.idle_timeout": "4s", "edge.body_timeout": "5s", "edge.write_timeout": "6s", "edge.device_per_second": "7", "edge.device_burst": "8",
 		"edge.device_calls": "9", "edge.address_per_second": "10.5", "edge.address_burst": "11", "edge.failures_per_second": "12",
 		"edge.failure_burst": "13", "edge.uploads": "14", "edge.device_uploads": "15",
+		"report.day": "1", "report.hour": "0",
 	}
 	env := map[string]string{}
 	for _, key := range keys(reflect.TypeFor[Config](), "") {
@@ -177,6 +178,7 @@ func TestEnv(t *testing.T) {
 			IdleTimeout: 4 * time.Second, BodyTimeout: 5 * time.Second, WriteTimeout: 6 * time.Second, DevicePerSecond: 7, DeviceBurst: 8,
 			DeviceCalls: 9, AddressPerSecond: 10.5, AddressBurst: 11, FailuresPerSecond: 12, FailureBurst: 13, Uploads: 14, DeviceUploads: 15,
 		},
+		Report: ReportConfig{Day: 1},
 		Open311: Open311Config{
 			Jurisdiction: "j", PublicURL: "https://h",
 			Services: []open311.Service{{Code: "c", Vi: "v", En: "e", CloseOnClaim: true}},

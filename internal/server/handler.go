@@ -38,6 +38,7 @@ var services = []string{
 	fieldsyncv1connect.MediaServiceName,
 	fieldsyncv1connect.DispatchServiceName,
 	fieldsyncv1connect.AssignmentServiceName,
+	fieldsyncv1connect.BoardServiceName,
 	fieldsyncv1connect.HotlineServiceName,
 	fieldsyncv1connect.ProofServiceName,
 	fieldsyncv1connect.IdentityServiceName,
@@ -71,6 +72,7 @@ func (s *Rooms) Handler() http.Handler {
 	rpcs.Handle(fieldsyncv1connect.NewMediaServiceHandler(s.media, options...))
 	rpcs.Handle(fieldsyncv1connect.NewDispatchServiceHandler(s.dispatch, options...))
 	rpcs.Handle(fieldsyncv1connect.NewAssignmentServiceHandler(s.dispatch, options...))
+	rpcs.Handle(fieldsyncv1connect.NewBoardServiceHandler(s.board, options...))
 	rpcs.Handle(fieldsyncv1connect.NewHotlineServiceHandler(s.hotline, options...))
 	rpcs.Handle(fieldsyncv1connect.NewProofServiceHandler(s.sealer, options...))
 	rpcs.Handle(fieldsyncv1connect.NewIdentityServiceHandler(s.auth, options...))

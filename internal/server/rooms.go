@@ -7,6 +7,7 @@ import (
 
 	"github.com/cong1022/fieldsync/auth"
 	"github.com/cong1022/fieldsync/dispatch"
+	"github.com/cong1022/fieldsync/dispatch/board"
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/hotline"
@@ -39,6 +40,8 @@ type Parts struct {
 	PlainWebhooks bool
 	// Review says what is asked of completions and which of them people look at. The zero value: nothing, and none.
 	Review media.ReviewRules
+	// Report is what the configuration calls so. The zero value: the 25th at noon.
+	Report ReportConfig
 	Log    *slog.Logger
 }
 
@@ -53,6 +56,7 @@ type Rooms struct {
 	auth     *auth.Service
 	sync     *syncengine.Engine
 	dispatch *dispatch.Service
+	board    *board.Service
 	hotline  *hotline.Service
 	open311  *open311.Face
 	media    *media.Service
@@ -77,6 +81,7 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 		return nil, err
 	}
 	s.dispatch = dispatch.New(dispatch.Options{Store: s.store, Log: s.log})
+	s.board = board.New(board.Options{Store: s.store, MonthDay: parts.Report.Day, MonthHour: parts.Report.Hour})
 	s.hotline = hotline.New(hotline.Options{Store: s.store, Log: s.log, Delivered: s.sealer.Deliver, PlainWebhooks: parts.PlainWebhooks})
 	s.open311 = open311.New(open311.Options{
 		Store: s.store, Log: s.log, ByAPIKey: s.auth.ByAPIKey,

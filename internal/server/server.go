@@ -64,7 +64,7 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err 
 	}
 	if s.Rooms, err = Compose(ctx, Parts{
 		Store: st, Blobs: blobs, SpoolDir: filepath.Join(config.Data, "uploads"), SpoolBytes: int64(config.Media.SpoolGiB) << 30, Log: log,
-		Issuer: config.Issuer, Tokens: config.Tokens, CORS: config.CORS, Review: config.Review.rules(),
+		Issuer: config.Issuer, Tokens: config.Tokens, CORS: config.CORS, Review: config.Review.rules(), Report: config.Report,
 		Edge: config.Edge, Open311: config.Open311, PlainWebhooks: len(config.Webhooks.AllowedNetworks) > 0,
 	}); err != nil {
 		return nil, err
@@ -149,6 +149,7 @@ func (s *Server) Serve(ctx context.Context) error {
 // drain ends the streams and long polls, which would keep the port open.
 func (s *Server) drain() {
 	s.sync.Drain()
+	s.board.Drain()
 	s.hotline.Drain()
 }
 

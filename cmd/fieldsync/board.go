@@ -1,0 +1,308 @@
+package main
+
+import (
+	"context"
+	"encoding/csv"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
+)
+
+func (o operator) board() fieldsyncv1connect.BoardServiceClient {
+	return fieldsyncv1connect.NewBoardServiceClient(o.Client(), o.server, connect.WithSendGzip())
+}
+
+func (o operator) assignments() fieldsyncv1connect.AssignmentServiceClient {
+	return fieldsyncv1connect.NewAssignmentServiceClient(o.Client(), o.server, connect.WithSendGzip())
+}
+
+func newBoardCommand() *cobra.Command {
+	var states, urgencies []string
+	var order string
+	var asCSV, watch bool
+	filter := &fieldsyncv1.BoardFilter{}
+	cmd := &cobra.Command{
+		Use:   "board [WORDS...]",
+		Short: "Show the tasks under way, filtered and searched",
+		Long: `Show the tasks of the unit (of all units for those who see all), the most pressing first. Words are looked for in title,
+address, description, category and the hotline's id; without diacritics they find both ("cay do" finds "cây đổ"). Takes a shell that is
+enrolled as a dispatcher or an admin.`,
+		Example: `  fieldsync board
+  fieldsync board cay do --state assigned --unseen
+  fieldsync board --overdue --csv > overdue.csv
+  fieldsync board --watch --crew to-1`,
+	}
+	profile := profileFlag(cmd)
+	stateNames, urgencyNames := enumFlags(fieldsyncv1.TaskState_name, "TASK_STATE_"), enumFlags(fieldsyncv1.Urgency_name, "URGENCY_")
+	orderNames := enumFlags(fieldsyncv1.BoardOrder_name, "BOARD_ORDER_")
+	cmd.Flags().StringSliceVar(&states, "state", nil, "only in these states: "+strings.Join(stateNames.names(), ", "))
+	cmd.Flags().StringSliceVar(&urgencies, "urgency", nil, "only of these urgencies: "+strings.Join(urgencyNames.names(), ", "))
+	cmd.Flags().StringSliceVar(&filter.UnitIds, "unit", nil, "only of these units")
+	cmd.Flags().StringSliceVar(&filter.CrewIds, "crew", nil, "only with these crews")
+	cmd.Flags().StringSliceVar(&filter.Categories, "category", nil, "only of these categories")
+	cmd.Flags().BoolVar(&filter.Overdue, "overdue", false, "only what is due and not done")
+	cmd.Flags().BoolVar(&filter.Unseen, "unseen", false, "only what a crew has and nobody of it has opened")
+	cmd.Flags().BoolVar(&filter.Review, "review", false, "only what somebody should look at")
+	cmd.Flags().StringVar(&order, "order", "due", "by "+strings.Join(orderNames.names(), ", "))
+	cmd.Flags().BoolVar(&asCSV, "csv", false, "print all rows as CSV (RFC 4180)")
+	cmd.Flags().BoolVar(&watch, "watch", false, "go on and print each change, until Ctrl-C")
+	cmd.MarkFlagsMutuallyExclusive("csv", "watch")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		filter.Text = strings.Join(args, " ")
+		for _, s := range states {
+			n, err := stateNames.parse("--state", s)
+			if err != nil {
+				return err
+			}
+			filter.States = append(filter.States, fieldsyncv1.TaskState(n))
+		}
+		for _, u := range urgencies {
+			n, err := urgencyNames.parse("--urgency", u)
+			if err != nil {
+				return err
+			}
+			filter.Urgencies = append(filter.Urgencies, fieldsyncv1.Urgency(n))
+		}
+		by, err := orderNames.parse("--order", order)
+		if err != nil {
+			return err
+		}
+		return asOperator(*profile, func(o operator) error {
+			p := newBoardPrinter(cmd, asCSV)
+			if err := p.list(cmd.Context(), o, filter, fieldsyncv1.BoardOrder(by)); err != nil || !watch {
+				return err
+			}
+			return p.follow(cmd.Context(), o, filter)
+		})
+	}
+	return cmd
+}
+
+// boardPrinter prints rows of the board as a table or as CSV.
+type boardPrinter struct {
+	voice
+
+	write func(cells ...string) error
+	flush func() error
+}
+
+func newBoardPrinter(cmd *cobra.Command, asCSV bool) *boardPrinter {
+	p := &boardPrinter{voice: voice{out: cmd.OutOrStdout(), english: language(cmd) == "en"}}
+	if asCSV {
+		w := csv.NewWriter(p.out)
+		p.write = func(cells ...string) error {
+			for i, cell := range cells {
+				// What citizens write is opened in spreadsheets: it must not become a formula there (OWASP, CSV injection).
+				if strings.HasPrefix(cell, "=") || strings.HasPrefix(cell, "+") || strings.HasPrefix(cell, "-") || strings.HasPrefix(cell, "@") {
+					cells[i] = "'" + cell
+				}
+			}
+			return w.Write(cells)
+		}
+		p.flush = func() error { w.Flush(); return w.Error() }
+		return p
+	}
+	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	p.write = func(cells ...string) error {
+		_, err := fmt.Fprintln(w, strings.Join(cells, "\t"))
+		return err
+	}
+	p.flush = w.Flush
+	return p
+}
+
+func (p *boardPrinter) list(ctx context.Context, o operator, filter *fieldsyncv1.BoardFilter, order fieldsyncv1.BoardOrder) error {
+	if err := p.write(p.tr("VIỆC", "TASK"), "1022", p.tr("TRẠNG THÁI", "STATE"), p.tr("TỔ", "CREW"), p.tr("HẠN", "DUE"), p.tr("LƯU Ý", "FLAGS"),
+		p.tr("TIÊU ĐỀ", "TITLE"), p.tr("ĐỊA CHỈ", "ADDRESS")); err != nil {
+		return err
+	}
+	for request := (&fieldsyncv1.ListBoardRequest{Filter: filter, Order: order, PageSize: 500}); ; {
+		resp, err := o.board().ListBoard(ctx, request)
+		if err != nil {
+			return err
+		}
+		for _, r := range resp.GetRows() {
+			if err := p.row(r); err != nil {
+				return err
+			}
+		}
+		if request.PageToken = resp.GetNextToken(); request.GetPageToken() == "" {
+			return p.flush()
+		}
+	}
+}
+
+func (p *boardPrinter) row(r *fieldsyncv1.BoardRow) error {
+	return p.write(r.GetTaskId(), r.GetHotlineId(), p.state(r.GetState()), r.GetCrewId(), when(r.GetDueAt()), p.flags(r), r.GetTitle(), r.GetAddress())
+}
+
+func (p *boardPrinter) flags(r *fieldsyncv1.BoardRow) string {
+	var flags []string
+	for _, flag := range []struct {
+		is     bool
+		vi, en string
+	}{
+		{r.GetUrgency() == fieldsyncv1.Urgency_URGENCY_HIGH, "gấp", "urgent"},
+		{r.GetOverdue(), "quá hạn", "overdue"},
+		{r.GetUnseen(), "chưa xem", "unseen"},
+		{r.GetReview(), "cần xem lại", "review"},
+		{r.GetPhotosOnPhones() > 0, strconv.Itoa(int(r.GetPhotosOnPhones())) + " ảnh còn trên máy", strconv.Itoa(int(r.GetPhotosOnPhones())) + " photos on phones"},
+	} {
+		if flag.is {
+			flags = append(flags, p.tr(flag.vi, flag.en))
+		}
+	}
+	return strings.Join(flags, ", ")
+}
+
+// follow prints what changes until ctx ends.
+func (p *boardPrinter) follow(ctx context.Context, o operator, filter *fieldsyncv1.BoardFilter) error {
+	stream, err := o.board().WatchBoard(ctx, &fieldsyncv1.WatchBoardRequest{Filter: filter})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = stream.Close() }() // What matters was read.
+	for stream.Receive() {
+		for _, r := range stream.Msg().GetRows() {
+			if err := p.row(r); err != nil {
+				return err
+			}
+		}
+		for _, id := range stream.Msg().GetGone() {
+			if err := p.write(id, p.tr("không còn ở đây", "gone from here")); err != nil {
+				return err
+			}
+		}
+		if stream.Msg().GetLost() {
+			if err := p.write(p.tr("Nhiều thay đổi cùng lúc: hãy tải lại bảng.", "Much has changed at once: list the board again.")); err != nil {
+				return err
+			}
+		}
+		if err := p.flush(); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // The end that the caller asked for.
+	}
+	return stream.Err()
+}
+
+func newReportCommand() *cobra.Command {
+	var asCSV bool
+	cmd := &cobra.Command{
+		Use:   "report [MONTH]",
+		Short: "What each unit received and did in a month",
+		Long: `What each unit received and did in a month. A month is named after that in whose course it ends: 2026-11 goes from the 25th
+of October at noon to the 25th of November at noon, Vietnam's time (configurable: report.day, report.hour). Without a month: the one that
+is running. Takes a shell that is enrolled as a dispatcher or an admin.`,
+		Example: `  fieldsync report
+  fieldsync report 2026-11 --csv > 2026-11.csv`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	profile := profileFlag(cmd)
+	cmd.Flags().BoolVar(&asCSV, "csv", false, "print it as CSV (RFC 4180)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		request := &fieldsyncv1.GetMonthlyReportRequest{Month: strings.Join(args, "")}
+		return asOperator(*profile, func(o operator) error {
+			resp, err := o.board().GetMonthlyReport(cmd.Context(), request)
+			if err != nil {
+				return err
+			}
+			p := newBoardPrinter(cmd, asCSV)
+			if !asCSV {
+				p.printf("Từ %s đến %s\n", "From %s until %s\n", when(resp.GetFrom()), when(resp.GetUntil()))
+			}
+			return p.report(resp.GetUnits())
+		})
+	}
+	return cmd
+}
+
+func (p *boardPrinter) report(units []*fieldsyncv1.UnitReport) error {
+	if err := p.write(p.tr("ĐƠN VỊ", "UNIT"), p.tr("TÊN", "NAME"), p.tr("TIẾP NHẬN", "RECEIVED"), p.tr("CÒN MỞ", "STILL OPEN"), p.tr("XONG", "DONE"),
+		p.tr("ĐÚNG HẠN", "IN TIME"), p.tr("TRỄ", "LATE"), p.tr("KHÔNG PHÁT HIỆN", "NOTHING FOUND"), p.tr("HỦY", "CANCELLED"),
+		p.tr("TRUNG VỊ (GIỜ)", "MEDIAN (HOURS)")); err != nil {
+		return err
+	}
+	for _, u := range units {
+		cells := []string{u.GetUnitId(), u.GetUnitName()}
+		for _, n := range []uint32{u.GetReceived(), u.GetReceivedOpen(), u.GetDone(), u.GetDoneInTime(), u.GetDoneLate(), u.GetNothingFound(), u.GetCancelled()} {
+			cells = append(cells, strconv.FormatUint(uint64(n), 10))
+		}
+		if err := p.write(slices.Concat(cells, []string{strconv.FormatFloat(u.GetMedianHours(), 'f', 1, 64)})...); err != nil {
+			return err
+		}
+	}
+	return p.flush()
+}
+
+func newDeliveriesCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "deliveries TICKET-OR-TASK",
+		Short: "How far the newest order of a task has come on each phone",
+		Long: `How far the newest order of a task has come on each phone that must hear of it: sent, delivered, synced, seen, accepted, with
+the times at which the server heard of each. Takes a shell that is enrolled as a dispatcher or an admin.`,
+		Example: `  fieldsync deliveries 1022-2026-00017`,
+		Args:    cobra.ExactArgs(1),
+	}
+	profile := profileFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return asOperator(*profile, func(o operator) error {
+			task, err := taskOf(cmd.Context(), o, args[0])
+			if err != nil {
+				return err
+			}
+			resp, err := o.assignments().ListDeliveries(cmd.Context(), &fieldsyncv1.ListDeliveriesRequest{TaskId: task})
+			if err != nil {
+				return err
+			}
+			p := newBoardPrinter(cmd, false)
+			fmt.Fprintln(p.out, p.sentence(resp.GetSummary()))
+			return p.deliveries(resp.GetDeliveries())
+		})
+	}
+	return cmd
+}
+
+func (p *boardPrinter) deliveries(all []*fieldsyncv1.Delivery) error {
+	if len(all) == 0 {
+		return nil
+	}
+	if err := p.write(p.tr("TỔ", "CREW"), p.tr("NGƯỜI", "MEMBER"), p.tr("MÁY", "DEVICE"), p.tr("LỆNH", "ORDER"), p.tr("GỬI", "SENT"), p.tr("ĐẾN MÁY", "DELIVERED"),
+		p.tr("ĐÃ VỀ", "SYNCED"), p.tr("ĐÃ XEM", "SEEN"), p.tr("ĐÃ NHẬN", "ACCEPTED"), p.tr("LỖI ĐẨY", "PUSH FAILED")); err != nil {
+		return err
+	}
+	for _, d := range all {
+		order := p.tr("giao", "assigned")
+		if d.GetRecall() {
+			order = p.tr("thu hồi", "recalled")
+		}
+		cells := []string{d.GetCrewId(), d.GetMemberId(), d.GetDeviceId(), order}
+		for _, at := range []*timestamppb.Timestamp{d.GetSentAt(), d.GetDeliveredAt(), d.GetSyncedAt(), d.GetSeenAt(), d.GetAcceptedAt()} {
+			cells = append(cells, clockTime(at))
+		}
+		if err := p.write(append(cells, d.GetFailure())...); err != nil {
+			return err
+		}
+	}
+	return p.flush()
+}
+
+// clockTime is a time of the day with its seconds, in the shell's zone; "-" for none.
+func clockTime(at *timestamppb.Timestamp) string {
+	if at == nil {
+		return "-"
+	}
+	return at.AsTime().Local().Format(time.TimeOnly) //nolint:gosmopolitan // A display for the person at this machine.
+}
