@@ -95,6 +95,7 @@ func (c *checker) scopes() {
 func (c *checker) scope(scope Scope, head *storagev1.ScopeHead) {
 	where := "scope " + string(scope)
 	places := make(map[string]uint64)
+	inRecord := make(map[string]bool)
 	var tasks, digest uint64
 	for rest, entry := range records(c, ScopeLog(scope)) {
 		sequence, id := binary.BigEndian.Uint64(rest), entry.GetTaskId()
@@ -117,10 +118,19 @@ func (c *checker) scope(scope Scope, head *storagev1.ScopeHead) {
 			c.addf(at, "%v", err)
 		case task == nil:
 			c.addf(at, "there is no such task")
+			inRecord[id] = true // That its place is missing too says nothing more.
 		case task.GetTask().GetRevision() != entry.GetRevision():
 			c.addf(at, "it has revision %d, the task %d", entry.GetRevision(), task.GetTask().GetRevision())
 		case !slices.Contains(task.GetScopes(), string(scope)):
 			c.addf(at, "the task does not know that it is in this scope")
+		}
+		for _, place := range task.GetPlaces() {
+			if place.GetScope() == string(scope) {
+				inRecord[id] = true
+				if place.GetSequence() != sequence {
+					c.addf(at, "the task says that it stands at %d", place.GetSequence())
+				}
+			}
 		}
 	}
 	if tasks != head.GetTasks() || digest != head.GetDigest() {
@@ -134,7 +144,9 @@ func (c *checker) scope(scope Scope, head *storagev1.ScopeHead) {
 		delete(places, id)
 	}
 	for id := range places {
-		c.addf(where, "the place of task %s is missing", id)
+		if !inRecord[id] {
+			c.addf(where, "the place of task %s is missing", id)
+		}
 	}
 }
 

@@ -71,8 +71,18 @@ func TestCheck(t *testing.T) {
 			return errors.Join(err, store.Put(tx, store.ScopeHeadKey(scope), head))
 		}, want: "it stands behind the head"},
 		"a place that is missing": {damage: func(tx *store.Tx) error {
-			return store.Delete(tx, store.ScopePlaceKey(scope, "t1"))
+			return store.Delete(tx, store.ScopePlaceKey(scope, "t3")) // Which has moved on.
+		}, want: "the place of task t3 is missing"},
+		"a place that a record has lost": {damage: func(tx *store.Tx) error {
+			record, err := store.Get(tx, store.TaskKey("t1"))
+			record.Places = nil
+			return errors.Join(err, store.Put(tx, store.TaskKey("t1"), record))
 		}, want: "the place of task t1 is missing"},
+		"a place that a record has wrong": {damage: func(tx *store.Tx) error {
+			record, err := store.Get(tx, store.TaskKey("t1"))
+			record.Places[0].Sequence++
+			return errors.Join(err, store.Put(tx, store.TaskKey("t1"), record))
+		}, want: "the task says that it stands at"},
 		"a task of another revision": {damage: func(tx *store.Tx) error {
 			record, err := store.Get(tx, store.TaskKey("t1"))
 			record.Task.Revision++

@@ -161,7 +161,8 @@ func ScopeLog(scope Scope) Prefix[storagev1.ScopeEntry] {
 	return newKey("scope-log").text(string(scope)).bytes()
 }
 
-// ScopePlaceKey: scope-place/<scope>/<task> — where in the log the task's one entry stands.
+// ScopePlaceKey: scope-place/<scope>/<task> — where in the log the task's one entry stands, if the task's record does not
+// say so: see Place.
 func ScopePlaceKey(scope Scope, task string) Key[storagev1.ScopePlace] {
 	return newKey("scope-place").text(string(scope)).text(task).bytes()
 }

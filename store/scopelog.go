@@ -82,9 +82,21 @@ func ScanLog(tx *Tx, scope Scope, after uint64) iter.Seq2[LogEntry, error] {
 	}
 }
 
-// appendChange enters the task's new revision into the scope's log.
-func appendChange(tx *Tx, scope Scope, task string, revision uint64) error {
-	return moveEntry(tx, scope, task, func(entry *storagev1.ScopeEntry, place, next uint64) bool {
+// appendChange enters the task's new revision into the scope's log and returns where. place is where its entry stands as far
+// as its record knows; 0 where that must be looked up.
+func appendChange(tx *Tx, scope Scope, task string, place, revision uint64) (uint64, error) {
+	if place == 0 {
+		where, err := Get(tx, ScopePlaceKey(scope, task))
+		if err != nil {
+			return 0, err
+		}
+		if place = where.GetSequence(); place != 0 { // From now on the record knows it.
+			if err := Delete(tx, ScopePlaceKey(scope, task)); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return moveEntry(tx, scope, task, place, func(entry *storagev1.ScopeEntry, next uint64) bool {
 		if place == 0 || entry.GetRemoved() {
 			entry.Entered, entry.Steps = next, nil
 		} else {
@@ -96,45 +108,53 @@ func appendChange(tx *Tx, scope Scope, task string, revision uint64) error {
 	})
 }
 
-// appendRemoval enters into the scope's log that the task has left it. What was never there leaves no trace.
-func appendRemoval(tx *Tx, scope Scope, task string, reason fieldsyncv1.RemovalReason) error {
-	return moveEntry(tx, scope, task, func(entry *storagev1.ScopeEntry, place, _ uint64) bool {
+// appendRemoval enters into the scope's log that the task has left it. What was never there leaves no trace. The place is as
+// for appendChange; that of the removal is kept apart, since the task's record does not hear of the scope any more.
+func appendRemoval(tx *Tx, scope Scope, task string, place uint64, reason fieldsyncv1.RemovalReason) error {
+	if place == 0 {
+		where, err := Get(tx, ScopePlaceKey(scope, task))
+		if err != nil {
+			return err
+		}
+		place = where.GetSequence()
+	}
+	to, err := moveEntry(tx, scope, task, place, func(entry *storagev1.ScopeEntry, _ uint64) bool {
 		if place == 0 || entry.GetRemoved() {
 			return false
 		}
 		entry.Steps, entry.Removed, entry.Reason = nil, true, reason
 		return true
 	})
+	if err != nil || to == place {
+		return err
+	}
+	return Put(tx, ScopePlaceKey(scope, task), &storagev1.ScopePlace{Sequence: to})
 }
 
-// moveEntry takes the task's entry out of its place in the scope's log, lets change it, and puts it at the end under the
-// next sequence. place is 0 where the task has no entry yet. Where change says no, the log stays as it is.
-func moveEntry(tx *Tx, scope Scope, task string, change func(entry *storagev1.ScopeEntry, place, next uint64) bool) error {
+// moveEntry takes the task's entry out of its place in the scope's log, lets change it, puts it at the end under the next
+// sequence, and returns that. place is 0 where the task has no entry yet. Where change says no, the log stays as it is.
+func moveEntry(tx *Tx, scope Scope, task string, place uint64, change func(entry *storagev1.ScopeEntry, next uint64) bool) (uint64, error) {
 	head, err := Head(tx, scope)
 	if err != nil {
-		return err
-	}
-	where, err := Get(tx, ScopePlaceKey(scope, task))
-	if err != nil {
-		return err
+		return 0, err
 	}
 	entry := &storagev1.ScopeEntry{TaskId: task}
-	if where != nil {
-		entry, err = Get(tx, ScopeEntryKey(scope, where.GetSequence()))
+	if place != 0 {
+		entry, err = Get(tx, ScopeEntryKey(scope, place))
 		if err != nil {
-			return err
+			return 0, err
 		}
-		if entry == nil {
-			return fmt.Errorf("the log of %s has nothing at %d, where task %s should stand", scope, where.GetSequence(), task)
+		if entry.GetTaskId() != task {
+			return 0, fmt.Errorf("the log of %s has %q at %d, where task %s should stand", scope, entry.GetTaskId(), place, task)
 		}
 	}
-	wasHere, was := where != nil && !entry.GetRemoved(), entry.GetRevision()
-	if !change(entry, where.GetSequence(), head.GetSequence()+1) {
-		return nil
+	wasHere, was := place != 0 && !entry.GetRemoved(), entry.GetRevision()
+	if !change(entry, head.GetSequence()+1) {
+		return place, nil
 	}
-	if where != nil {
-		if err := Delete(tx, ScopeEntryKey(scope, where.GetSequence())); err != nil {
-			return err
+	if place != 0 {
+		if err := Delete(tx, ScopeEntryKey(scope, place)); err != nil {
+			return 0, err
 		}
 	}
 	if wasHere {
@@ -148,13 +168,10 @@ func moveEntry(tx *Tx, scope Scope, task string, change func(entry *storagev1.Sc
 		head.Digest += TaskDigest(task, entry.GetRevision())
 	}
 	if err := Put(tx, ScopeEntryKey(scope, head.GetSequence()), entry); err != nil {
-		return err
-	}
-	if err := Put(tx, ScopePlaceKey(scope, task), &storagev1.ScopePlace{Sequence: head.GetSequence()}); err != nil {
-		return err
+		return 0, err
 	}
 	tx.Signal(scope.Topic())
-	return Put(tx, ScopeHeadKey(scope), head)
+	return head.GetSequence(), Put(tx, ScopeHeadKey(scope), head)
 }
 
 // TaskDigest is a task's share in the digest of a scope: XXH64 (seed 0) over the id, a zero byte and the revision in eight

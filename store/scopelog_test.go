@@ -255,7 +255,7 @@ func TestRemovalOfWhatIsNotThere(t *testing.T) {
 	wake, stop := s.Subscribe(scope.Topic())
 	defer stop()
 	remove := func(task string) {
-		update(t, s, func(tx *store.Tx) error { return store.AppendRemoval(tx, scope, task, 2) })
+		update(t, s, func(tx *store.Tx) error { return store.AppendRemoval(tx, scope, task, 0, 2) })
 		select {
 		case <-wake:
 			t.Errorf("the removal of %s woke somebody", task)

@@ -16,8 +16,14 @@ import (
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 )
 
-// format is the version of the layout of keys that this code reads and writes.
-const format = 1
+const (
+	// format is the version of the layout that this code writes. In 2 the places of tasks in the logs of their scopes moved into
+	// their records: what reads only 1 would enter a task twice.
+	format = 2
+	// oldestFormat is the oldest that it reads. A store of it is one of format from then on; its records change as they are
+	// written.
+	oldestFormat = 1
+)
 
 // Store is an Engine with records, a clock and signals. All methods are safe for concurrent use.
 type Store struct {
@@ -48,9 +54,15 @@ func Open(ctx context.Context, engine Engine, o Options) (*Store, error) {
 	s := &Store{engine: engine, clock: o.Clock, random: o.Random}
 	err := s.Update(ctx, func(tx *Tx) error {
 		meta, err := Get(tx, MetaKey())
-		if err != nil || meta != nil {
-			s.meta = meta
+		if s.meta = meta; err != nil {
 			return err
+		}
+		if meta != nil {
+			if meta.GetFormat() < oldestFormat || meta.GetFormat() >= format {
+				return nil
+			}
+			meta.Format = format
+			return Put(tx, MetaKey(), meta)
 		}
 		epoch, err := tx.randomUint32()
 		if err != nil {

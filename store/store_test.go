@@ -113,10 +113,10 @@ func TestOpen(t *testing.T) {
 	if other := opened(t, engine(t), c); other.ServerEpoch() == first.ServerEpoch() {
 		t.Error("two stores have one epoch")
 	}
-	later := &storagev1.Meta{Format: 2, ServerEpoch: 7}
+	later := &storagev1.Meta{Format: 3, ServerEpoch: 7}
 	update(t, first, func(tx *store.Tx) error { return store.Put(tx, store.MetaKey(), later) })
-	if _, err := store.Open(t.Context(), e, store.Options{}); err == nil || !strings.Contains(err.Error(), "format 2") {
-		t.Errorf("a store of format 2: %v", err)
+	if _, err := store.Open(t.Context(), e, store.Options{}); err == nil || !strings.Contains(err.Error(), "format 3") {
+		t.Errorf("a store of format 3: %v", err)
 	}
 	view(t, first, func(tx *store.Tx) error {
 		if got, err := store.Get(tx, store.MetaKey()); err != nil || !proto.Equal(got, later) {

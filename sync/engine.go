@@ -7,7 +7,6 @@ package sync
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	stdsync "sync"
 	"time"
@@ -67,11 +66,10 @@ var _ fieldsyncv1connect.SyncServiceHandler = (*Engine)(nil)
 
 // New makes an Engine.
 func New(o Options) (*Engine, error) {
-	validate, err := protovalidate.New(protovalidate.WithMessages(&fieldsyncv1.Mutation{}))
-	if err != nil {
-		return nil, fmt.Errorf("compiling the rules of mutations: %w", err)
-	}
-	return &Engine{store: o.Store, log: o.Log, claim: o.Claim, validate: validate, draining: make(chan struct{})}, nil
+	// The one that requests are checked with: rules are compiled once.
+	return &Engine{
+		store: o.Store, log: o.Log, claim: o.Claim, validate: protovalidate.GlobalValidator, draining: make(chan struct{}),
+	}, nil
 }
 
 // Drain ends all streams and long polls, so that a server can stop. Call it once.

@@ -189,7 +189,7 @@ func (w *world) checkScope(tx *store.Tx, t *truth, scope store.Scope) error {
 			return err
 		}
 		id, record := entry.GetTaskId(), t.byID[entry.GetTaskId()]
-		place, err := store.Get(tx, store.ScopePlaceKey(scope, id))
+		place, err := store.Place(tx, scope, record)
 		if err != nil {
 			return err
 		}
@@ -197,8 +197,8 @@ func (w *world) checkScope(tx *store.Tx, t *truth, scope store.Scope) error {
 		switch {
 		case seen[id]:
 			return fmt.Errorf("%s has two entries for %s", scope, id)
-		case place.GetSequence() != entry.Sequence:
-			return fmt.Errorf("%s has %s at %d and remembers %d", scope, id, entry.Sequence, place.GetSequence())
+		case place != entry.Sequence:
+			return fmt.Errorf("%s has %s at %d and remembers %d", scope, id, entry.Sequence, place)
 		case here == entry.GetRemoved():
 			return fmt.Errorf("%s has an entry for %s, removed: %t, in scope: %t", scope, id, entry.GetRemoved(), here)
 		case here && entry.GetRevision() != record.GetTask().GetRevision():

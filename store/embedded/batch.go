@@ -10,23 +10,29 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/tidwall/btree"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	"github.com/cong1022/fieldsync/store"
 )
 
-// batch is the transactions of one commit on top of the snapshot before it. Each sees the writes of those before it; one
-// that fails takes its own back.
+// batch is the transactions of one commit, on top of a snapshot and of the batches that were in flight when it began. Each
+// sees the writes of those before it; one that fails takes its own back.
 type batch struct {
 	snapshot
 
-	pending btree.Map[string, []byte] // nil: deleted.
-	size    int
+	before   []*batch // Newest first.
+	requests []*request
+	pending  btree.Map[string, []byte] // nil: deleted. Not changed any more once it is handed over.
+	size     int
 
 	undo    []undo // Of the running transaction.
 	written int    // By the running transaction.
+
+	err      error       // Why the journal does not hold it.
+	toBadger *badger.Txn // With all writes, for Badger.
+	sequence uint64      // In the journal. 0 where it has not come there.
 }
 
 // undo is what pending held for a key before the running transaction wrote it.
@@ -46,10 +52,16 @@ func fits(key []byte) bool {
 	return len(key) > 0 && len(key) <= store.MaxKeyBytes && key[0] != '!'
 }
 
-func newBatch(txn *badger.Txn) *batch { return &batch{snapshot: snapshot{txn}} }
+func (e *Engine) newBatch() *batch {
+	b := new(batch)
+	version, before := e.versions.launch(b)
+	b.snapshot, b.before = e.snapshotAt(version), before
+	return b
+}
 
 // run runs a transaction and leaves its error with it.
 func (b *batch) run(r *request) {
+	b.requests = append(b.requests, r)
 	b.undo, b.written = b.undo[:0], 0
 	defer func() {
 		if r.pan = recover(); r.pan != nil {
@@ -88,22 +100,46 @@ func (b *batch) flush(txn *badger.Txn) error {
 	return err
 }
 
-// encode makes the journal's record of all writes.
-func (b *batch) encode(at time.Time) ([]byte, error) {
-	record := &storagev1.JournalBatch{At: timestamppb.New(at), Writes: make([]*storagev1.JournalWrite, 0, b.pending.Len())}
-	writes := make([]storagev1.JournalWrite, b.pending.Len())
+// The fields of storage.JournalBatch and JournalWrite.
+const (
+	fieldBatchAt     = 1
+	fieldBatchWrites = 2
+	fieldWriteKey    = 1
+	fieldWriteValue  = 2
+)
+
+// encode appends the journal's record of all writes: a storage.JournalBatch, without making one, which would be as large once
+// more.
+func (b *batch) encode(to []byte, at time.Time) []byte {
+	stamp, _ := proto.Marshal(timestamppb.New(at)) // Two numbers.
+	to = protowire.AppendTag(to, fieldBatchAt, protowire.BytesType)
+	to = protowire.AppendBytes(to, stamp)
 	b.pending.Scan(func(key string, value []byte) bool {
-		w := &writes[len(record.Writes)] //nolint:protogetter // Appended to below.
-		w.Key, w.Value = []byte(key), value
-		record.Writes = append(record.Writes, w)
+		size := protowire.SizeTag(fieldWriteKey) + protowire.SizeBytes(len(key))
+		if value != nil {
+			size += protowire.SizeTag(fieldWriteValue) + protowire.SizeBytes(len(value))
+		}
+		to = protowire.AppendTag(to, fieldBatchWrites, protowire.BytesType)
+		to = protowire.AppendVarint(to, uint64(size)) //nolint:gosec // Of lengths.
+		to = protowire.AppendTag(to, fieldWriteKey, protowire.BytesType)
+		to = protowire.AppendString(to, key)
+		if value != nil {
+			to = protowire.AppendTag(to, fieldWriteValue, protowire.BytesType)
+			to = protowire.AppendBytes(to, value)
+		}
 		return true
 	})
-	return proto.Marshal(record)
+	return to
 }
 
 func (b *batch) Get(key []byte) ([]byte, error) {
 	if value, held := b.pending.Get(string(key)); held {
 		return bytes.Clone(value), nil
+	}
+	for _, before := range b.before {
+		if value, held := before.pending.Get(string(key)); held {
+			return bytes.Clone(value), nil
+		}
 	}
 	return b.snapshot.Get(key)
 }
@@ -132,24 +168,27 @@ func (b *batch) put(key, value []byte) error {
 
 func (b *batch) Range(start, end []byte) iter.Seq2[store.Pair, error] {
 	return func(yield func(store.Pair, error) bool) {
-		if b.pending.Len() == 0 {
-			rangeOver(b.txn, nil, start, end)(yield)
-			return
+		layers := make([]*btree.Map[string, []byte], 0, 1+len(b.before))
+		if b.pending.Len() > 0 {
+			// A copy shares the tree until one of the two is written: the range sees what was written before it began.
+			layers = append(layers, b.pending.Copy())
 		}
-		// A copy shares the tree until one of the two is written: the range sees what was written before it began.
-		rangeOver(b.txn, b.pending.Copy(), start, end)(yield)
+		for _, before := range b.before {
+			layers = append(layers, &before.pending)
+		}
+		rangeOver(b.txn, layers, start, end)(yield)
 	}
 }
 
-// rangeOver merges the snapshot's pairs with the pending ones, which hide them.
-func rangeOver(txn *badger.Txn, pending *btree.Map[string, []byte], start, end []byte) iter.Seq2[store.Pair, error] {
+// rangeOver merges the snapshot's pairs with the layers of writes over it, the newest first, which hide them.
+func rangeOver(txn *badger.Txn, layers []*btree.Map[string, []byte], start, end []byte) iter.Seq2[store.Pair, error] {
 	return func(yield func(store.Pair, error) bool) {
 		// No fetching ahead: it starts a goroutine for each value, and the values lie beside their keys.
 		stored := txn.NewIterator(badger.IteratorOptions{Prefix: commonPrefix(start, end)})
 		defer stored.Close()
 		stored.Seek(start)
 
-		overlay := newOverlay(pending, start, end)
+		overlay := newOverlay(layers, start, end)
 		for {
 			var key []byte
 			if stored.Valid() {
@@ -182,29 +221,48 @@ func rangeOver(txn *badger.Txn, pending *btree.Map[string, []byte], start, end [
 	}
 }
 
-// overlay walks the pending writes of a range.
+// overlay walks the layers of writes of a range beside each other. Of a key that stands in several the newest holds.
 type overlay struct {
+	layers []layer
+	end    string
+	key    string
+	value  []byte
+	valid  bool
+}
+
+type layer struct {
 	iter  btree.MapIter[string, []byte]
-	end   string
-	key   string
-	value []byte
 	valid bool
 }
 
-func newOverlay(pending *btree.Map[string, []byte], start, end []byte) *overlay {
-	o := &overlay{end: string(end)}
-	if pending != nil {
-		o.iter = pending.Iter()
-		o.set(o.iter.Seek(string(start)))
+func newOverlay(writes []*btree.Map[string, []byte], start, end []byte) *overlay {
+	o := &overlay{end: string(end), layers: make([]layer, len(writes))}
+	for i, w := range writes {
+		l := &o.layers[i]
+		l.iter = w.Iter()
+		l.valid = l.iter.Seek(string(start))
 	}
+	o.settle()
 	return o
 }
 
-func (o *overlay) next() { o.set(o.iter.Next()) }
+// next goes on to the next key.
+func (o *overlay) next() {
+	for i := range o.layers {
+		if l := &o.layers[i]; l.valid && l.iter.Key() == o.key {
+			l.valid = l.iter.Next()
+		}
+	}
+	o.settle()
+}
 
-func (o *overlay) set(found bool) {
-	if o.valid = found && o.iter.Key() < o.end; o.valid {
-		o.key, o.value = o.iter.Key(), o.iter.Value()
+// settle finds the least key.
+func (o *overlay) settle() {
+	o.valid = false
+	for i := range o.layers {
+		if l := &o.layers[i]; l.valid && l.iter.Key() < o.end && (!o.valid || l.iter.Key() < o.key) {
+			o.key, o.value, o.valid = l.iter.Key(), l.iter.Value(), true
+		}
 	}
 }
 

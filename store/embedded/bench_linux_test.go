@@ -53,9 +53,8 @@ func BenchmarkRangeOverWrites(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer func() { _ = e.Close() }()
-	txn := e.db.NewTransaction(false)
-	defer txn.Discard()
-	batch := newBatch(txn)
+	batch := &batch{snapshot: e.snapshotAt(e.versions.begin())}
+	defer batch.end()
 	for i := range 1000 {
 		if err := batch.Set(fmt.Appendf(nil, "bench/%04d", i), []byte("value")); err != nil {
 			b.Fatal(err)

@@ -1,6 +1,6 @@
 // Package embedded is the store's engine over Badger and a journal, in a folder of its own, for one process at a time. One
 // writer runs the waiting transactions after each other and commits them together: one fsync, of the journal, for all that
-// waited. Badger is the index to what the journal and its snapshots hold, and can be made anew from them.
+// waited, while the next ones run. Badger is the index to what the journal and its snapshots hold, and can be made anew from them.
 package embedded
 
 import (
@@ -50,15 +50,25 @@ type Engine struct {
 	space   *space
 	log     *slog.Logger
 	queue   chan *request
-	failed  chan struct{}
-	tend    chan struct{} // Tells the tender that there may be something to do.
-	tended  chan struct{} // Closed when the tender has ended.
+	// syncing and applying lead from one goroutine of the writer to the next: see writer.go.
+	syncing, applying chan *batch
+	versions          versions
+	cache             cache
+	record            []byte // Of the goroutine that syncs, to be used again.
+	failOnce          sync.Once
+	failed            chan struct{}
+	tend              chan struct{} // Tells the tender that there may be something to do.
+	tended            chan struct{} // Closed when the tender has ended.
+	// inspected is closed when all tables that Badger was opened with are known to be whole.
+	inspected      chan struct{}
+	stopInspecting func()
 
 	checkpointing, snapshotting sync.Mutex
 	forgotten                   atomic.Int64 // Bytes of the journal that are gone since the start.
 
 	mu      sync.Mutex
 	closed  bool
+	closing chan struct{}  // Closed with closed.
 	active  sync.WaitGroup // Transactions under way: Close waits for them. Not a lock, since one may begin within another.
 	stopped chan struct{}  // Closed when the writer has ended.
 }
@@ -84,8 +94,24 @@ func Open(dir string, log *slog.Logger) (*Engine, error) { return OpenWith(dir, 
 // missing is made anew. ErrInUse if another process has the folder, fs.ErrPermission if this one may not write there, a
 // *journal.DamageError or an IndexError where something is damaged: then nothing was changed.
 func OpenWith(dir string, o Options) (*Engine, error) {
+	e := newEngine(dir, o)
+	if err := e.open(); err != nil {
+		if errors.Is(err, ErrInUse) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
+	}
+	go e.run()
+	go e.sync()
+	go e.apply()
+	go e.tendFiles()
+	return e, nil
+}
+
+// newEngine is an engine that has nothing open yet.
+func newEngine(dir string, o Options) *Engine {
 	o = o.withDefaults()
-	e := &Engine{
+	return &Engine{
 		folder:  folder(dir),
 		options: o,
 		space:   newSpace(dir, o.Margins, o.Clock, o.Log),
@@ -95,16 +121,10 @@ func OpenWith(dir string, o Options) (*Engine, error) {
 		stopped: make(chan struct{}),
 		tend:    make(chan struct{}, 1),
 		tended:  make(chan struct{}),
+
+		syncing: make(chan *batch), applying: make(chan *batch),
+		inspected: make(chan struct{}), stopInspecting: func() {}, closing: make(chan struct{}),
 	}
-	if err := e.open(); err != nil {
-		if errors.Is(err, ErrInUse) {
-			return nil, err
-		}
-		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
-	}
-	go e.write()
-	go e.tendFiles()
-	return e, nil
 }
 
 // probe writes in the folder, because what the operating system says of it is plainer than what Badger makes of that.
@@ -148,6 +168,7 @@ func (e *Engine) Close() error {
 		return store.ErrClosed
 	}
 	e.closed = true
+	close(e.closing)
 	e.mu.Unlock()
 	e.active.Wait()
 	close(e.queue)
@@ -164,13 +185,11 @@ func (e *Engine) enter() error {
 	if e.closed {
 		return store.ErrClosed
 	}
-	select {
-	case <-e.failed:
+	if e.hasFailed() {
 		return errStopped
-	default:
-		e.active.Add(1)
-		return nil
 	}
+	e.active.Add(1)
+	return nil
 }
 
 // View implements store.Engine.
@@ -182,9 +201,9 @@ func (e *Engine) View(ctx context.Context, fn func(store.KV) error) error {
 		return err
 	}
 	defer e.active.Done()
-	txn := e.db.NewTransaction(false)
-	defer txn.Discard()
-	return fn(snapshot{txn})
+	s := e.snapshotAt(e.versions.begin())
+	defer s.end()
+	return fn(s)
 }
 
 // Update implements store.Engine.
@@ -208,125 +227,43 @@ func (e *Engine) Update(ctx context.Context, fn func(store.KV) error) error {
 	return r.err
 }
 
-// write is the one writer. It takes what waits, at least one transaction, and commits it together.
-func (e *Engine) write() {
-	defer close(e.stopped)
-	for first := range e.queue {
-		select {
-		case <-e.failed:
-			first.finish(errStopped)
-		default:
-			e.commit(first)
-		}
-	}
-}
-
-// commit runs first and whatever else waits, and commits them.
-func (e *Engine) commit(first *request) {
-	txn := e.db.NewTransaction(false)
-	defer txn.Discard()
-	batch := newBatch(txn)
-	requests := []*request{first}
-	batch.run(first)
-gather:
-	for len(requests) < batchTransactions && batch.size < batchBytes {
-		select {
-		case r, ok := <-e.queue:
-			if !ok {
-				break gather
-			}
-			batch.run(r)
-			requests = append(requests, r)
-		default:
-			break gather
-		}
-	}
-	err := e.keep(batch)
-	if errors.Is(err, store.ErrOutcomeUnknown) {
-		close(e.failed) // Before anybody hears of it.
-	}
-	for _, r := range requests {
-		if err == nil {
-			close(r.done)
-		} else {
-			// Even a transaction that failed by itself may have failed because of something that it read from another one.
-			r.finish(err)
-		}
-	}
-}
-
-// keep makes the writes of a batch durable. With ErrOutcomeUnknown nobody knows what is on the disk, or the journal has it
-// and Badger has not: opening again settles both. With any other error nothing is kept.
-func (e *Engine) keep(b *batch) error {
-	if b.pending.Len() == 0 {
-		return nil
-	}
-	if err := e.space.check(); err != nil {
-		return err
-	}
-	record, err := b.encode(e.options.Clock())
-	if err != nil {
-		return fmt.Errorf("store: nothing of the batch was kept: %w", err)
-	}
-	txn := e.db.NewTransaction(true)
-	defer txn.Discard()
-	// Badger may refuse the batch, so it is asked before the journal has it.
-	if err := b.flush(txn); err != nil {
-		return fmt.Errorf("store: nothing of the batch was kept: %w", err)
-	}
-	sequence := e.applied.Load() + 1
-	if err := setPosition(txn, e.journal.ID(), sequence); err != nil {
-		return fmt.Errorf("store: nothing of the batch was kept: %w", err)
-	}
-	// The journal returns after its fsync. Before this line a crash loses all of the batch, after it none; nobody has been
-	// told anything yet.
-	if _, err := e.journal.Append(record); err != nil {
-		return e.refused(err)
-	}
-	if err := txn.Commit(); err != nil {
-		return fmt.Errorf("%w: the journal has record %d, Badger has not: %w", store.ErrOutcomeUnknown, sequence, err)
-	}
-	e.applied.Store(sequence)
-	select {
-	case e.tend <- struct{}{}:
-	default:
-	}
-	return nil
-}
-
-// refused says what the journal's error means for the batch.
-func (e *Engine) refused(err error) error {
-	switch {
-	case errors.Is(err, journal.ErrOutcomeUnknown):
-		return fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, err)
-	case noRoom(err):
-		e.log.Warn("store: writes are turned away", "error", err)
-		return e.space.full()
-	default:
-		return fmt.Errorf("store: nothing of the batch was kept: %w", err)
-	}
-}
-
-func (r *request) finish(err error) {
-	r.err, r.pan = err, nil
-	close(r.done)
-}
-
 // snapshot is a read-only transaction.
-type snapshot struct{ txn *badger.Txn }
+type snapshot struct {
+	engine  *Engine
+	txn     *badger.Txn
+	version uint64
+}
+
+// snapshotAt is a snapshot for a reader that versions has counted in. It must be ended.
+func (e *Engine) snapshotAt(version uint64) snapshot {
+	return snapshot{e, e.db.NewTransactionAt(version, false), version}
+}
+
+func (s snapshot) end() {
+	s.txn.Discard()
+	s.engine.versions.end(s.version)
+}
 
 func (s snapshot) Get(key []byte) ([]byte, error) {
 	if !fits(key) {
 		return nil, nil
 	}
+	if value, found := s.engine.cache.get(key, s.version); found {
+		return value, nil
+	}
 	item, err := s.txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
+		s.engine.cache.read(key, nil, s.version)
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return item.ValueCopy(nil) // Not nil, even if it is empty.
+	value, err := item.ValueCopy(nil) // Not nil, even if it is empty.
+	if err == nil {
+		s.engine.cache.read(key, value, s.version)
+	}
+	return value, err
 }
 
 func (s snapshot) Set([]byte, []byte) error { return store.ErrReadOnly }

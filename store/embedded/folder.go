@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,6 +70,7 @@ func (e *Engine) open() (err error) {
 		if err == nil {
 			return
 		}
+		e.stopInspecting()
 		if e.db != nil {
 			err = errors.Join(err, e.db.Close())
 		}
@@ -97,7 +99,8 @@ func (e *Engine) open() (err error) {
 			return err
 		}
 	}
-	if err := e.openIndex(); err != nil {
+	// A stop in good order leaves nothing to replay.
+	if err := e.openIndex(e.readCheckpoint() == e.journal.Last()); err != nil {
 		return err
 	}
 	return e.replay()
@@ -107,22 +110,49 @@ func (e *Engine) journalOptions() journal.Options {
 	return journal.Options{SegmentBytes: e.options.SegmentBytes, Log: e.log}
 }
 
-func (e *Engine) openIndex() error {
-	if err := inspect(e.folder.index()); err != nil {
+// openIndex opens Badger. The tables are looked at whole before that after a start that is not known to follow a stop in good
+// order, and else later.
+func (e *Engine) openIndex(inGoodOrder bool) error {
+	tables, err := inspect(e.folder.index(), !inGoodOrder)
+	if err != nil {
 		return err
 	}
-	db, err := badger.Open(badgerOptions(e.folder.index(), e.log))
+	// In managed mode: see versions.
+	db, err := badger.OpenManaged(badgerOptions(e.folder.index(), e.log))
 	if err != nil {
 		return &IndexError{err} // With a half-open database that must not be closed.
 	}
 	e.db = db
+	e.versions.advance(db.MaxVersion())
+	e.cache.version = e.versions.newest()
+	if inGoodOrder {
+		e.inspectLater(tables)
+	} else {
+		close(e.inspected)
+	}
+	return nil
+}
+
+// commitAlone commits something of the engine's own, while nothing else is going on.
+func (e *Engine) commitAlone(fn func(*badger.Txn) error) error {
+	txn := e.db.NewTransactionAt(math.MaxUint64, true)
+	defer txn.Discard()
+	if err := fn(txn); err != nil {
+		return err
+	}
+	version := e.versions.newest() + 1
+	if err := txn.CommitAt(version, nil); err != nil {
+		return err
+	}
+	e.cache.version = version // It is empty.
+	e.db.SetDiscardTs(e.versions.advance(version))
 	return nil
 }
 
 // begin makes the journal of a folder that has none: it is new, or was written before there was a journal. The snapshot comes
 // first: the journal is what makes the folder one with a journal.
 func (e *Engine) begin() error {
-	if err := e.openIndex(); err != nil {
+	if err := e.openIndex(false); err != nil {
 		return err
 	}
 	if position, err := readPosition(e.db); err != nil || position != nil {
@@ -264,7 +294,7 @@ func (e *Engine) replay() error {
 		if err != nil {
 			return err
 		}
-		if err := e.apply(record); err != nil {
+		if err := e.applyRecord(record); err != nil {
 			return err
 		}
 		e.options.Progress(int64(record.Sequence-from), int64(last-from)) //nolint:gosec // Differences of counts.
@@ -276,33 +306,31 @@ func (e *Engine) replay() error {
 	return e.checkpoint()
 }
 
-// apply puts a record of the journal into Badger.
-func (e *Engine) apply(record journal.Record) error {
+// applyRecord puts a record of the journal into Badger.
+func (e *Engine) applyRecord(record journal.Record) error {
 	batch := new(storagev1.JournalBatch)
 	if err := proto.Unmarshal(record.Payload, batch); err != nil {
 		return &journal.DamageError{File: e.folder.journal(), Sequence: record.Sequence, Err: err}
 	}
-	txn := e.db.NewTransaction(true)
-	defer txn.Discard()
-	for _, w := range batch.GetWrites() {
-		var err error
-		if w.Value == nil { // Absent is not empty.
-			err = txn.Delete(w.GetKey())
-		} else {
-			err = txn.Set(w.GetKey(), w.GetValue())
+	return e.commitAlone(func(txn *badger.Txn) error {
+		for _, w := range batch.GetWrites() {
+			var err error
+			if w.Value == nil { // Absent is not empty.
+				err = txn.Delete(w.GetKey())
+			} else {
+				err = txn.Set(w.GetKey(), w.GetValue())
+			}
+			if err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return err
-		}
-	}
-	if err := setPosition(txn, e.journal.ID(), record.Sequence); err != nil {
-		return err
-	}
-	return txn.Commit()
+		return setPosition(txn, e.journal.ID(), record.Sequence)
+	})
 }
 
 // release closes everything. What Badger held when it was closed in good order needs no replay.
 func (e *Engine) release() error {
+	e.stopInspecting()
 	err := e.db.Close()
 	select {
 	case <-e.failed:

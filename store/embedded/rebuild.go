@@ -63,12 +63,12 @@ func (e *Engine) load(dir string) (*storagev1.JournalPosition, error) {
 }
 
 func (e *Engine) loadSnapshot(dir string, s journal.SnapshotInfo) (_ *storagev1.SnapshotEnd, err error) {
-	db, err := badger.Open(badgerOptions(dir, e.log))
+	db, err := badger.OpenManaged(badgerOptions(dir, e.log))
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }() // Which has all of it in synced tables.
-	batch := db.NewWriteBatch()
+	batch := db.NewWriteBatchAt(1)
 	defer batch.Cancel()
 	var done int64
 	end, err := journal.ReadSnapshot(s.Path, func(writes []*storagev1.JournalWrite) error {
@@ -90,16 +90,18 @@ func (e *Engine) loadSnapshot(dir string, s journal.SnapshotInfo) (_ *storagev1.
 	if err := batch.Flush(); err != nil {
 		return nil, err
 	}
-	return end, db.Update(func(txn *badger.Txn) error {
-		return setPosition(txn, e.journal.ID(), end.GetPosition().GetSequence())
-	})
+	txn := db.NewTransactionAt(1, true)
+	defer txn.Discard()
+	if err := setPosition(txn, e.journal.ID(), end.GetPosition().GetSequence()); err != nil {
+		return nil, err
+	}
+	return end, txn.CommitAt(1, nil)
 }
 
 // Rebuild makes the index of the store in dir anew from snapshot and journal. The store must not be open. What Badger held
 // and the journal does not hold is gone; there is nothing of the kind unless the journal was damaged.
 func Rebuild(dir string, o Options) error {
-	e := &Engine{folder: folder(dir), options: o.withDefaults()}
-	e.log = e.options.Log
+	e := newEngine(dir, o)
 	var err error
 	if e.lock, err = e.folder.take(); err != nil {
 		return fmt.Errorf("rebuilding the store in %s: %w", dir, err)
@@ -109,7 +111,7 @@ func Rebuild(dir string, o Options) error {
 	}
 	err = e.rebuild()
 	if err == nil {
-		err = e.openIndex()
+		err = e.openIndex(false)
 	}
 	if err == nil {
 		err = e.replay()
@@ -127,13 +129,12 @@ func Rebuild(dir string, o Options) error {
 // an index that is not; the old journal's files are kept beside it, in a folder whose path is returned. The store must not
 // be open.
 func RenewJournal(dir string, o Options) (kept string, err error) {
-	e := &Engine{folder: folder(dir), options: o.withDefaults()}
-	e.log = e.options.Log
+	e := newEngine(dir, o)
 	if e.lock, err = e.folder.take(); err != nil {
 		return "", fmt.Errorf("renewing the journal in %s: %w", dir, err)
 	}
 	defer func() { err = errors.Join(err, e.lock.Unlock()) }()
-	if err := e.openIndex(); err != nil {
+	if err := e.openIndex(false); err != nil {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, e.db.Close()) }()
@@ -152,7 +153,7 @@ func RenewJournal(dir string, o Options) (kept string, err error) {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, e.journal.Close()) }()
-	if err := e.db.Update(func(txn *badger.Txn) error {
+	if err := e.commitAlone(func(txn *badger.Txn) error {
 		return setPosition(txn, e.journal.ID(), position.GetSequence())
 	}); err != nil {
 		return "", err

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	"github.com/cong1022/fieldsync/store"
 	"github.com/cong1022/fieldsync/store/journal"
 )
 
@@ -31,12 +32,21 @@ func (e *Engine) tendFiles() {
 			}
 			checkpointAt = written
 		}
-		if written-snapshotAt >= e.snapshotDue() {
+		if written-snapshotAt >= e.snapshotDue() && e.isInspected() {
 			if err := e.Snapshot(); err != nil {
 				e.log.Error("store: writing a snapshot", "error", err)
 			}
 			snapshotAt = written
 		}
+	}
+}
+
+func (e *Engine) isInspected() bool {
+	select {
+	case <-e.inspected:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -128,8 +138,16 @@ func (e *Engine) readCheckpoint() uint64 {
 }
 
 // Snapshot writes all that is committed into a new snapshot, and removes the snapshots and the part of the journal that it
-// makes superfluous: the two newest snapshots stay, with the journal behind the older one. One at a time.
+// makes superfluous: the two newest snapshots stay, with the journal behind the older one. One at a time. It waits until the
+// index is known to be whole.
 func (e *Engine) Snapshot() error {
+	select {
+	case <-e.inspected:
+	case <-e.failed:
+		return errStopped
+	case <-e.closing:
+		return store.ErrClosed
+	}
 	e.snapshotting.Lock()
 	defer e.snapshotting.Unlock()
 	if err := e.writeSnapshot(nil); err != nil {
@@ -155,11 +173,11 @@ func (e *Engine) Snapshot() error {
 
 // writeSnapshot writes what Badger holds. Its place in the journal is Badger's own, unless it is given.
 func (e *Engine) writeSnapshot(position *storagev1.JournalPosition) error {
-	txn := e.db.NewTransaction(false)
-	defer txn.Discard()
+	s := e.snapshotAt(e.versions.begin())
+	defer s.end()
 	if position == nil {
 		var err error
-		if position, err = positionIn(txn); err != nil {
+		if position, err = positionIn(s.txn); err != nil {
 			return err
 		}
 		if position == nil {
@@ -171,7 +189,7 @@ func (e *Engine) writeSnapshot(position *storagev1.JournalPosition) error {
 	}
 	var failure error
 	info, err := journal.WriteSnapshot(e.folder.journal(), position, e.options.Clock(), func(yield func([]byte, []byte) bool) {
-		failure = everyPair(txn, yield)
+		failure = everyPair(s.txn, yield)
 	}, func() error { return failure })
 	if err != nil {
 		return fmt.Errorf("store: %w", err)

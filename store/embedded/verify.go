@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/dgraph-io/badger/v4"
 	"google.golang.org/protobuf/proto"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
@@ -23,6 +22,10 @@ func (e *Engine) Verify(ctx context.Context) (found []error, err error) {
 		return nil, err
 	}
 	defer e.active.Done()
+	return e.verify(ctx)
+}
+
+func (e *Engine) verify(ctx context.Context) (found []error, err error) {
 	e.snapshotting.Lock() // Nothing is forgotten meanwhile.
 	defer e.snapshotting.Unlock()
 
@@ -63,9 +66,9 @@ func (e *Engine) Verify(ctx context.Context) (found []error, err error) {
 
 // compare holds the index against the snapshot and the journal behind it, by the family of keys.
 func (e *Engine) compare(ctx context.Context, snapshot string) ([]error, error) {
-	txn := e.db.NewTransaction(false)
-	defer txn.Discard()
-	position, err := positionIn(txn)
+	s := e.snapshotAt(e.versions.begin())
+	defer s.end()
+	position, err := positionIn(s.txn)
 	if err != nil {
 		return []error{&IndexError{err}}, nil
 	}
@@ -110,7 +113,7 @@ func (e *Engine) compare(ctx context.Context, snapshot string) ([]error, error) 
 		return nil, err
 	}
 	got := make(families)
-	if err := everyPair(txn, func(key, value []byte) bool {
+	if err := everyPair(s.txn, func(key, value []byte) bool {
 		got.add(key, journal.PairSum(key, value))
 		return ctx.Err() == nil
 	}); err != nil {
@@ -153,11 +156,10 @@ func (e *Engine) Digest() (d journal.Digest, err error) {
 		return d, err
 	}
 	defer e.active.Done()
-	err = e.db.View(func(txn *badger.Txn) error {
-		return everyPair(txn, func(key, value []byte) bool {
-			d.Add(key, value)
-			return true
-		})
+	s := e.snapshotAt(e.versions.begin())
+	defer s.end()
+	return d, everyPair(s.txn, func(key, value []byte) bool {
+		d.Add(key, value)
+		return true
 	})
-	return d, err
 }

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 
+	"github.com/cong1022/fieldsync/store"
 	"github.com/cong1022/fieldsync/store/journal"
 )
 
@@ -58,6 +60,12 @@ func TestFlippedBits(t *testing.T) {
 				t.Fatalf("seed %d: bit in byte %d of %s: after mending: %v", seed, at, name, err)
 			}
 		}
+		select {
+		case <-e.inspected:
+		case <-e.Failed():
+			refused++
+			e = afterFinding(t, e, copied)
+		}
 		findings, err := e.Verify(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -76,6 +84,58 @@ func TestFlippedBits(t *testing.T) {
 		shut(t, e)
 	}
 	t.Logf("%d files: %d refused at the start and mended, %d found, %d changed nothing", len(files), refused, found, harmless)
+}
+
+// afterFinding mends a store that stopped because a table was found damaged, and opens it again.
+func afterFinding(t *testing.T, e *Engine, dir string) *Engine {
+	t.Helper()
+	if err := e.Snapshot(); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("a snapshot of a damaged index: %v", err)
+	}
+	shut(t, e)
+	_, err := OpenWith(dir, busy())
+	if index := new(IndexError); !errors.As(err, &index) || !strings.Contains(err.Error(), ".sst") {
+		t.Fatalf("the next start after a damaged table was found: %v", err)
+	}
+	mend(t, dir, err)
+	if e, err = OpenWith(dir, busy()); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// Protects: after a stop in good order a start does not wait until all tables are read, and one that is damaged where Badger does
+// not look when it opens is found all the same: the store stops, says so at the next start, and loses nothing.
+func TestDamageFoundLater(t *testing.T) {
+	dir := t.TempDir()
+	e := opened(t, dir)
+	random := rand.New(rand.NewPCG(1, 1))
+	for i := range 100 {
+		value := make([]byte, 1000)
+		for at := range value {
+			value[at] = byte(random.Uint32())
+		}
+		if err := set(e, fmt.Sprintf("k%03d", i), string(value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := contents(t, e)
+	shut(t, e)
+	tables, err := filepath.Glob(filepath.Join(folder(dir).index(), "*.sst"))
+	if err != nil || len(tables) != 1 {
+		t.Fatalf("%q, %v", tables, err)
+	}
+	flip(t, tables[0], 10_000)
+	e, err = Open(dir, quiet())
+	if err != nil {
+		t.Fatalf("a start that looks at all of it: %v", err)
+	}
+	<-e.Failed()
+	e = afterFinding(t, e, dir)
+	if got := contents(t, e); !maps.Equal(got, want) {
+		t.Errorf("%d keys are not the %d that were written", len(got), len(want))
+	}
+	shut(t, e)
 }
 
 // mend does what the error of a start tells to do.
@@ -102,7 +162,7 @@ func TestVerifyFindsSilentLoss(t *testing.T) {
 	if found, err := e.Verify(t.Context()); err != nil || len(found) > 0 {
 		t.Fatalf("a whole store: %v, %v", found, err)
 	}
-	if err := e.db.Update(func(txn *badger.Txn) error { return txn.Delete([]byte("k199")) }); err != nil {
+	if err := e.commitAlone(func(txn *badger.Txn) error { return txn.Delete([]byte("k199")) }); err != nil {
 		t.Fatal(err)
 	}
 	found, err := e.Verify(t.Context())

@@ -54,7 +54,7 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// Journal is an open journal. One goroutine may append; all other methods are safe beside it.
+// Journal is an open journal. One goroutine may append; all other methods but Close are safe beside it.
 type Journal struct {
 	dir  string
 	id   uint64
@@ -62,6 +62,11 @@ type Journal struct {
 	log  *slog.Logger
 	file *os.File // The newest segment.
 	buf  []byte   // Of the appender.
+	// filling is closed when the goroutine has ended that fills the newest segment; stop ends it before.
+	filling, stop chan struct{}
+	// writing is held for each write into the newest segment: no zeros over a record.
+	writing sync.Mutex
+	end     int64 // Behind the newest record of the newest segment, and the one that is being written.
 
 	mu       sync.Mutex
 	broken   bool
@@ -222,18 +227,66 @@ func (j *Journal) recover() (err error) {
 		}
 		size = tail.Bytes
 	}
-	return j.fill(size)
+	if err := j.file.Sync(); err != nil { // Something may have been cut off.
+		return err
+	}
+	j.fillLater(tail.Bytes)
+	return nil
 }
 
-// fill writes zeros from the file's end on, up to where it is full.
-func (j *Journal) fill(from int64) error {
-	zeros := make([]byte, min(max(j.max-from, 0), 1<<20))
-	for ; from < j.max; from += int64(len(zeros)) {
-		if _, err := j.file.WriteAt(zeros[:min(int64(len(zeros)), j.max-from)], from); err != nil {
-			return err
-		}
+// fillBytes is how much is filled at a time. A sync of a record waits for that much of it at most.
+const fillBytes = 1 << 20
+
+// fillLater fills the newest segment with zeros beside its use, from some way behind a place, which is where its next record
+// begins, up to where it is full. What it does not come to costs time, and nothing else: a record behind the file's end has
+// the file made longer. So what goes wrong here, as a full disk, is left to the appending, which finds out by itself.
+//
+// It has a descriptor of its own: what goes wrong when pages are written is told once to each, and must not be told here
+// instead of to Append.
+func (j *Journal) fillLater(place int64) {
+	j.end = place
+	file, err := os.OpenFile(j.file.Name(), os.O_WRONLY, 0)
+	if err != nil {
+		j.log.Warn("journal: a file is not filled ahead", "error", err)
+		return
 	}
-	return j.file.Sync()
+	j.filling, j.stop = make(chan struct{}), make(chan struct{})
+	go func(ended, stop chan struct{}) {
+		defer close(ended)
+		defer file.Close()
+		zeros := make([]byte, fillBytes)
+		for from := place + fillBytes; from < j.max; from += fillBytes {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if !j.fill(file, from, zeros[:min(fillBytes, j.max-from)]) {
+				return
+			}
+		}
+	}(j.filling, j.stop)
+}
+
+// fill writes zeros at a place, if no record has come so far, and has them on the disk.
+func (j *Journal) fill(file *os.File, from int64, zeros []byte) bool {
+	j.writing.Lock()
+	ahead := j.end <= from
+	if ahead {
+		_, err := file.WriteAt(zeros, from)
+		ahead = err == nil
+	}
+	j.writing.Unlock()
+	return ahead && datasync(file) == nil
+}
+
+// stopFilling waits until nothing is filled any more.
+func (j *Journal) stopFilling() {
+	if j.stop != nil {
+		close(j.stop)
+		<-j.filling
+		j.stop = nil
+	}
 }
 
 // cut takes a torn record off the end of the newest segment, or returns what is wrong where it is not torn but damaged.
@@ -351,7 +404,11 @@ func (j *Journal) Append(payload []byte) (uint64, error) {
 		return j.Append(payload)
 	}
 	j.buf = appendFrame(j.buf[:0], j.id, tail.Last+1, payload)
-	if _, err := j.file.WriteAt(j.buf, tail.Bytes); err != nil {
+	j.writing.Lock()
+	j.end = tail.Bytes + int64(len(j.buf))
+	_, err := j.file.WriteAt(j.buf, tail.Bytes)
+	j.writing.Unlock()
+	if err != nil {
 		return 0, j.takeBack(tail.Bytes, err)
 	}
 	// Before this line a crash loses the record, or leaves a part of it, which Open takes away; after it the record stays.
@@ -369,6 +426,7 @@ func (j *Journal) Append(payload []byte) (uint64, error) {
 
 // takeBack removes what a failed write has left behind the end.
 func (j *Journal) takeBack(end int64, cause error) error {
+	j.stopFilling() // There is no room for zeros either.
 	if err := j.file.Truncate(end); err != nil {
 		return j.fail(errors.Join(cause, err))
 	}
@@ -390,19 +448,20 @@ func (j *Journal) begin(first uint64) error {
 	if err != nil {
 		return err
 	}
-	full := j.file
-	j.file = file
 	_, err = file.Write(newFileHeader(j.id, first))
 	if err == nil {
-		err = j.fill(fileHeader)
+		err = file.Sync()
 	}
 	if err == nil {
 		err = SyncDir(j.dir)
 	}
 	if err != nil {
-		j.file = full
 		return errors.Join(err, file.Close(), os.Remove(path))
 	}
+	j.stopFilling()
+	full := j.file
+	j.file = file
+	j.fillLater(fileHeader)
 	if full != nil {
 		if err := full.Close(); err != nil {
 			j.log.Warn("journal: closing a full file", "error", err) // All of it was synced.
@@ -494,6 +553,7 @@ func (j *Journal) Forget(through uint64) error {
 
 // Close closes the files. Everything appended is durable already; the zeros behind it go.
 func (j *Journal) Close() error {
+	j.stopFilling()
 	segments := j.Segments()
 	return errors.Join(j.file.Truncate(segments[len(segments)-1].Bytes), j.file.Close())
 }

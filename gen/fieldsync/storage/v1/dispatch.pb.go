@@ -115,7 +115,10 @@ type TaskRecord struct {
 	// Who has had it, oldest first: the judge of what arrives late.
 	Tenures []*Tenure `protobuf:"bytes,3,rep,name=tenures,proto3" json:"tenures,omitempty"`
 	// The number (from 1) of its newest leaf in the proof log. 0 while it has none.
-	LogLeaf       uint64 `protobuf:"varint,4,opt,name=log_leaf,json=logLeaf,proto3" json:"log_leaf,omitempty"`
+	LogLeaf uint64 `protobuf:"varint,4,opt,name=log_leaf,json=logLeaf,proto3" json:"log_leaf,omitempty"`
+	// Where its entries stand in the logs of its scopes. A scope that is missing here, because the task has left it or the
+	// record is older than this field, may have its place in a ScopePlace.
+	Places        []*TaskPlace `protobuf:"bytes,5,rep,name=places,proto3" json:"places,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -178,6 +181,68 @@ func (x *TaskRecord) GetLogLeaf() uint64 {
 	return 0
 }
 
+func (x *TaskRecord) GetPlaces() []*TaskPlace {
+	if x != nil {
+		return x.Places
+	}
+	return nil
+}
+
+// Where the one entry of a task stands in the log of a scope.
+type TaskPlace struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The scope.
+	Scope string `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	// The sequence.
+	Sequence      uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskPlace) Reset() {
+	*x = TaskPlace{}
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskPlace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskPlace) ProtoMessage() {}
+
+func (x *TaskPlace) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskPlace.ProtoReflect.Descriptor instead.
+func (*TaskPlace) Descriptor() ([]byte, []int) {
+	return file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *TaskPlace) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *TaskPlace) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 // A time during which a crew had a task.
 type Tenure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -195,7 +260,7 @@ type Tenure struct {
 
 func (x *Tenure) Reset() {
 	*x = Tenure{}
-	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[2]
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -207,7 +272,7 @@ func (x *Tenure) String() string {
 func (*Tenure) ProtoMessage() {}
 
 func (x *Tenure) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[2]
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -220,7 +285,7 @@ func (x *Tenure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tenure.ProtoReflect.Descriptor instead.
 func (*Tenure) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP(), []int{2}
+	return file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Tenure) GetCrewId() string {
@@ -296,7 +361,7 @@ type Completion struct {
 
 func (x *Completion) Reset() {
 	*x = Completion{}
-	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[3]
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -308,7 +373,7 @@ func (x *Completion) String() string {
 func (*Completion) ProtoMessage() {}
 
 func (x *Completion) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[3]
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -321,7 +386,7 @@ func (x *Completion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Completion.ProtoReflect.Descriptor instead.
 func (*Completion) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP(), []int{3}
+	return file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Completion) GetId() string {
@@ -461,7 +526,7 @@ type SequenceHead struct {
 
 func (x *SequenceHead) Reset() {
 	*x = SequenceHead{}
-	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[4]
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -473,7 +538,7 @@ func (x *SequenceHead) String() string {
 func (*SequenceHead) ProtoMessage() {}
 
 func (x *SequenceHead) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[4]
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -486,7 +551,7 @@ func (x *SequenceHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SequenceHead.ProtoReflect.Descriptor instead.
 func (*SequenceHead) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP(), []int{4}
+	return file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SequenceHead) GetSequence() uint64 {
@@ -507,13 +572,17 @@ const file_fieldsync_storage_v1_dispatch_proto_rawDesc = "" +
 	"\atask_id\x18\x03 \x01(\tR\x06taskId\x12;\n" +
 	"\vreceived_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"receivedAt\x127\n" +
-	"\tclosed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt\"\x9f\x01\n" +
+	"\tclosed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt\"\xd8\x01\n" +
 	"\n" +
 	"TaskRecord\x12&\n" +
 	"\x04task\x18\x01 \x01(\v2\x12.fieldsync.v1.TaskR\x04task\x12\x16\n" +
 	"\x06scopes\x18\x02 \x03(\tR\x06scopes\x126\n" +
 	"\atenures\x18\x03 \x03(\v2\x1c.fieldsync.storage.v1.TenureR\atenures\x12\x19\n" +
-	"\blog_leaf\x18\x04 \x01(\x04R\alogLeaf\"\xae\x01\n" +
+	"\blog_leaf\x18\x04 \x01(\x04R\alogLeaf\x127\n" +
+	"\x06places\x18\x05 \x03(\v2\x1f.fieldsync.storage.v1.TaskPlaceR\x06places\"=\n" +
+	"\tTaskPlace\x12\x14\n" +
+	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\"\xae\x01\n" +
 	"\x06Tenure\x12\x17\n" +
 	"\acrew_id\x18\x01 \x01(\tR\x06crewId\x12)\n" +
 	"\x10assignment_epoch\x18\x02 \x01(\x04R\x0fassignmentEpoch\x12.\n" +
@@ -558,35 +627,37 @@ func file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP() []byte {
 	return file_fieldsync_storage_v1_dispatch_proto_rawDescData
 }
 
-var file_fieldsync_storage_v1_dispatch_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_fieldsync_storage_v1_dispatch_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_fieldsync_storage_v1_dispatch_proto_goTypes = []any{
 	(*Ticket)(nil),                // 0: fieldsync.storage.v1.Ticket
 	(*TaskRecord)(nil),            // 1: fieldsync.storage.v1.TaskRecord
-	(*Tenure)(nil),                // 2: fieldsync.storage.v1.Tenure
-	(*Completion)(nil),            // 3: fieldsync.storage.v1.Completion
-	(*SequenceHead)(nil),          // 4: fieldsync.storage.v1.SequenceHead
-	(*v1.TicketFacet)(nil),        // 5: fieldsync.v1.TicketFacet
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
-	(*v1.Task)(nil),               // 7: fieldsync.v1.Task
-	(v1.ProofState)(0),            // 8: fieldsync.v1.ProofState
+	(*TaskPlace)(nil),             // 2: fieldsync.storage.v1.TaskPlace
+	(*Tenure)(nil),                // 3: fieldsync.storage.v1.Tenure
+	(*Completion)(nil),            // 4: fieldsync.storage.v1.Completion
+	(*SequenceHead)(nil),          // 5: fieldsync.storage.v1.SequenceHead
+	(*v1.TicketFacet)(nil),        // 6: fieldsync.v1.TicketFacet
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*v1.Task)(nil),               // 8: fieldsync.v1.Task
+	(v1.ProofState)(0),            // 9: fieldsync.v1.ProofState
 }
 var file_fieldsync_storage_v1_dispatch_proto_depIdxs = []int32{
-	5,  // 0: fieldsync.storage.v1.Ticket.facts:type_name -> fieldsync.v1.TicketFacet
-	6,  // 1: fieldsync.storage.v1.Ticket.received_at:type_name -> google.protobuf.Timestamp
-	6,  // 2: fieldsync.storage.v1.Ticket.closed_at:type_name -> google.protobuf.Timestamp
-	7,  // 3: fieldsync.storage.v1.TaskRecord.task:type_name -> fieldsync.v1.Task
-	2,  // 4: fieldsync.storage.v1.TaskRecord.tenures:type_name -> fieldsync.storage.v1.Tenure
-	6,  // 5: fieldsync.storage.v1.Tenure.from:type_name -> google.protobuf.Timestamp
-	6,  // 6: fieldsync.storage.v1.Tenure.until:type_name -> google.protobuf.Timestamp
-	8,  // 7: fieldsync.storage.v1.Completion.state:type_name -> fieldsync.v1.ProofState
-	6,  // 8: fieldsync.storage.v1.Completion.accepted_at:type_name -> google.protobuf.Timestamp
-	6,  // 9: fieldsync.storage.v1.Completion.sealed_at:type_name -> google.protobuf.Timestamp
-	6,  // 10: fieldsync.storage.v1.Completion.delivered_at:type_name -> google.protobuf.Timestamp
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	6,  // 0: fieldsync.storage.v1.Ticket.facts:type_name -> fieldsync.v1.TicketFacet
+	7,  // 1: fieldsync.storage.v1.Ticket.received_at:type_name -> google.protobuf.Timestamp
+	7,  // 2: fieldsync.storage.v1.Ticket.closed_at:type_name -> google.protobuf.Timestamp
+	8,  // 3: fieldsync.storage.v1.TaskRecord.task:type_name -> fieldsync.v1.Task
+	3,  // 4: fieldsync.storage.v1.TaskRecord.tenures:type_name -> fieldsync.storage.v1.Tenure
+	2,  // 5: fieldsync.storage.v1.TaskRecord.places:type_name -> fieldsync.storage.v1.TaskPlace
+	7,  // 6: fieldsync.storage.v1.Tenure.from:type_name -> google.protobuf.Timestamp
+	7,  // 7: fieldsync.storage.v1.Tenure.until:type_name -> google.protobuf.Timestamp
+	9,  // 8: fieldsync.storage.v1.Completion.state:type_name -> fieldsync.v1.ProofState
+	7,  // 9: fieldsync.storage.v1.Completion.accepted_at:type_name -> google.protobuf.Timestamp
+	7,  // 10: fieldsync.storage.v1.Completion.sealed_at:type_name -> google.protobuf.Timestamp
+	7,  // 11: fieldsync.storage.v1.Completion.delivered_at:type_name -> google.protobuf.Timestamp
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_storage_v1_dispatch_proto_init() }
@@ -600,7 +671,7 @@ func file_fieldsync_storage_v1_dispatch_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_storage_v1_dispatch_proto_rawDesc), len(file_fieldsync_storage_v1_dispatch_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

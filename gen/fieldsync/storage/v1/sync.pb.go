@@ -261,7 +261,8 @@ func (x *Step) GetRevision() uint64 {
 	return 0
 }
 
-// Where the entry of a task stands in a scope's log.
+// Where the entry of a task stands in a scope's log: of one that has left the scope, or was last changed before its record
+// held the place itself (TaskRecord.places).
 type ScopePlace struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The sequence.
