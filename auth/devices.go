@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto/ecdh"
 	"log/slog"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
@@ -166,6 +167,13 @@ func (s *Service) RegisterPush(ctx context.Context, req *fieldsyncv1.RegisterPus
 	if err != nil {
 		return nil, err
 	}
+	if key := req.GetWebPush().GetP256Dh(); req.GetWebPush() != nil {
+		if _, err := ecdh.P256().NewPublicKey(key); err != nil {
+			return nil, fault.New(fault.Invalid, "push_key_invalid",
+				"Khóa p256dh của trình duyệt không hợp lệ: hãy đăng ký nhận thông báo lại.",
+				"The browser's p256dh is no point on P-256: subscribe again.")
+		}
+	}
 	err = s.st.Update(ctx, func(tx *store.Tx) error {
 		device, err := store.Get(tx, store.DeviceKey(p.DeviceID))
 		switch {
@@ -176,7 +184,9 @@ func (s *Service) RegisterPush(ctx context.Context, req *fieldsyncv1.RegisterPus
 		case device.GetRevokedAt() != nil: // Since the call began.
 			return errDeviceRevoked()
 		}
-		device.Push = &storagev1.PushAddress{Kind: req.GetKind(), Value: req.GetValue(), SeenAt: tx.Timestamp()}
+		device.Push = &storagev1.PushAddress{
+			Kind: req.GetKind(), Value: req.GetValue(), WebPush: req.GetWebPush(), Language: req.GetLanguage(), SeenAt: tx.Timestamp(),
+		}
 		return store.Put(tx, store.DeviceKey(device.GetId()), device)
 	})
 	if err != nil {

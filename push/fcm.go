@@ -30,8 +30,6 @@ const (
 	// fcmTokenTimeout bounds the fetch of an access token that the SDK begins in the background.
 	fcmTokenTimeout = 10 * time.Second
 
-	// visibleTitle is all that a person sees before the app has synced. One text for all members, in both languages.
-	visibleTitle = "Có công việc mới · New task"
 	// A silent hint that follows must not take the place of a notification that waits for the phone: a key each.
 	silentCollapseKey  = "sync"
 	visibleCollapseKey = "task"
@@ -119,7 +117,7 @@ func fcmMessage(m Message) (*messaging.Message, error) {
 		APNS:    &messaging.APNSConfig{Headers: apns, Payload: &messaging.APNSPayload{Aps: &messaging.Aps{ContentAvailable: true}}},
 	}
 	if m.Visible {
-		message.Notification = &messaging.Notification{Title: visibleTitle}
+		message.Notification = &messaging.Notification{Title: visibleTitle(m.Address.GetLanguage())}
 	}
 	if err := setAddress(message, m.Address); err != nil {
 		return nil, err

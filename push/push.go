@@ -21,6 +21,18 @@ type Message struct {
 	Visible bool
 }
 
+// visibleTitle is all that a person sees before the app has synced: the same for every task.
+func visibleTitle(language string) string {
+	switch language {
+	case "vi":
+		return "Có công việc mới"
+	case "en":
+		return "New task"
+	default:
+		return "Có công việc mới · New task"
+	}
+}
+
 // Sender hands a message to a push service. It is safe for concurrent use, tries once, and returns soon after ctx has ended.
 // A nil error means that the service has taken the message over, not that the device has it. The errors are ErrUnregistered,
 // ErrRejected, a *RetryError, or anything else, which is worth a retry too; none of them names an address. A message may have

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	"github.com/cong1022/fieldsync/store"
 )
@@ -22,6 +24,10 @@ const (
 
 	firstBackoff = 2 * time.Second
 	maxBackoff   = time.Hour
+	// staleAfter is after how long an address that its device has not told again is taken for dead: FCM forgets tokens after 270
+	// days (https://firebase.google.com/docs/cloud-messaging/manage-tokens). Apps tell theirs once a month.
+	staleAfter = 270 * 24 * time.Hour
+
 	// maxRetryAfter bounds what a service may ask for: a wrong date in a header must not put a hint off for years.
 	maxRetryAfter = 24 * time.Hour
 )
@@ -172,6 +178,12 @@ func (w *Worker) plan(tx *store.Tx, rows []*storagev1.OutboxRow) (deliveries []*
 			if err != nil {
 				return nil, 0, err
 			}
+			if stale(device, tx.Now()) {
+				device.Push = nil
+				if err := store.Put(tx, store.DeviceKey(id), device); err != nil {
+					return nil, 0, err
+				}
+			}
 			if device.GetPush() == nil || device.GetRevokedAt() != nil {
 				if err := failed("no_address")(tx, row); err != nil {
 					return nil, 0, err
@@ -189,6 +201,11 @@ func (w *Worker) plan(tx *store.Tx, rows []*storagev1.OutboxRow) (deliveries []*
 		d.rows = append(d.rows, row)
 	}
 	return deliveries, unknown, nil
+}
+
+func stale(device *storagev1.Device, now time.Time) bool {
+	told := device.GetPush().GetSeenAt()
+	return told != nil && now.Sub(told.AsTime()) > staleAfter
 }
 
 // deliver sends and keeps the outcome. A crash before it is kept means that the device is woken once more.
@@ -293,7 +310,8 @@ func dropAddress(tx *store.Tx, deviceID string, dead *storagev1.PushAddress) err
 	if err != nil || device == nil {
 		return err
 	}
-	if device.GetPush().GetKind() != dead.GetKind() || device.GetPush().GetValue() != dead.GetValue() {
+	now := device.GetPush()
+	if now.GetKind() != dead.GetKind() || now.GetValue() != dead.GetValue() || !proto.Equal(now.GetWebPush(), dead.GetWebPush()) {
 		return nil
 	}
 	device.Push = nil

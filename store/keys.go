@@ -328,6 +328,9 @@ func LookKey(sha []byte) Key[storagev1.Look] { return newKey("look").raw(sha).by
 // PhotoLinkSecretKey: photo-link-secret/ — what signs the public links.
 func PhotoLinkSecretKey() Key[storagev1.PhotoLinkSecret] { return newKey("photo-link-secret").bytes() }
 
+// WebPushKeysKey: web-push-keys/ — by what browsers' push services know this server.
+func WebPushKeysKey() Key[storagev1.WebPushKeys] { return newKey("web-push-keys").bytes() }
+
 // PhotoPlaceKey: photo-place/<SHA-256 of the original>/<task>/<photo> — where the same bytes were used.
 func PhotoPlaceKey(sha []byte, task, photo string) Key[storagev1.PhotoPlace] {
 	return newKey("photo-place").raw(sha).text(task).text(photo).bytes()

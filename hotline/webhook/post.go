@@ -21,6 +21,7 @@ import (
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/outward"
 )
 
 // The types of the events.
@@ -145,8 +146,8 @@ func retryAfter(header string, now time.Time) time.Duration {
 
 // reason says why there was no answer, without the address, which may hold a secret of the receiver's.
 func reason(err error) string {
-	if errors.Is(err, errForbidden) {
-		return errForbidden.Error()
+	if errors.Is(err, outward.ErrForbidden) {
+		return outward.ErrForbidden.Error()
 	}
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		if wrapped.Timeout() {

@@ -25,6 +25,7 @@ import (
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/hotline"
 	"github.com/cong1022/fieldsync/internal/fault"
+	"github.com/cong1022/fieldsync/internal/outward"
 	"github.com/cong1022/fieldsync/store"
 	"github.com/cong1022/fieldsync/store/embedded"
 )
@@ -450,16 +451,16 @@ func TestPrivateAddresses(t *testing.T) {
 		"::ffff:127.0.0.1": false, "::ffff:10.0.0.1": false, "::127.0.0.1": false, "64:ff9b::7f00:1": false, "64:ff9b::a00:1": false,
 		"2002:7f00:1::": false, "2001:db8::1": false, "2001::1": false,
 	} {
-		if got := public(netip.MustParseAddr(text), nil); got != want {
+		if got := outward.Public(netip.MustParseAddr(text), nil); got != want {
 			t.Errorf("%s is public: %v", text, got)
 		}
 	}
-	if !public(netip.MustParseAddr("10.1.2.3"), []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}) || public(netip.MustParseAddr("10.2.2.3"), []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}) {
+	if !outward.Public(netip.MustParseAddr("10.1.2.3"), []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}) || outward.Public(netip.MustParseAddr("10.2.2.3"), []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}) {
 		t.Error("an allowed network")
 	}
 
 	h := newHouse(t)
-	h.client = newClient(nil)
+	h.client = outward.NewClient(nil)
 	port := h.url[strings.LastIndex(h.url, ":")+1:]
 	for _, host := range []string{"127.0.0.1", "localhost", "[::1]", "0.0.0.0", "[::ffff:127.0.0.1]", "127.1", "2130706433"} {
 		o := h.post(t.Context(), &storagev1.Webhook{Shown: &fieldsyncv1.Webhook{Url: "http://" + host + ":" + port}}, &event{ID: "x"})

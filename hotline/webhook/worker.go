@@ -15,6 +15,7 @@ import (
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	"github.com/cong1022/fieldsync/hotline"
+	"github.com/cong1022/fieldsync/internal/outward"
 	"github.com/cong1022/fieldsync/store"
 )
 
@@ -54,7 +55,7 @@ type Worker struct {
 }
 
 // New makes a Worker.
-func New(o Options) *Worker { return &Worker{o: o, client: newClient(o.Allowed)} }
+func New(o Options) *Worker { return &Worker{o: o, client: outward.NewClient(o.Allowed)} }
 
 // Run posts until ctx ends, and returns when the posts under way have ended.
 func (w *Worker) Run(ctx context.Context) error {

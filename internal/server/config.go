@@ -151,6 +151,7 @@ func (c WebhookConfig) networks() (prefixes []netip.Prefix, err error) {
 type PushConfig struct {
 	FCMCredentialsFile string `yaml:"fcm_credentials_file"`
 	FCMEndpoint        string `yaml:"fcm_endpoint"`
+	Contact            string `yaml:"contact"`
 }
 
 // LoadConfig reads the defaults, over them the file (none where file is empty), over that the environment as lookup knows
@@ -241,6 +242,7 @@ func (c Config) check() error {
 		"tokens.access_ttl: %v is not between 1s and 24h", c.Tokens.AccessTTL)
 	require(c.Tokens.CodeTTL >= time.Second && c.Tokens.CodeTTL <= 24*time.Hour,
 		"tokens.code_ttl: %v is not between 1s and 24h", c.Tokens.CodeTTL)
+	require(strings.HasPrefix(c.Push.Contact, "https://") || strings.Contains(c.Push.Contact, "@"), "push.contact: %q is neither a mail address nor an https URL", c.Push.Contact)
 	require(c.Report.Day >= 1 && c.Report.Day <= 28, "report.day: %d is not between 1 and 28", c.Report.Day)
 	require(c.Report.Hour >= 0 && c.Report.Hour <= 23, "report.hour: %d is not between 0 and 23", c.Report.Hour)
 	require(c.Media.SpoolGiB >= 1 && c.Media.SpoolGiB <= 1<<20, "media.spool_gib: %d is not between 1 and 1048576", c.Media.SpoolGiB)

@@ -132,7 +132,7 @@ func TestEnv(t *testing.T) {
 		"media.store": "s3", "media.s3.endpoint": "e:1", "media.s3.bucket": "b", "media.s3.region": "r", "media.s3.tls": "false",
 		"media.s3.access_key": "a", "media.s3.secret_key": "{s: 1}", "media.s3.secret_key_file": "",
 		"media.spool_gib": "5", "media.s3.lock_years": "10",
-		"push.fcm_credentials_file": "f", "push.fcm_endpoint": "u",
+		"push.fcm_credentials_file": "f", "push.fcm_endpoint": "u", "push.contact": "o@example.org",
 		"webhooks.allowed_networks": "[10.0.0.0/8]", "open311.jurisdiction": "j", "open311.public_url": "https://h", "open311.services": "[{code: c, vi: v, en: e, close_on_claim: true}]",
 		"review.share": "0.5", "review.share_per_finding": "1", "review.photos_before": "1", "review.photos_after": "2",
 		"review.categories": "{fallen-tree: {before: 1, after: 2}}",
@@ -168,7 +168,7 @@ func TestEnv(t *testing.T) {
 			Share: 0.5, SharePerFinding: 1, PhotosBefore: 1, PhotosAfter: 2,
 			Categories: map[string]PhotoRule{"fallen-tree": {Before: 1, After: 2}},
 		},
-		Push:     PushConfig{FCMCredentialsFile: "f", FCMEndpoint: "u"},
+		Push:     PushConfig{FCMCredentialsFile: "f", FCMEndpoint: "u", Contact: "o@example.org"},
 		Webhooks: WebhookConfig{AllowedNetworks: []string{"10.0.0.0/8"}},
 		TLS: TLSConfig{ACME: ACMEConfig{
 			Domains: []string{"a.example"}, Email: "e@a.example", Directory: "https://acme.example/", DirectoryCAFile: "ca",

@@ -17,6 +17,7 @@ import (
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
 	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/internal/faultwire"
+	"github.com/cong1022/fieldsync/push"
 )
 
 const (
@@ -86,6 +87,7 @@ func (s *Rooms) Handler() http.Handler {
 	mux.Handle("/.well-known/jwks.json", s.auth.JWKS())
 	mux.Handle("/.well-known/fieldsync-proof-keys.json", s.sealer.Keys(s.log))
 	mux.Handle("/.well-known/fieldsync-log-keys.txt", s.sealer.LogKeys(s.log))
+	mux.Handle("/.well-known/fieldsync-web-push-key.txt", push.WebPushKey(s.store, s.log))
 	s.media.Routes(mux)
 	s.open311.Routes(mux)
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cong1022/fieldsync/hotline/webhook"
+	"github.com/cong1022/fieldsync/internal/outward"
 	"github.com/cong1022/fieldsync/media"
 	"github.com/cong1022/fieldsync/media/folder"
 	"github.com/cong1022/fieldsync/media/s3"
@@ -87,7 +88,18 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err 
 	return s, nil
 }
 
+// openSender makes what sends pushes: to browsers always, which takes no account anywhere; to phones by FCM where it is configured.
 func (s *Server) openSender(ctx context.Context) (push.Sender, error) {
+	keys, err := push.OpenWebPushKeys(ctx, s.store)
+	if err != nil {
+		return nil, err
+	}
+	phones, err := s.openFCM(ctx)
+	browsers := push.NewWebPush(push.WebPushOptions{Keys: keys, Contact: s.config.Push.Contact, Client: outward.NewClient(nil)})
+	return push.ByKind{Browsers: push.NewConsiderate(browsers, s.store.Now), Phones: push.NewConsiderate(phones, s.store.Now)}, err
+}
+
+func (s *Server) openFCM(ctx context.Context) (push.Sender, error) {
 	if s.config.Push.FCMCredentialsFile == "" {
 		return push.Log{Logger: s.log}, nil
 	}

@@ -33,6 +33,8 @@ const (
 	PushKind_PUSH_KIND_FCM_TOKEN PushKind = 1
 	// A Firebase Installation ID.
 	PushKind_PUSH_KIND_FCM_FID PushKind = 2
+	// A browser's push subscription (RFC 8030, RFC 8291), told in web_push.
+	PushKind_PUSH_KIND_WEB_PUSH PushKind = 3
 )
 
 // Enum value maps for PushKind.
@@ -41,11 +43,13 @@ var (
 		0: "PUSH_KIND_UNSPECIFIED",
 		1: "PUSH_KIND_FCM_TOKEN",
 		2: "PUSH_KIND_FCM_FID",
+		3: "PUSH_KIND_WEB_PUSH",
 	}
 	PushKind_value = map[string]int32{
 		"PUSH_KIND_UNSPECIFIED": 0,
 		"PUSH_KIND_FCM_TOKEN":   1,
 		"PUSH_KIND_FCM_FID":     2,
+		"PUSH_KIND_WEB_PUSH":    3,
 	}
 )
 
@@ -744,20 +748,89 @@ func (x *ListDevicesResponse) GetNextToken() string {
 	return ""
 }
 
+// A browser's push subscription, as PushManager.subscribe gives it for this server's key
+// (GET /.well-known/fieldsync-web-push-key.txt).
+type WebPushSubscription struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where to post: https, at most 2,048 characters.
+	Endpoint string `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// getKey("p256dh"): a point on P-256, uncompressed.
+	P256Dh []byte `protobuf:"bytes,2,opt,name=p256dh,proto3" json:"p256dh,omitempty"`
+	// getKey("auth").
+	Auth          []byte `protobuf:"bytes,3,opt,name=auth,proto3" json:"auth,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebPushSubscription) Reset() {
+	*x = WebPushSubscription{}
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebPushSubscription) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebPushSubscription) ProtoMessage() {}
+
+func (x *WebPushSubscription) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebPushSubscription.ProtoReflect.Descriptor instead.
+func (*WebPushSubscription) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *WebPushSubscription) GetEndpoint() string {
+	if x != nil {
+		return x.Endpoint
+	}
+	return ""
+}
+
+func (x *WebPushSubscription) GetP256Dh() []byte {
+	if x != nil {
+		return x.P256Dh
+	}
+	return nil
+}
+
+func (x *WebPushSubscription) GetAuth() []byte {
+	if x != nil {
+		return x.Auth
+	}
+	return nil
+}
+
 // Where to push.
 type RegisterPushRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What kind of address.
 	Kind PushKind `protobuf:"varint,1,opt,name=kind,proto3,enum=fieldsync.v1.PushKind" json:"kind,omitempty"`
-	// The address: 1 to 4,096 characters.
-	Value         string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	// The address: 1 to 4,096 characters. Empty for a browser.
+	Value string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	// The browser's subscription.
+	WebPush *WebPushSubscription `protobuf:"bytes,3,opt,name=web_push,json=webPush,proto3" json:"web_push,omitempty"`
+	// In which language to show notifications: "vi", "en", or empty for both.
+	Language      string `protobuf:"bytes,4,opt,name=language,proto3" json:"language,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RegisterPushRequest) Reset() {
 	*x = RegisterPushRequest{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[11]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -769,7 +842,7 @@ func (x *RegisterPushRequest) String() string {
 func (*RegisterPushRequest) ProtoMessage() {}
 
 func (x *RegisterPushRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[11]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -782,7 +855,7 @@ func (x *RegisterPushRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterPushRequest.ProtoReflect.Descriptor instead.
 func (*RegisterPushRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{11}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RegisterPushRequest) GetKind() PushKind {
@@ -799,6 +872,20 @@ func (x *RegisterPushRequest) GetValue() string {
 	return ""
 }
 
+func (x *RegisterPushRequest) GetWebPush() *WebPushSubscription {
+	if x != nil {
+		return x.WebPush
+	}
+	return nil
+}
+
+func (x *RegisterPushRequest) GetLanguage() string {
+	if x != nil {
+		return x.Language
+	}
+	return ""
+}
+
 // It is registered.
 type RegisterPushResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -808,7 +895,7 @@ type RegisterPushResponse struct {
 
 func (x *RegisterPushResponse) Reset() {
 	*x = RegisterPushResponse{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[12]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -820,7 +907,7 @@ func (x *RegisterPushResponse) String() string {
 func (*RegisterPushResponse) ProtoMessage() {}
 
 func (x *RegisterPushResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[12]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -833,7 +920,7 @@ func (x *RegisterPushResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterPushResponse.ProtoReflect.Descriptor instead.
 func (*RegisterPushResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{12}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{13}
 }
 
 // Nothing to say.
@@ -845,7 +932,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[13]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +944,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[13]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +957,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{13}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{14}
 }
 
 // Whom the server takes the caller for.
@@ -886,7 +973,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[14]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -898,7 +985,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[14]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -911,7 +998,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{14}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WhoAmIResponse) GetMember() *Member {
@@ -941,7 +1028,7 @@ type IssueApiKeyRequest struct {
 
 func (x *IssueApiKeyRequest) Reset() {
 	*x = IssueApiKeyRequest{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[15]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1040,7 @@ func (x *IssueApiKeyRequest) String() string {
 func (*IssueApiKeyRequest) ProtoMessage() {}
 
 func (x *IssueApiKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[15]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1053,7 @@ func (x *IssueApiKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssueApiKeyRequest.ProtoReflect.Descriptor instead.
 func (*IssueApiKeyRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{15}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *IssueApiKeyRequest) GetMemberId() string {
@@ -994,7 +1081,7 @@ type IssueApiKeyResponse struct {
 
 func (x *IssueApiKeyResponse) Reset() {
 	*x = IssueApiKeyResponse{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[16]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1093,7 @@ func (x *IssueApiKeyResponse) String() string {
 func (*IssueApiKeyResponse) ProtoMessage() {}
 
 func (x *IssueApiKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[16]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1106,7 @@ func (x *IssueApiKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssueApiKeyResponse.ProtoReflect.Descriptor instead.
 func (*IssueApiKeyResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{16}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *IssueApiKeyResponse) GetApiKey() string {
@@ -1085,12 +1172,19 @@ const file_fieldsync_v1_identity_proto_rawDesc = "" +
 	"\x13ListDevicesResponse\x12.\n" +
 	"\adevices\x18\x01 \x03(\v2\x14.fieldsync.v1.DeviceR\adevices\x12\x1d\n" +
 	"\n" +
-	"next_token\x18\x02 \x01(\tR\tnextToken\"o\n" +
+	"next_token\x18\x02 \x01(\tR\tnextToken\"\x86\x01\n" +
+	"\x13WebPushSubscription\x121\n" +
+	"\bendpoint\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x18\x80\x10:\bhttps://\x88\x01\x01R\bendpoint\x12\x1f\n" +
+	"\x06p256dh\x18\x02 \x01(\fB\a\xbaH\x04z\x02hAR\x06p256dh\x12\x1b\n" +
+	"\x04auth\x18\x03 \x01(\fB\a\xbaH\x04z\x02h\x10R\x04auth\"\x80\x03\n" +
 	"\x13RegisterPushRequest\x126\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x16.fieldsync.v1.PushKindB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12 \n" +
-	"\x05value\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80 R\x05value\"\x16\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1e\n" +
+	"\x05value\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x05value\x12<\n" +
+	"\bweb_push\x18\x03 \x01(\v2!.fieldsync.v1.WebPushSubscriptionR\awebPush\x12+\n" +
+	"\blanguage\x18\x04 \x01(\tB\x0f\xbaH\fr\n" +
+	"R\x00R\x02viR\x02enR\blanguage:\xa5\x01\xbaH\xa1\x01\x1a\x9e\x01\n" +
+	"\fpush.address\x12<a browser tells web_push, any other address is told in value\x1aP(this.kind == 3) == has(this.web_push) && (this.kind == 3) == (this.value == '')\"\x16\n" +
 	"\x14RegisterPushResponse\"\x0f\n" +
 	"\rWhoAmIRequest\"[\n" +
 	"\x0eWhoAmIResponse\x12,\n" +
@@ -1100,11 +1194,12 @@ const file_fieldsync_v1_identity_proto_rawDesc = "" +
 	"\tmember_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\bmemberId\x12\x18\n" +
 	"\areplace\x18\x02 \x01(\bR\areplace\".\n" +
 	"\x13IssueApiKeyResponse\x12\x17\n" +
-	"\aapi_key\x18\x01 \x01(\tR\x06apiKey*U\n" +
+	"\aapi_key\x18\x01 \x01(\tR\x06apiKey*m\n" +
 	"\bPushKind\x12\x19\n" +
 	"\x15PUSH_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13PUSH_KIND_FCM_TOKEN\x10\x01\x12\x15\n" +
-	"\x11PUSH_KIND_FCM_FID\x10\x022\x84\x05\n" +
+	"\x11PUSH_KIND_FCM_FID\x10\x02\x12\x16\n" +
+	"\x12PUSH_KIND_WEB_PUSH\x10\x032\x84\x05\n" +
 	"\x0fIdentityService\x12L\n" +
 	"\tIssueCode\x12\x1e.fieldsync.v1.IssueCodeRequest\x1a\x1f.fieldsync.v1.IssueCodeResponse\x12@\n" +
 	"\x05Enrol\x12\x1a.fieldsync.v1.EnrolRequest\x1a\x1b.fieldsync.v1.EnrolResponse\x12F\n" +
@@ -1129,7 +1224,7 @@ func file_fieldsync_v1_identity_proto_rawDescGZIP() []byte {
 }
 
 var file_fieldsync_v1_identity_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fieldsync_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_fieldsync_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_fieldsync_v1_identity_proto_goTypes = []any{
 	(PushKind)(0),                 // 0: fieldsync.v1.PushKind
 	(*IssueCodeRequest)(nil),      // 1: fieldsync.v1.IssueCodeRequest
@@ -1143,49 +1238,51 @@ var file_fieldsync_v1_identity_proto_goTypes = []any{
 	(*ListDevicesRequest)(nil),    // 9: fieldsync.v1.ListDevicesRequest
 	(*Device)(nil),                // 10: fieldsync.v1.Device
 	(*ListDevicesResponse)(nil),   // 11: fieldsync.v1.ListDevicesResponse
-	(*RegisterPushRequest)(nil),   // 12: fieldsync.v1.RegisterPushRequest
-	(*RegisterPushResponse)(nil),  // 13: fieldsync.v1.RegisterPushResponse
-	(*WhoAmIRequest)(nil),         // 14: fieldsync.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),        // 15: fieldsync.v1.WhoAmIResponse
-	(*IssueApiKeyRequest)(nil),    // 16: fieldsync.v1.IssueApiKeyRequest
-	(*IssueApiKeyResponse)(nil),   // 17: fieldsync.v1.IssueApiKeyResponse
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
-	(*Member)(nil),                // 19: fieldsync.v1.Member
-	(*Page)(nil),                  // 20: fieldsync.v1.Page
+	(*WebPushSubscription)(nil),   // 12: fieldsync.v1.WebPushSubscription
+	(*RegisterPushRequest)(nil),   // 13: fieldsync.v1.RegisterPushRequest
+	(*RegisterPushResponse)(nil),  // 14: fieldsync.v1.RegisterPushResponse
+	(*WhoAmIRequest)(nil),         // 15: fieldsync.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),        // 16: fieldsync.v1.WhoAmIResponse
+	(*IssueApiKeyRequest)(nil),    // 17: fieldsync.v1.IssueApiKeyRequest
+	(*IssueApiKeyResponse)(nil),   // 18: fieldsync.v1.IssueApiKeyResponse
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*Member)(nil),                // 20: fieldsync.v1.Member
+	(*Page)(nil),                  // 21: fieldsync.v1.Page
 }
 var file_fieldsync_v1_identity_proto_depIdxs = []int32{
-	18, // 0: fieldsync.v1.IssueCodeResponse.expires_at:type_name -> google.protobuf.Timestamp
-	18, // 1: fieldsync.v1.EnrolResponse.expires_at:type_name -> google.protobuf.Timestamp
-	19, // 2: fieldsync.v1.EnrolResponse.member:type_name -> fieldsync.v1.Member
-	18, // 3: fieldsync.v1.RefreshResponse.expires_at:type_name -> google.protobuf.Timestamp
-	20, // 4: fieldsync.v1.ListDevicesRequest.page:type_name -> fieldsync.v1.Page
-	18, // 5: fieldsync.v1.Device.enrolled_at:type_name -> google.protobuf.Timestamp
-	18, // 6: fieldsync.v1.Device.last_seen_at:type_name -> google.protobuf.Timestamp
-	18, // 7: fieldsync.v1.Device.revoked_at:type_name -> google.protobuf.Timestamp
+	19, // 0: fieldsync.v1.IssueCodeResponse.expires_at:type_name -> google.protobuf.Timestamp
+	19, // 1: fieldsync.v1.EnrolResponse.expires_at:type_name -> google.protobuf.Timestamp
+	20, // 2: fieldsync.v1.EnrolResponse.member:type_name -> fieldsync.v1.Member
+	19, // 3: fieldsync.v1.RefreshResponse.expires_at:type_name -> google.protobuf.Timestamp
+	21, // 4: fieldsync.v1.ListDevicesRequest.page:type_name -> fieldsync.v1.Page
+	19, // 5: fieldsync.v1.Device.enrolled_at:type_name -> google.protobuf.Timestamp
+	19, // 6: fieldsync.v1.Device.last_seen_at:type_name -> google.protobuf.Timestamp
+	19, // 7: fieldsync.v1.Device.revoked_at:type_name -> google.protobuf.Timestamp
 	10, // 8: fieldsync.v1.ListDevicesResponse.devices:type_name -> fieldsync.v1.Device
 	0,  // 9: fieldsync.v1.RegisterPushRequest.kind:type_name -> fieldsync.v1.PushKind
-	19, // 10: fieldsync.v1.WhoAmIResponse.member:type_name -> fieldsync.v1.Member
-	1,  // 11: fieldsync.v1.IdentityService.IssueCode:input_type -> fieldsync.v1.IssueCodeRequest
-	3,  // 12: fieldsync.v1.IdentityService.Enrol:input_type -> fieldsync.v1.EnrolRequest
-	5,  // 13: fieldsync.v1.IdentityService.Refresh:input_type -> fieldsync.v1.RefreshRequest
-	7,  // 14: fieldsync.v1.IdentityService.RevokeDevice:input_type -> fieldsync.v1.RevokeDeviceRequest
-	9,  // 15: fieldsync.v1.IdentityService.ListDevices:input_type -> fieldsync.v1.ListDevicesRequest
-	12, // 16: fieldsync.v1.IdentityService.RegisterPush:input_type -> fieldsync.v1.RegisterPushRequest
-	16, // 17: fieldsync.v1.IdentityService.IssueApiKey:input_type -> fieldsync.v1.IssueApiKeyRequest
-	14, // 18: fieldsync.v1.IdentityService.WhoAmI:input_type -> fieldsync.v1.WhoAmIRequest
-	2,  // 19: fieldsync.v1.IdentityService.IssueCode:output_type -> fieldsync.v1.IssueCodeResponse
-	4,  // 20: fieldsync.v1.IdentityService.Enrol:output_type -> fieldsync.v1.EnrolResponse
-	6,  // 21: fieldsync.v1.IdentityService.Refresh:output_type -> fieldsync.v1.RefreshResponse
-	8,  // 22: fieldsync.v1.IdentityService.RevokeDevice:output_type -> fieldsync.v1.RevokeDeviceResponse
-	11, // 23: fieldsync.v1.IdentityService.ListDevices:output_type -> fieldsync.v1.ListDevicesResponse
-	13, // 24: fieldsync.v1.IdentityService.RegisterPush:output_type -> fieldsync.v1.RegisterPushResponse
-	17, // 25: fieldsync.v1.IdentityService.IssueApiKey:output_type -> fieldsync.v1.IssueApiKeyResponse
-	15, // 26: fieldsync.v1.IdentityService.WhoAmI:output_type -> fieldsync.v1.WhoAmIResponse
-	19, // [19:27] is the sub-list for method output_type
-	11, // [11:19] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	12, // 10: fieldsync.v1.RegisterPushRequest.web_push:type_name -> fieldsync.v1.WebPushSubscription
+	20, // 11: fieldsync.v1.WhoAmIResponse.member:type_name -> fieldsync.v1.Member
+	1,  // 12: fieldsync.v1.IdentityService.IssueCode:input_type -> fieldsync.v1.IssueCodeRequest
+	3,  // 13: fieldsync.v1.IdentityService.Enrol:input_type -> fieldsync.v1.EnrolRequest
+	5,  // 14: fieldsync.v1.IdentityService.Refresh:input_type -> fieldsync.v1.RefreshRequest
+	7,  // 15: fieldsync.v1.IdentityService.RevokeDevice:input_type -> fieldsync.v1.RevokeDeviceRequest
+	9,  // 16: fieldsync.v1.IdentityService.ListDevices:input_type -> fieldsync.v1.ListDevicesRequest
+	13, // 17: fieldsync.v1.IdentityService.RegisterPush:input_type -> fieldsync.v1.RegisterPushRequest
+	17, // 18: fieldsync.v1.IdentityService.IssueApiKey:input_type -> fieldsync.v1.IssueApiKeyRequest
+	15, // 19: fieldsync.v1.IdentityService.WhoAmI:input_type -> fieldsync.v1.WhoAmIRequest
+	2,  // 20: fieldsync.v1.IdentityService.IssueCode:output_type -> fieldsync.v1.IssueCodeResponse
+	4,  // 21: fieldsync.v1.IdentityService.Enrol:output_type -> fieldsync.v1.EnrolResponse
+	6,  // 22: fieldsync.v1.IdentityService.Refresh:output_type -> fieldsync.v1.RefreshResponse
+	8,  // 23: fieldsync.v1.IdentityService.RevokeDevice:output_type -> fieldsync.v1.RevokeDeviceResponse
+	11, // 24: fieldsync.v1.IdentityService.ListDevices:output_type -> fieldsync.v1.ListDevicesResponse
+	14, // 25: fieldsync.v1.IdentityService.RegisterPush:output_type -> fieldsync.v1.RegisterPushResponse
+	18, // 26: fieldsync.v1.IdentityService.IssueApiKey:output_type -> fieldsync.v1.IssueApiKeyResponse
+	16, // 27: fieldsync.v1.IdentityService.WhoAmI:output_type -> fieldsync.v1.WhoAmIResponse
+	20, // [20:28] is the sub-list for method output_type
+	12, // [12:20] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_v1_identity_proto_init() }
@@ -1200,7 +1297,7 @@ func file_fieldsync_v1_identity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_v1_identity_proto_rawDesc), len(file_fieldsync_v1_identity_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

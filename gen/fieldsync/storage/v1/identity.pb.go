@@ -282,7 +282,11 @@ type PushAddress struct {
 	// The address.
 	Value string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
 	// When the device last told it.
-	SeenAt        *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=seen_at,json=seenAt,proto3" json:"seen_at,omitempty"`
+	SeenAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=seen_at,json=seenAt,proto3" json:"seen_at,omitempty"`
+	// A browser's subscription, where the kind says so.
+	WebPush *v1.WebPushSubscription `protobuf:"bytes,4,opt,name=web_push,json=webPush,proto3" json:"web_push,omitempty"`
+	// "vi", "en", or empty for both.
+	Language      string `protobuf:"bytes,5,opt,name=language,proto3" json:"language,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -338,6 +342,75 @@ func (x *PushAddress) GetSeenAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *PushAddress) GetWebPush() *v1.WebPushSubscription {
+	if x != nil {
+		return x.WebPush
+	}
+	return nil
+}
+
+func (x *PushAddress) GetLanguage() string {
+	if x != nil {
+		return x.Language
+	}
+	return ""
+}
+
+// The key pair by which browsers' push services know this server (VAPID, RFC 8292).
+type WebPushKeys struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// P-256, base64url without padding, as PushManager.subscribe takes it.
+	PublicKey string `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// The same of the private key. Secret.
+	PrivateKey    string `protobuf:"bytes,2,opt,name=private_key,json=privateKey,proto3" json:"private_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebPushKeys) Reset() {
+	*x = WebPushKeys{}
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebPushKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebPushKeys) ProtoMessage() {}
+
+func (x *WebPushKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebPushKeys.ProtoReflect.Descriptor instead.
+func (*WebPushKeys) Descriptor() ([]byte, []int) {
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *WebPushKeys) GetPublicKey() string {
+	if x != nil {
+		return x.PublicKey
+	}
+	return ""
+}
+
+func (x *WebPushKeys) GetPrivateKey() string {
+	if x != nil {
+		return x.PrivateKey
+	}
+	return ""
+}
+
 // A one-time enrolment code that nobody has used yet, under the SHA-256 of the code.
 type EnrolCode struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -355,7 +428,7 @@ type EnrolCode struct {
 
 func (x *EnrolCode) Reset() {
 	*x = EnrolCode{}
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[3]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -367,7 +440,7 @@ func (x *EnrolCode) String() string {
 func (*EnrolCode) ProtoMessage() {}
 
 func (x *EnrolCode) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[3]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -380,7 +453,7 @@ func (x *EnrolCode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrolCode.ProtoReflect.Descriptor instead.
 func (*EnrolCode) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{3}
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *EnrolCode) GetMemberId() string {
@@ -434,7 +507,7 @@ type SigningKey struct {
 
 func (x *SigningKey) Reset() {
 	*x = SigningKey{}
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[4]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -446,7 +519,7 @@ func (x *SigningKey) String() string {
 func (*SigningKey) ProtoMessage() {}
 
 func (x *SigningKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[4]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -459,7 +532,7 @@ func (x *SigningKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SigningKey.ProtoReflect.Descriptor instead.
 func (*SigningKey) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{4}
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SigningKey) GetKid() string {
@@ -526,7 +599,7 @@ type UsedProof struct {
 
 func (x *UsedProof) Reset() {
 	*x = UsedProof{}
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[5]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -538,7 +611,7 @@ func (x *UsedProof) String() string {
 func (*UsedProof) ProtoMessage() {}
 
 func (x *UsedProof) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[5]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -551,7 +624,7 @@ func (x *UsedProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsedProof.ProtoReflect.Descriptor instead.
 func (*UsedProof) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{5}
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *UsedProof) GetUntil() *timestamppb.Timestamp {
@@ -596,7 +669,7 @@ type DeviceStatus struct {
 
 func (x *DeviceStatus) Reset() {
 	*x = DeviceStatus{}
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[6]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -608,7 +681,7 @@ func (x *DeviceStatus) String() string {
 func (*DeviceStatus) ProtoMessage() {}
 
 func (x *DeviceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[6]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -621,7 +694,7 @@ func (x *DeviceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceStatus.ProtoReflect.Descriptor instead.
 func (*DeviceStatus) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{6}
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DeviceStatus) GetSeenAt() *timestamppb.Timestamp {
@@ -677,7 +750,7 @@ type MemberHistory struct {
 
 func (x *MemberHistory) Reset() {
 	*x = MemberHistory{}
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[7]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +762,7 @@ func (x *MemberHistory) String() string {
 func (*MemberHistory) ProtoMessage() {}
 
 func (x *MemberHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[7]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +775,7 @@ func (x *MemberHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberHistory.ProtoReflect.Descriptor instead.
 func (*MemberHistory) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{7}
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *MemberHistory) GetMemberships() []*Membership {
@@ -727,7 +800,7 @@ type Membership struct {
 
 func (x *Membership) Reset() {
 	*x = Membership{}
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[8]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +812,7 @@ func (x *Membership) String() string {
 func (*Membership) ProtoMessage() {}
 
 func (x *Membership) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[8]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +825,7 @@ func (x *Membership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Membership.ProtoReflect.Descriptor instead.
 func (*Membership) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{8}
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Membership) GetCrewId() string {
@@ -800,11 +873,18 @@ const file_fieldsync_storage_v1_identity_proto_rawDesc = "" +
 	"revoked_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\trevokedAt\x125\n" +
 	"\x04push\x18\t \x01(\v2!.fieldsync.storage.v1.PushAddressR\x04push\x12D\n" +
 	"\x10token_expires_at\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\x0etokenExpiresAt\"\x84\x01\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x0etokenExpiresAt\"\xde\x01\n" +
 	"\vPushAddress\x12*\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x16.fieldsync.v1.PushKindR\x04kind\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\x123\n" +
-	"\aseen_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06seenAt\"\xa1\x01\n" +
+	"\aseen_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06seenAt\x12<\n" +
+	"\bweb_push\x18\x04 \x01(\v2!.fieldsync.v1.WebPushSubscriptionR\awebPush\x12\x1a\n" +
+	"\blanguage\x18\x05 \x01(\tR\blanguage\"M\n" +
+	"\vWebPushKeys\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x01 \x01(\tR\tpublicKey\x12\x1f\n" +
+	"\vprivate_key\x18\x02 \x01(\tR\n" +
+	"privateKey\"\xa1\x01\n" +
 	"\tEnrolCode\x12\x1b\n" +
 	"\tmember_id\x18\x01 \x01(\tR\bmemberId\x129\n" +
 	"\n" +
@@ -863,49 +943,52 @@ func file_fieldsync_storage_v1_identity_proto_rawDescGZIP() []byte {
 }
 
 var file_fieldsync_storage_v1_identity_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fieldsync_storage_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_fieldsync_storage_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_fieldsync_storage_v1_identity_proto_goTypes = []any{
-	(KeyUse)(0),                   // 0: fieldsync.storage.v1.KeyUse
-	(*Meta)(nil),                  // 1: fieldsync.storage.v1.Meta
-	(*Device)(nil),                // 2: fieldsync.storage.v1.Device
-	(*PushAddress)(nil),           // 3: fieldsync.storage.v1.PushAddress
-	(*EnrolCode)(nil),             // 4: fieldsync.storage.v1.EnrolCode
-	(*SigningKey)(nil),            // 5: fieldsync.storage.v1.SigningKey
-	(*UsedProof)(nil),             // 6: fieldsync.storage.v1.UsedProof
-	(*DeviceStatus)(nil),          // 7: fieldsync.storage.v1.DeviceStatus
-	(*MemberHistory)(nil),         // 8: fieldsync.storage.v1.MemberHistory
-	(*Membership)(nil),            // 9: fieldsync.storage.v1.Membership
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(v1.PushKind)(0),              // 11: fieldsync.v1.PushKind
-	(*v1.QueueReport)(nil),        // 12: fieldsync.v1.QueueReport
-	(*v1.CaptureTime)(nil),        // 13: fieldsync.v1.CaptureTime
+	(KeyUse)(0),                    // 0: fieldsync.storage.v1.KeyUse
+	(*Meta)(nil),                   // 1: fieldsync.storage.v1.Meta
+	(*Device)(nil),                 // 2: fieldsync.storage.v1.Device
+	(*PushAddress)(nil),            // 3: fieldsync.storage.v1.PushAddress
+	(*WebPushKeys)(nil),            // 4: fieldsync.storage.v1.WebPushKeys
+	(*EnrolCode)(nil),              // 5: fieldsync.storage.v1.EnrolCode
+	(*SigningKey)(nil),             // 6: fieldsync.storage.v1.SigningKey
+	(*UsedProof)(nil),              // 7: fieldsync.storage.v1.UsedProof
+	(*DeviceStatus)(nil),           // 8: fieldsync.storage.v1.DeviceStatus
+	(*MemberHistory)(nil),          // 9: fieldsync.storage.v1.MemberHistory
+	(*Membership)(nil),             // 10: fieldsync.storage.v1.Membership
+	(*timestamppb.Timestamp)(nil),  // 11: google.protobuf.Timestamp
+	(v1.PushKind)(0),               // 12: fieldsync.v1.PushKind
+	(*v1.WebPushSubscription)(nil), // 13: fieldsync.v1.WebPushSubscription
+	(*v1.QueueReport)(nil),         // 14: fieldsync.v1.QueueReport
+	(*v1.CaptureTime)(nil),         // 15: fieldsync.v1.CaptureTime
 }
 var file_fieldsync_storage_v1_identity_proto_depIdxs = []int32{
-	10, // 0: fieldsync.storage.v1.Meta.created_at:type_name -> google.protobuf.Timestamp
-	10, // 1: fieldsync.storage.v1.Device.enrolled_at:type_name -> google.protobuf.Timestamp
-	10, // 2: fieldsync.storage.v1.Device.last_refresh_at:type_name -> google.protobuf.Timestamp
-	10, // 3: fieldsync.storage.v1.Device.revoked_at:type_name -> google.protobuf.Timestamp
+	11, // 0: fieldsync.storage.v1.Meta.created_at:type_name -> google.protobuf.Timestamp
+	11, // 1: fieldsync.storage.v1.Device.enrolled_at:type_name -> google.protobuf.Timestamp
+	11, // 2: fieldsync.storage.v1.Device.last_refresh_at:type_name -> google.protobuf.Timestamp
+	11, // 3: fieldsync.storage.v1.Device.revoked_at:type_name -> google.protobuf.Timestamp
 	3,  // 4: fieldsync.storage.v1.Device.push:type_name -> fieldsync.storage.v1.PushAddress
-	10, // 5: fieldsync.storage.v1.Device.token_expires_at:type_name -> google.protobuf.Timestamp
-	11, // 6: fieldsync.storage.v1.PushAddress.kind:type_name -> fieldsync.v1.PushKind
-	10, // 7: fieldsync.storage.v1.PushAddress.seen_at:type_name -> google.protobuf.Timestamp
-	10, // 8: fieldsync.storage.v1.EnrolCode.expires_at:type_name -> google.protobuf.Timestamp
-	0,  // 9: fieldsync.storage.v1.SigningKey.use:type_name -> fieldsync.storage.v1.KeyUse
-	10, // 10: fieldsync.storage.v1.SigningKey.created_at:type_name -> google.protobuf.Timestamp
-	10, // 11: fieldsync.storage.v1.SigningKey.signs_from:type_name -> google.protobuf.Timestamp
-	10, // 12: fieldsync.storage.v1.SigningKey.retires_at:type_name -> google.protobuf.Timestamp
-	10, // 13: fieldsync.storage.v1.UsedProof.until:type_name -> google.protobuf.Timestamp
-	10, // 14: fieldsync.storage.v1.DeviceStatus.seen_at:type_name -> google.protobuf.Timestamp
-	12, // 15: fieldsync.storage.v1.DeviceStatus.queue:type_name -> fieldsync.v1.QueueReport
-	13, // 16: fieldsync.storage.v1.DeviceStatus.clock:type_name -> fieldsync.v1.CaptureTime
-	9,  // 17: fieldsync.storage.v1.MemberHistory.memberships:type_name -> fieldsync.storage.v1.Membership
-	10, // 18: fieldsync.storage.v1.Membership.from:type_name -> google.protobuf.Timestamp
-	10, // 19: fieldsync.storage.v1.Membership.until:type_name -> google.protobuf.Timestamp
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	11, // 5: fieldsync.storage.v1.Device.token_expires_at:type_name -> google.protobuf.Timestamp
+	12, // 6: fieldsync.storage.v1.PushAddress.kind:type_name -> fieldsync.v1.PushKind
+	11, // 7: fieldsync.storage.v1.PushAddress.seen_at:type_name -> google.protobuf.Timestamp
+	13, // 8: fieldsync.storage.v1.PushAddress.web_push:type_name -> fieldsync.v1.WebPushSubscription
+	11, // 9: fieldsync.storage.v1.EnrolCode.expires_at:type_name -> google.protobuf.Timestamp
+	0,  // 10: fieldsync.storage.v1.SigningKey.use:type_name -> fieldsync.storage.v1.KeyUse
+	11, // 11: fieldsync.storage.v1.SigningKey.created_at:type_name -> google.protobuf.Timestamp
+	11, // 12: fieldsync.storage.v1.SigningKey.signs_from:type_name -> google.protobuf.Timestamp
+	11, // 13: fieldsync.storage.v1.SigningKey.retires_at:type_name -> google.protobuf.Timestamp
+	11, // 14: fieldsync.storage.v1.UsedProof.until:type_name -> google.protobuf.Timestamp
+	11, // 15: fieldsync.storage.v1.DeviceStatus.seen_at:type_name -> google.protobuf.Timestamp
+	14, // 16: fieldsync.storage.v1.DeviceStatus.queue:type_name -> fieldsync.v1.QueueReport
+	15, // 17: fieldsync.storage.v1.DeviceStatus.clock:type_name -> fieldsync.v1.CaptureTime
+	10, // 18: fieldsync.storage.v1.MemberHistory.memberships:type_name -> fieldsync.storage.v1.Membership
+	11, // 19: fieldsync.storage.v1.Membership.from:type_name -> google.protobuf.Timestamp
+	11, // 20: fieldsync.storage.v1.Membership.until:type_name -> google.protobuf.Timestamp
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_storage_v1_identity_proto_init() }
@@ -919,7 +1002,7 @@ func file_fieldsync_storage_v1_identity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_storage_v1_identity_proto_rawDesc), len(file_fieldsync_storage_v1_identity_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

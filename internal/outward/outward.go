@@ -1,4 +1,6 @@
-package webhook
+// Package outward connects to addresses that others have chosen: of webhooks, and of browsers' push services. Whoever registers an
+// address must not reach through the server what only the server's own network reaches.
+package outward
 
 import (
 	"errors"
@@ -12,15 +14,15 @@ import (
 )
 
 const (
-	// timeout bounds a post, from the name's resolution to the end of the answer: 15 seconds, as Standard Webhooks advises.
+	// timeout bounds a request, from the name's resolution to the end of the answer: 15 seconds, as Standard Webhooks advises.
 	timeout         = 15 * time.Second
 	maxHeaderAnswer = 32 << 10
 )
 
-// errForbidden is the error of an address that is none of the public Internet's.
-var errForbidden = errors.New("the address is not public")
+// ErrForbidden is the error of an address that is none of the public Internet's.
+var ErrForbidden = errors.New("the address is not public")
 
-// special are the networks that a webhook must not reach, though Go does not count them as private or local: the rest of
+// special are the networks that must not be reached, though Go does not count them as private or local: the rest of
 // https://www.iana.org/assignments/iana-ipv4-special-registry and of its sister for IPv6, and what carries an IPv4 address.
 var special = func() (prefixes []netip.Prefix) {
 	for _, text := range []string{
@@ -32,8 +34,8 @@ var special = func() (prefixes []netip.Prefix) {
 	return prefixes
 }()
 
-// public tells whether an address is one of the public Internet, or in a network that the operator allows.
-func public(address netip.Addr, allowed []netip.Prefix) bool {
+// Public tells whether an address is one of the public Internet, or in a network that the operator allows.
+func Public(address netip.Addr, allowed []netip.Prefix) bool {
 	address = address.Unmap().WithZone("")
 	within := func(p netip.Prefix) bool { return p.Contains(address) }
 	if slices.ContainsFunc(allowed, within) {
@@ -42,18 +44,18 @@ func public(address netip.Addr, allowed []netip.Prefix) bool {
 	return address.IsGlobalUnicast() && !address.IsPrivate() && !slices.ContainsFunc(special, within)
 }
 
-// newClient makes a client that connects only to public addresses. It looks at the address that is being connected to, after the
+// NewClient makes a client that connects only to public addresses. It looks at the address that is being connected to, after the
 // name's resolution: a name that resolves otherwise the second time gains nothing. No redirects, no proxy, no cookies.
-func newClient(allowed []netip.Prefix) *http.Client {
+func NewClient(allowed []netip.Prefix) *http.Client {
 	dialer := &net.Dialer{
 		Timeout: timeout,
 		Control: func(_, address string, _ syscall.RawConn) error {
 			to, err := netip.ParseAddrPort(address)
 			if err != nil {
-				return fmt.Errorf("%w: %w", errForbidden, err)
+				return fmt.Errorf("%w: %w", ErrForbidden, err)
 			}
-			if !public(to.Addr(), allowed) {
-				return errForbidden
+			if !Public(to.Addr(), allowed) {
+				return ErrForbidden
 			}
 			return nil
 		},
