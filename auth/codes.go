@@ -22,7 +22,8 @@ const (
 	codeLength = 12
 )
 
-// IssueCode implements the IdentityService: for members of crews that the dispatcher dispatches for, for anyone as admin.
+// IssueCode implements the IdentityService: for members of crews that the dispatcher dispatches for, as unit head
+// also for dispatchers, for anyone as admin.
 func (s *Service) IssueCode(ctx context.Context, req *fieldsyncv1.IssueCodeRequest) (*fieldsyncv1.IssueCodeResponse, error) {
 	p, err := PrincipalFrom(ctx)
 	if err != nil {
@@ -35,12 +36,12 @@ func (s *Service) IssueCode(ctx context.Context, req *fieldsyncv1.IssueCodeReque
 		if err != nil {
 			return err
 		}
-		// A code makes its holder that member: whoever dispatches must not become, or make, a dispatcher.
+		// A code makes its holder that member.
 		allowed, err := p.seesMember(tx, member)
 		if err != nil {
 			return err
 		}
-		if !allowed || p.Role == fieldsyncv1.Role_ROLE_DISPATCHER && member.GetRole() != fieldsyncv1.Role_ROLE_CREW {
+		if !allowed || !p.Appoints(member.GetRole()) {
 			return errMemberUnknown()
 		}
 		code, expires, err = s.issueCode(tx, member.GetId(), p.MemberID)

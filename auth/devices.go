@@ -14,25 +14,25 @@ import (
 // defaultPage is the page size where none is asked for.
 const defaultPage = 100
 
-// seesMember tells whether the principal may know of the member: an admin of all, a dispatcher of the crew members and
-// dispatchers of units that the dispatcher sees, others of nobody. No member is seen by nobody.
+// seesMember tells whether the principal may know of the member: an admin of all, a crew's lead of the crew, others of the crew
+// members, crew leads, dispatchers and heads of units that they see. No member is seen by nobody.
 func (p Principal) seesMember(tx *store.Tx, member *fieldsyncv1.Member) (bool, error) {
 	switch {
 	case member == nil:
 		return false, nil
-	case p.Role == fieldsyncv1.Role_ROLE_ADMIN:
+	case p.Role == admin:
 		return true, nil
-	case p.Role != fieldsyncv1.Role_ROLE_DISPATCHER:
-		return false, nil
+	case p.Role == lead:
+		return p.CrewID != "" && member.GetCrewId() == p.CrewID, nil
 	}
 	unit, err := unitOf(tx, member)
-	// Admins and the hotline belong to no unit, not even to the one that sees all.
+	// Admins, supervisors and the hotline belong to no unit, not even to the one that sees all.
 	return unit != "" && p.SeesUnit(unit), err
 }
 
-// unitOf returns the unit of a dispatcher, and of a crew member that of the crew. Empty for anyone else.
+// unitOf returns the unit of a dispatcher or head, and of a crew's member that of the crew. Empty for anyone else.
 func unitOf(tx *store.Tx, member *fieldsyncv1.Member) (string, error) {
-	if member.GetRole() != fieldsyncv1.Role_ROLE_CREW {
+	if !inCrew(member.GetRole()) {
 		return member.GetUnitId(), nil
 	}
 	crew, err := store.Get(tx, store.CrewKey(member.GetCrewId()))
@@ -50,8 +50,8 @@ func (p Principal) seesDevice(tx *store.Tx, device *storagev1.Device) (bool, err
 	return p.seesMember(tx, member)
 }
 
-// LoadDevice returns the device if the principal may know of it: a dispatcher of those of the own unit's members, an admin of
-// all. NotFound "device_unknown", one and the same, where there is none and where it is another's.
+// LoadDevice returns the device if the principal may know of it: a dispatcher of those of the own unit's members, a crew's lead
+// of those of the crew, an admin of all. NotFound "device_unknown", one and the same, where there is none and where it is another's.
 func (p Principal) LoadDevice(tx *store.Tx, id string) (*storagev1.Device, error) {
 	device, err := store.Get(tx, store.DeviceKey(id))
 	if err != nil {
@@ -67,8 +67,11 @@ func (p Principal) LoadDevice(tx *store.Tx, id string) (*storagev1.Device, error
 // included: a lost phone must not wait for an admin.
 func (s *Service) RevokeDevice(ctx context.Context, req *fieldsyncv1.RevokeDeviceRequest) (*fieldsyncv1.RevokeDeviceResponse, error) {
 	p, err := PrincipalFrom(ctx)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case p.Role == supervisor: // Who sees it and changes nothing.
+		return nil, errRoleDenied()
 	}
 	err = s.st.Update(ctx, func(tx *store.Tx) error {
 		device, err := p.LoadDevice(tx, req.GetDeviceId())

@@ -17,7 +17,7 @@ import (
 // a foreign device or member from one that never was.
 func TestWhoManagesWhom(t *testing.T) {
 	h := openHouse(t)
-	all := []string{"crew-a", "crew-b", "dispatcher-a", "dispatcher-b", "dispatcher-city", "hotline", "boss"}
+	all := []string{"crew-a", "crew-b", "lead-a", "head-a", "supervisor", "dispatcher-a", "dispatcher-b", "dispatcher-city", "hotline", "boss"}
 	callers := map[string]*phone{}
 	for _, m := range all {
 		callers[m] = h.enrolled(t, m)
@@ -26,9 +26,15 @@ func TestWhoManagesWhom(t *testing.T) {
 		caller       string
 		issues, sees []string
 	}{
-		{"dispatcher-a", []string{"crew-a"}, []string{"crew-a", "dispatcher-a"}},
+		{"dispatcher-a", []string{"crew-a", "lead-a"}, []string{"crew-a", "lead-a", "dispatcher-a", "head-a"}},
 		{"dispatcher-b", []string{"crew-b"}, []string{"crew-b", "dispatcher-b"}},
-		{"dispatcher-city", []string{"crew-a", "crew-b"}, []string{"crew-a", "crew-b", "dispatcher-a", "dispatcher-b", "dispatcher-city"}},
+		{"head-a", []string{"crew-a", "lead-a", "dispatcher-a"}, []string{"crew-a", "lead-a", "dispatcher-a", "head-a"}},
+		{
+			"dispatcher-city",
+			[]string{"crew-a", "crew-b", "lead-a"},
+			[]string{"crew-a", "crew-b", "lead-a", "head-a", "dispatcher-a", "dispatcher-b", "dispatcher-city"},
+		},
+		{"lead-a", nil, []string{"crew-a", "lead-a"}},
 		{"boss", all, all},
 		// The table of RPCs keeps these out before; nothing opens should it fail.
 		{"crew-a", nil, nil},

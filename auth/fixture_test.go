@@ -58,6 +58,9 @@ func (c *clock) Advance(d time.Duration) {
 var people = []*fieldsyncv1.Member{
 	{Id: "crew-a", Name: "Đội A", Role: crew, CrewId: "a1"},
 	{Id: "crew-b", Name: "Đội B", Role: crew, CrewId: "b1"},
+	{Id: "lead-a", Name: "Tổ trưởng A", Role: lead, CrewId: "a1"},
+	{Id: "head-a", Name: "Trưởng đơn vị A", Role: head, UnitId: "a"},
+	{Id: "supervisor", Name: "Giám sát", Role: supervisor},
 	{Id: "dispatcher-a", Name: "Điều phối A", Role: dispatcher, UnitId: "a"},
 	{Id: "dispatcher-b", Name: "Điều phối B", Role: dispatcher, UnitId: "b"},
 	{Id: "dispatcher-city", Name: "Điều phối thành phố", Role: dispatcher, UnitId: CityUnit},

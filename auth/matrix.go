@@ -20,44 +20,57 @@ var public = []string{
 
 const (
 	crew       = fieldsyncv1.Role_ROLE_CREW
+	lead       = fieldsyncv1.Role_ROLE_CREW_LEAD
 	dispatcher = fieldsyncv1.Role_ROLE_DISPATCHER
+	head       = fieldsyncv1.Role_ROLE_UNIT_HEAD
+	supervisor = fieldsyncv1.Role_ROLE_CITY_SUPERVISOR
 	hotline    = fieldsyncv1.Role_ROLE_HOTLINE
 	admin      = fieldsyncv1.Role_ROLE_ADMIN
 )
 
 // rights is the table: which roles may call a procedure at all. Whose tasks, crews and devices they reach with it is
 // decided where these are loaded. What does not stand here is denied.
+//
+// How to choose for a new procedure:
+//   - what crews do on their phones: crew, lead; what only their lead may: lead
+//   - what dispatchers read of their unit: dispatcher, head, supervisor, admin
+//   - what they change in it: dispatcher, head, admin; the supervisor changes nothing
+//   - what takes a second person's word, such as an approval: head, admin
+//   - what changes the city's set-up, keys or hooks: admin
+//   - what the 1022 system does: hotline
+//
+// In the room, ask the Principal and never the role: InCrew, Dispatches (may change), SeesUnit (may read), LoadTask.
 var rights = map[string][]fieldsyncv1.Role{
-	fieldsyncv1connect.SyncServiceSyncProcedure:        {crew, dispatcher},
-	fieldsyncv1connect.SyncServiceWatchProcedure:       {crew, dispatcher},
-	fieldsyncv1connect.SyncServiceAwaitChangeProcedure: {crew, dispatcher},
-	fieldsyncv1connect.SyncServiceRepairProcedure:      {crew, dispatcher},
+	fieldsyncv1connect.SyncServiceSyncProcedure:        {crew, lead, dispatcher, head, supervisor},
+	fieldsyncv1connect.SyncServiceWatchProcedure:       {crew, lead, dispatcher, head, supervisor},
+	fieldsyncv1connect.SyncServiceAwaitChangeProcedure: {crew, lead, dispatcher, head, supervisor},
+	fieldsyncv1connect.SyncServiceRepairProcedure:      {crew, lead, dispatcher, head, supervisor},
 
-	fieldsyncv1connect.SupportServiceExplainDeviceProcedure:      {dispatcher, admin},
-	fieldsyncv1connect.SupportServiceListQuarantinedProcedure:    {dispatcher, admin},
-	fieldsyncv1connect.SupportServiceReleaseQuarantinedProcedure: {dispatcher, admin},
-	fieldsyncv1connect.SupportServiceDiscardQuarantinedProcedure: {dispatcher, admin},
+	fieldsyncv1connect.SupportServiceExplainDeviceProcedure:      {dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.SupportServiceListQuarantinedProcedure:    {dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.SupportServiceReleaseQuarantinedProcedure: {dispatcher, head, admin},
+	fieldsyncv1connect.SupportServiceDiscardQuarantinedProcedure: {dispatcher, head, admin},
 
-	fieldsyncv1connect.MediaServiceDeclareProcedure: {crew},
-	fieldsyncv1connect.MediaServiceCommitProcedure:  {crew},
+	fieldsyncv1connect.MediaServiceDeclareProcedure: {crew, lead},
+	fieldsyncv1connect.MediaServiceCommitProcedure:  {crew, lead},
 
 	fieldsyncv1connect.DispatchServicePutUnitProcedure:     {admin},
-	fieldsyncv1connect.DispatchServiceListUnitsProcedure:   {dispatcher, admin},
-	fieldsyncv1connect.DispatchServicePutCrewProcedure:     {dispatcher, admin},
-	fieldsyncv1connect.DispatchServiceListCrewsProcedure:   {dispatcher, admin},
-	fieldsyncv1connect.DispatchServicePutMemberProcedure:   {dispatcher, admin},
-	fieldsyncv1connect.DispatchServiceListMembersProcedure: {dispatcher, admin},
-	fieldsyncv1connect.DispatchServiceListTicketsProcedure: {dispatcher, admin},
-	fieldsyncv1connect.DispatchServiceCreateTaskProcedure:  {dispatcher, admin},
-	fieldsyncv1connect.DispatchServiceListTasksProcedure:   {dispatcher, admin},
-	fieldsyncv1connect.DispatchServiceGetTaskProcedure:     {dispatcher, admin},
-	fieldsyncv1connect.DispatchServiceAssignTaskProcedure:  {dispatcher, admin},
-	fieldsyncv1connect.DispatchServiceRecallTaskProcedure:  {dispatcher, admin},
-	fieldsyncv1connect.DispatchServiceCancelTaskProcedure:  {dispatcher, admin},
+	fieldsyncv1connect.DispatchServiceListUnitsProcedure:   {dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.DispatchServicePutCrewProcedure:     {dispatcher, head, admin},
+	fieldsyncv1connect.DispatchServiceListCrewsProcedure:   {dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.DispatchServicePutMemberProcedure:   {dispatcher, head, admin},
+	fieldsyncv1connect.DispatchServiceListMembersProcedure: {dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.DispatchServiceListTicketsProcedure: {dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.DispatchServiceCreateTaskProcedure:  {dispatcher, head, admin},
+	fieldsyncv1connect.DispatchServiceListTasksProcedure:   {dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.DispatchServiceGetTaskProcedure:     {dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.DispatchServiceAssignTaskProcedure:  {dispatcher, head, admin},
+	fieldsyncv1connect.DispatchServiceRecallTaskProcedure:  {dispatcher, head, admin},
+	fieldsyncv1connect.DispatchServiceCancelTaskProcedure:  {dispatcher, head, admin},
 
-	fieldsyncv1connect.AssignmentServiceSuggestCrewsProcedure:   {dispatcher, admin},
-	fieldsyncv1connect.AssignmentServiceAssignTasksProcedure:    {dispatcher, admin},
-	fieldsyncv1connect.AssignmentServiceListDeliveriesProcedure: {dispatcher, admin},
+	fieldsyncv1connect.AssignmentServiceSuggestCrewsProcedure:   {dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.AssignmentServiceAssignTasksProcedure:    {dispatcher, head, admin},
+	fieldsyncv1connect.AssignmentServiceListDeliveriesProcedure: {dispatcher, head, supervisor, admin},
 
 	fieldsyncv1connect.BoardServiceListBoardProcedure:        {dispatcher, admin},
 	fieldsyncv1connect.BoardServiceWatchBoardProcedure:       {dispatcher, admin},
@@ -75,16 +88,16 @@ var rights = map[string][]fieldsyncv1.Role{
 	fieldsyncv1connect.HotlineServiceDeleteWebhookProcedure:          {admin},
 	fieldsyncv1connect.HotlineServiceReplayWebhookProcedure:          {hotline, admin},
 
-	fieldsyncv1connect.ProofServiceGetReceiptProcedure:    {crew, dispatcher, hotline, admin},
-	fieldsyncv1connect.ProofServiceGetCheckpointProcedure: {crew, dispatcher, hotline, admin},
+	fieldsyncv1connect.ProofServiceGetReceiptProcedure:    {crew, lead, dispatcher, head, supervisor, hotline, admin},
+	fieldsyncv1connect.ProofServiceGetCheckpointProcedure: {crew, lead, dispatcher, head, supervisor, hotline, admin},
 	fieldsyncv1connect.ProofServiceRotateLogKeyProcedure:  {admin},
 
-	fieldsyncv1connect.IdentityServiceIssueCodeProcedure:    {dispatcher, admin},
-	fieldsyncv1connect.IdentityServiceRevokeDeviceProcedure: {dispatcher, admin},
-	fieldsyncv1connect.IdentityServiceListDevicesProcedure:  {dispatcher, admin},
+	fieldsyncv1connect.IdentityServiceIssueCodeProcedure:    {dispatcher, head, admin},
+	fieldsyncv1connect.IdentityServiceRevokeDeviceProcedure: {lead, dispatcher, head, admin},
+	fieldsyncv1connect.IdentityServiceListDevicesProcedure:  {lead, dispatcher, head, supervisor, admin},
 	fieldsyncv1connect.IdentityServiceIssueApiKeyProcedure:  {admin},
-	fieldsyncv1connect.IdentityServiceRegisterPushProcedure: {crew, dispatcher, hotline, admin},
-	fieldsyncv1connect.IdentityServiceWhoAmIProcedure:       {crew, dispatcher, hotline, admin},
+	fieldsyncv1connect.IdentityServiceRegisterPushProcedure: {crew, lead, dispatcher, head, supervisor, hotline, admin},
+	fieldsyncv1connect.IdentityServiceWhoAmIProcedure:       {crew, lead, dispatcher, head, supervisor, hotline, admin},
 }
 
 // IsPublic tells whether anybody may call the procedure, without a token.

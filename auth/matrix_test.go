@@ -62,21 +62,30 @@ func TestMatrixIsComplete(t *testing.T) {
 // Protects: each role reaches what it should, written down a second time by service, and nothing else; nobody reaches
 // anything but what is public.
 func TestMatrix(t *testing.T) {
+	const (
+		reads, moves = "dispatcher head supervisor admin", "dispatcher head admin"
+		everybody    = "crew lead dispatcher head supervisor hotline admin"
+	)
 	services := map[string]string{
-		"SyncService": "crew dispatcher", "MediaService": "crew", "DispatchService": "dispatcher admin", "HotlineService": "hotline",
-		"SupportService": "dispatcher admin", "ProofService": "crew dispatcher hotline admin",
+		"SyncService": "crew lead dispatcher head supervisor", "MediaService": "crew lead", "HotlineService": "hotline",
+		"DispatchService": moves, "SupportService": moves, "ProofService": everybody,
 	}
 	exceptions := map[string]string{
-		"DispatchService/PutUnit": "admin", "ProofService/RotateLogKey": "admin", "HotlineService/SubmitTickets": "hotline admin",
+		"AssignmentService/AssignTasks": moves, "AssignmentService/SuggestCrews": reads, "AssignmentService/ListDeliveries": reads,
+		"DispatchService/PutUnit": "admin", "DispatchService/ListUnits": reads, "DispatchService/ListCrews": reads,
+		"DispatchService/ListMembers": reads, "DispatchService/ListTickets": reads, "DispatchService/ListTasks": reads,
+		"DispatchService/GetTask": reads, "SupportService/ExplainDevice": reads, "SupportService/ListQuarantined": reads,
+		"ProofService/RotateLogKey": "admin", "HotlineService/SubmitTickets": "hotline admin",
 		"IdentityService/Enrol": "anybody", "IdentityService/Refresh": "anybody",
-		"IdentityService/IssueCode": "dispatcher admin", "IdentityService/RevokeDevice": "dispatcher admin",
-		"IdentityService/ListDevices": "dispatcher admin", "IdentityService/IssueApiKey": "admin",
+		"IdentityService/IssueCode": moves, "IdentityService/RevokeDevice": "lead " + moves,
+		"IdentityService/ListDevices": "lead " + reads, "IdentityService/IssueApiKey": "admin",
 		"HotlineService/PutWebhook": "admin", "HotlineService/DeleteWebhook": "admin",
 		"HotlineService/ListWebhooks": "hotline admin", "HotlineService/ReplayWebhook": "hotline admin",
-		"IdentityService/RegisterPush": "crew dispatcher hotline admin", "IdentityService/WhoAmI": "crew dispatcher hotline admin",
+		"IdentityService/RegisterPush": everybody, "IdentityService/WhoAmI": everybody,
 	}
 	roles := map[string]fieldsyncv1.Role{
-		"crew": crew, "dispatcher": dispatcher, "hotline": hotline, "admin": admin, "unspecified": 0, "unheard-of": 99,
+		"crew": crew, "lead": lead, "dispatcher": dispatcher, "head": head, "supervisor": supervisor, "hotline": hotline, "admin": admin,
+		"unspecified": 0, "unheard-of": 99,
 	}
 	for procedure := range procedures(t) {
 		name := strings.TrimPrefix(procedure, "/fieldsync.v1.")
@@ -108,6 +117,49 @@ func TestMatrix(t *testing.T) {
 	for _, unheard := range []string{"", "/", "/fieldsync.v1.SyncService/Sync/", "/fieldsync.v1.SyncService/sync", "/fieldsync.v1.AdminService/Anything"} {
 		wantCode(t, Allowed(unheard, nil), fault.Unauthenticated, "token_missing")
 		wantCode(t, Allowed(unheard, &Principal{Role: admin}), fault.Denied, "role_denied")
+	}
+}
+
+// Protects: a route that nobody has decided on is not there, one that is decided on is refused to whom the table leaves out,
+// before a byte of it is read, and every row says who may call.
+func TestRoutesAreDenied(t *testing.T) {
+	reached := false
+	mux := http.NewServeMux()
+	for _, pattern := range []string{"/", "/forgotten", "GET /v1/tasks/{task}/evidence.zip", "/v1/uploads/", "/.well-known/jwks.json"} {
+		mux.HandleFunc(pattern, func(http.ResponseWriter, *http.Request) { reached = true })
+	}
+	door := Routed(mux, slog.New(slog.DiscardHandler))
+	for _, test := range []struct {
+		method, path string
+		role         fieldsyncv1.Role // 0: nobody calls.
+		want         int
+	}{
+		{"GET", "/forgotten", admin, 404},
+		{"GET", "/.well-known/jwks.json", 0, 200},
+		{"POST", "/fieldsync.v1.SyncService/Sync", 0, 200}, // The RPCs' own gate decides.
+		{"GET", "/v1/tasks/t/evidence.zip", 0, 401},
+		{"GET", "/v1/tasks/t/evidence.zip", hotline, 403},
+		{"GET", "/v1/tasks/t/evidence.zip", lead, 200},
+		{"POST", "/v1/tasks/t/evidence.zip", supervisor, 200}, // Falls to "/".
+		{"PATCH", "/v1/uploads/u", dispatcher, 403},
+		{"PATCH", "/v1/uploads/u", crew, 200},
+		{"OPTIONS", "/v1/uploads/u", 0, 200},
+	} {
+		reached = false
+		r := httptest.NewRequestWithContext(t.Context(), test.method, test.path, unread{t})
+		if test.role != 0 {
+			r = r.WithContext(WithPrincipal(r.Context(), Principal{Role: test.role}))
+		}
+		w := httptest.NewRecorder()
+		door.ServeHTTP(w, r)
+		if w.Code != test.want || reached != (test.want == 200) {
+			t.Errorf("%s %s as %v: %d, reached %v; want %d", test.method, test.path, test.role, w.Code, reached, test.want)
+		}
+	}
+	for _, row := range Table() {
+		if (len(row.Roles) == 0) == (row.Else == "") {
+			t.Errorf("%s: roles %v and %q: want exactly one of them", row.What, row.Roles, row.Else)
+		}
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strings"
 
-	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/internal/faultwire"
 	"github.com/cong1022/fieldsync/store"
@@ -79,7 +78,7 @@ func loadPrincipal(tx *store.Tx, deviceID, memberID string) (Principal, error) {
 		return Principal{}, errTokenInvalid()
 	}
 	p := Principal{DeviceID: device.GetId(), MemberID: member.GetId(), Role: member.GetRole()}
-	if p.Role == fieldsyncv1.Role_ROLE_CREW {
+	if p.InCrew() {
 		p.CrewID = member.GetCrewId()
 	}
 	p.UnitID, err = unitOf(tx, member)

@@ -18,9 +18,9 @@ type Principal struct {
 	DeviceID string
 	MemberID string
 	Role     fieldsyncv1.Role
-	// CrewID is set for the role crew.
+	// CrewID is set for crew members and crew leads.
 	CrewID string
-	// UnitID is set for dispatchers, and for crew members to the unit of their crew.
+	// UnitID is set for dispatchers and unit heads, and for a crew's members to the unit of their crew.
 	UnitID string
 }
 
@@ -39,26 +39,53 @@ func PrincipalFrom(ctx context.Context) (Principal, error) {
 	return Principal{}, errTokenMissing()
 }
 
-// Scope is what the principal syncs: a crew member the crew, a dispatcher the unit. PermissionDenied "scope_none" for others.
+// InCrew tells whether the principal works on the tasks of a crew: a crew member, or a crew's lead.
+func (p Principal) InCrew() bool { return inCrew(p.Role) }
+
+func inCrew(role fieldsyncv1.Role) bool { return role == crew || role == lead }
+
+// Scope is what the principal syncs: a crew's members the crew, a unit's dispatchers and its head the unit, the city's
+// supervisor the unit CityUnit. PermissionDenied "scope_none" for others.
 func (p Principal) Scope() (store.Scope, error) {
 	switch p.Role {
-	case fieldsyncv1.Role_ROLE_CREW:
+	case crew, lead:
 		return store.CrewScope(p.CrewID), nil
-	case fieldsyncv1.Role_ROLE_DISPATCHER:
+	case dispatcher, head:
 		return store.UnitScope(p.UnitID), nil
+	case supervisor:
+		return store.UnitScope(CityUnit), nil
 	default:
 		return "", fault.New(fault.Denied, "scope_none",
 			"Vai trò này không đồng bộ công việc.", "This role syncs no tasks.")
 	}
 }
 
-// SeesUnit tells whether the principal dispatches for the unit.
-func (p Principal) SeesUnit(unit string) bool {
+// SeesAll tells whether the principal may read what the dispatchers of any unit read.
+func (p Principal) SeesAll() bool { return p.Role == supervisor || p.DispatchesAll() }
+
+// SeesUnit tells whether the principal may read what the unit's dispatchers read.
+func (p Principal) SeesUnit(unit string) bool { return p.Role == supervisor || p.Dispatches(unit) }
+
+// DispatchesAll tells whether the principal dispatches for all units.
+func (p Principal) DispatchesAll() bool {
+	return p.Role == admin || (p.Role == dispatcher || p.Role == head) && p.UnitID == CityUnit
+}
+
+// Dispatches tells whether the principal may change what belongs to the unit, as its dispatchers do.
+func (p Principal) Dispatches(unit string) bool {
+	return p.DispatchesAll() || (p.Role == dispatcher || p.Role == head) && p.UnitID == unit
+}
+
+// Appoints tells whether the principal may make somebody of the role, and issue enrolment codes for such a member, in the units
+// where it dispatches. Whoever dispatches must not become, or make, somebody who may do more.
+func (p Principal) Appoints(role fieldsyncv1.Role) bool {
 	switch p.Role {
-	case fieldsyncv1.Role_ROLE_ADMIN:
+	case admin:
 		return true
-	case fieldsyncv1.Role_ROLE_DISPATCHER:
-		return p.UnitID == CityUnit || p.UnitID == unit
+	case head:
+		return inCrew(role) || role == dispatcher
+	case dispatcher:
+		return inCrew(role)
 	default:
 		return false
 	}
@@ -66,7 +93,7 @@ func (p Principal) SeesUnit(unit string) bool {
 
 // SeesTask tells whether the principal may see the task now.
 func (p Principal) SeesTask(record *storagev1.TaskRecord) bool {
-	if p.Role == fieldsyncv1.Role_ROLE_CREW {
+	if p.InCrew() {
 		return p.CrewID != "" && record.GetTask().GetAssignment().GetCrewId() == p.CrewID
 	}
 	return p.SeesUnit(record.GetTask().GetTicket().GetUnitId())

@@ -1,6 +1,8 @@
 package auth
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
@@ -34,6 +36,11 @@ func TestPrincipal(t *testing.T) {
 		{"its crew", Principal{Role: crew, CrewID: "a1", UnitID: "a"}, true, false, store.CrewScope("a1")},
 		{"another crew of the unit", Principal{Role: crew, CrewID: "a2", UnitID: "a"}, false, false, store.CrewScope("a2")},
 		{"a crew without a name", Principal{Role: crew, UnitID: "a"}, false, false, store.CrewScope("")},
+		{"its lead", Principal{Role: lead, CrewID: "a1", UnitID: "a"}, true, false, store.CrewScope("a1")},
+		{"another crew's lead", Principal{Role: lead, CrewID: "a2", UnitID: "a"}, false, false, store.CrewScope("a2")},
+		{"its head", Principal{Role: head, UnitID: "a"}, true, true, store.UnitScope("a")},
+		{"another unit's head", Principal{Role: head, UnitID: "b"}, false, false, store.UnitScope("b")},
+		{"the city's supervisor", Principal{Role: supervisor}, true, true, store.UnitScope(CityUnit)},
 		{"its dispatcher", Principal{Role: dispatcher, UnitID: "a"}, true, true, store.UnitScope("a")},
 		{"another dispatcher", Principal{Role: dispatcher, UnitID: "b"}, false, false, store.UnitScope("b")},
 		{"the city's dispatcher", Principal{Role: dispatcher, UnitID: CityUnit}, true, true, store.UnitScope(CityUnit)},
@@ -60,5 +67,43 @@ func TestPrincipal(t *testing.T) {
 				wantCode(t, err, fault.Denied, "scope_none")
 			}
 		})
+	}
+}
+
+// Protects: who reads a unit is not who changes it, and nobody makes a member who may do more than they may.
+func TestWhoChangesWhat(t *testing.T) {
+	roles := []fieldsyncv1.Role{crew, lead, dispatcher, head, supervisor, hotline, admin}
+	for _, test := range []struct {
+		p              Principal
+		reads, changes string // Of the units "a", "b" and "city".
+		appoints       []fieldsyncv1.Role
+	}{
+		{Principal{Role: crew, CrewID: "a1", UnitID: "a"}, "", "", nil},
+		{Principal{Role: lead, CrewID: "a1", UnitID: "a"}, "", "", nil},
+		{Principal{Role: dispatcher, UnitID: "a"}, "a", "a", []fieldsyncv1.Role{crew, lead}},
+		{Principal{Role: dispatcher, UnitID: CityUnit}, "a b city", "a b city", []fieldsyncv1.Role{crew, lead}},
+		{Principal{Role: head, UnitID: "a"}, "a", "a", []fieldsyncv1.Role{crew, lead, dispatcher}},
+		{Principal{Role: supervisor}, "a b city", "", nil},
+		{Principal{Role: hotline}, "", "", nil},
+		{Principal{Role: admin}, "a b city", "a b city", roles},
+		{Principal{UnitID: CityUnit}, "", "", nil},
+	} {
+		var reads, changes []string
+		for _, unit := range []string{"a", "b", CityUnit} {
+			if test.p.SeesUnit(unit) {
+				reads = append(reads, unit)
+			}
+			if test.p.Dispatches(unit) {
+				changes = append(changes, unit)
+			}
+		}
+		if r, c := strings.Join(reads, " "), strings.Join(changes, " "); r != test.reads || c != test.changes {
+			t.Errorf("%v reads %q, changes %q; want %q, %q", test.p, r, c, test.reads, test.changes)
+		}
+		for _, role := range roles {
+			if test.p.Appoints(role) != slices.Contains(test.appoints, role) {
+				t.Errorf("%v appoints %s: %v", test.p, role, test.p.Appoints(role))
+			}
+		}
 	}
 }

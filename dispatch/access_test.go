@@ -210,6 +210,8 @@ func TestDispatcherCannotTakeOverMembers(t *testing.T) {
 		{cityDesk, "root", "role_denied"},
 		{cityDesk, "lan", "role_denied"},
 		{cityDesk, "phuc", ""},
+		{saigonHead, "lan", ""}, // A head keeps the unit's dispatchers.
+		{saigonHead, "root", "member_unknown"},
 	} {
 		_, err := h.PutMember(h.as(c.by), &fieldsyncv1.PutMemberRequest{Member: &fieldsyncv1.Member{
 			Id: c.member, Name: "Khác", Role: fieldsyncv1.Role_ROLE_CREW, CrewId: "cay-xanh",

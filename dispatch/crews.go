@@ -25,7 +25,7 @@ func (s *Service) PutCrew(ctx context.Context, request *fieldsyncv1.PutCrewReque
 		switch {
 		case err != nil:
 			return err
-		case before != nil && !p.SeesUnit(before.GetUnitId()):
+		case before != nil && !p.Dispatches(before.GetUnitId()):
 			return crewUnknown()
 		case before != nil && before.GetUnitId() != crew.GetUnitId():
 			return fault.New(fault.Precondition, "crew_unit_fixed",
@@ -69,7 +69,7 @@ func seenCrew(tx *store.Tx, p auth.Principal, id string) error {
 	if err != nil {
 		return err
 	}
-	if crew == nil || !p.SeesUnit(crew.GetUnitId()) {
+	if crew == nil || !p.Dispatches(crew.GetUnitId()) {
 		return crewUnknown()
 	}
 	return nil

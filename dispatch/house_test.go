@@ -22,6 +22,7 @@ var (
 
 	admin      = auth.Principal{MemberID: "admin", Role: fieldsyncv1.Role_ROLE_ADMIN}
 	cityDesk   = auth.Principal{MemberID: "thanh-pho", Role: fieldsyncv1.Role_ROLE_DISPATCHER, UnitID: auth.CityUnit}
+	saigonHead = auth.Principal{MemberID: "dung", Role: fieldsyncv1.Role_ROLE_UNIT_HEAD, UnitID: "p-sai-gon"}
 	saigonDesk = auth.Principal{MemberID: "lan", Role: fieldsyncv1.Role_ROLE_DISPATCHER, UnitID: "p-sai-gon"}
 	choLonDesk = auth.Principal{MemberID: "hung", Role: fieldsyncv1.Role_ROLE_DISPATCHER, UnitID: "p-cho-lon"}
 	crewMember = auth.Principal{MemberID: "minh", Role: fieldsyncv1.Role_ROLE_CREW, CrewID: "cay-xanh", UnitID: "p-sai-gon"}

@@ -10,8 +10,8 @@ import (
 	"github.com/cong1022/fieldsync/store"
 )
 
-// PutMember creates a member or changes the role, crew or unit of one. A dispatcher puts members of the role crew into
-// crews of the own unit; everything else takes an admin. Errors: Denied "role_denied", NotFound "crew_unknown",
+// PutMember creates a member or changes the role, crew or unit of one. A dispatcher puts crew members and leads into
+// crews of the own unit, its head also dispatchers of it; everything else takes an admin. Errors: Denied "role_denied", NotFound "crew_unknown",
 // "unit_unknown", "member_unknown" (the id is taken by a member whom the caller may not see).
 func (s *Service) PutMember(ctx context.Context, request *fieldsyncv1.PutMemberRequest) (*fieldsyncv1.PutMemberResponse, error) {
 	p, err := dispatcher(ctx)
@@ -19,7 +19,7 @@ func (s *Service) PutMember(ctx context.Context, request *fieldsyncv1.PutMemberR
 		return nil, err
 	}
 	member := request.GetMember()
-	if p.Role != fieldsyncv1.Role_ROLE_ADMIN && member.GetRole() != fieldsyncv1.Role_ROLE_CREW {
+	if !p.Appoints(member.GetRole()) {
 		return nil, roleDenied()
 	}
 	err = s.store.Update(ctx, func(tx *store.Tx) error { return putMember(tx, p, member) })
@@ -44,14 +44,14 @@ func putMember(tx *store.Tx, p auth.Principal, member *fieldsyncv1.Member) error
 			return err
 		case !seen:
 			return fault.New(fault.NotFound, "member_unknown", "Không có thành viên này.", "There is no such member.")
-		case before.GetRole() != fieldsyncv1.Role_ROLE_CREW:
+		case !p.Appoints(before.GetRole()):
 			return roleDenied()
 		}
 	}
 	switch member.GetRole() {
-	case fieldsyncv1.Role_ROLE_CREW:
+	case fieldsyncv1.Role_ROLE_CREW, fieldsyncv1.Role_ROLE_CREW_LEAD:
 		err = seenCrew(tx, p, member.GetCrewId())
-	case fieldsyncv1.Role_ROLE_DISPATCHER:
+	case fieldsyncv1.Role_ROLE_DISPATCHER, fieldsyncv1.Role_ROLE_UNIT_HEAD:
 		err = seenUnit(tx, p, member.GetUnitId())
 	default:
 	}
@@ -121,7 +121,7 @@ func (s *Service) ListMembers(ctx context.Context, request *fieldsyncv1.ListMemb
 // seesMember tells whether a dispatcher may see a member. Who belongs to no unit (the hotline, admins) is seen only by those
 // who see all.
 func seesMember(tx *store.Tx, p auth.Principal, member *fieldsyncv1.Member) (bool, error) {
-	if seesAll(p) {
+	if p.SeesAll() {
 		return true, nil
 	}
 	unit := member.GetUnitId()

@@ -109,7 +109,7 @@ func (s *Service) ListTasks(ctx context.Context, request *fieldsyncv1.ListTasksR
 	response := &fieldsyncv1.ListTasksResponse{}
 	return response, s.store.View(ctx, func(tx *store.Tx) error {
 		records := store.Scan(tx, store.Tasks(), behind(c, store.TaskKey))
-		if !seesAll(p) {
+		if !p.SeesAll() {
 			records = store.Scan(tx, store.UnitTasks(p.UnitID), behind(c, func(id string) store.Key[storagev1.TaskRecord] {
 				return store.UnitTaskKey(p.UnitID, id)
 			}))
@@ -117,7 +117,7 @@ func (s *Service) ListTasks(ctx context.Context, request *fieldsyncv1.ListTasksR
 		response.Tasks, response.NextToken, err = list(c, records,
 			func(record *storagev1.TaskRecord) string { return record.GetTask().GetId() },
 			func(record *storagev1.TaskRecord) (_ *fieldsyncv1.Task, keep bool, err error) {
-				if !seesAll(p) { // The index holds only the id.
+				if !p.SeesAll() { // The index holds only the id.
 					record, err = store.Get(tx, store.TaskKey(record.GetTask().GetId()))
 				}
 				task, states := record.GetTask(), request.GetStates()

@@ -23,14 +23,14 @@ func (s *Service) ListTickets(ctx context.Context, request *fieldsyncv1.ListTick
 	response := &fieldsyncv1.ListTicketsResponse{}
 	return response, s.store.View(ctx, func(tx *store.Tx) error {
 		tickets := store.Scan(tx, store.Tickets(), behind(c, store.TicketKey))
-		if !seesAll(p) {
+		if !p.SeesAll() {
 			tickets = store.Scan(tx, store.UnitTickets(p.UnitID), behind(c, func(id string) store.Key[storagev1.Ticket] {
 				return store.UnitTicketKey(p.UnitID, id)
 			}))
 		}
 		response.Tickets, response.NextToken, err = list(c, tickets, (*storagev1.Ticket).GetId,
 			func(ticket *storagev1.Ticket) (_ *fieldsyncv1.Ticket, keep bool, err error) {
-				if !seesAll(p) { // The index holds only the id.
+				if !p.SeesAll() { // The index holds only the id.
 					ticket, err = store.Get(tx, store.TicketKey(ticket.GetId()))
 				}
 				return showTicket(ticket), !request.GetUntaskedOnly() || ticket.GetTaskId() == "", err

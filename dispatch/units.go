@@ -62,7 +62,7 @@ func seenUnit(tx *store.Tx, p auth.Principal, id string) error {
 	if err != nil {
 		return err
 	}
-	if (unit == nil && id != auth.CityUnit) || !p.SeesUnit(id) {
+	if (unit == nil && id != auth.CityUnit) || !p.Dispatches(id) {
 		return fault.New(fault.NotFound, "unit_unknown", "Không có đơn vị này.", "There is no such unit.")
 	}
 	return nil

@@ -93,7 +93,7 @@ func (s *Service) dossier(ctx context.Context, id string) (*fieldsyncv1.Task, *f
 				Name:    "photos/" + photo.GetId() + "." + strings.TrimPrefix(photo.GetContentType(), "image/"),
 				PhotoID: photo.GetId(), SHA256: hex.EncodeToString(photo.GetSha256()), Size: photo.GetSizeBytes(),
 			})
-			if principal.Role == fieldsyncv1.Role_ROLE_CREW {
+			if principal.InCrew() {
 				continue // A crew may not learn of others' tasks.
 			}
 			for place, err := range store.Scan(tx, store.PhotoPlaces(photo.GetSha256()), nil) {

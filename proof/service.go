@@ -55,7 +55,7 @@ func seesCompletion(tx *store.Tx, p auth.Principal, completion *storagev1.Comple
 		return false, nil
 	case p.Role == fieldsyncv1.Role_ROLE_HOTLINE:
 		return true, nil
-	case p.Role == fieldsyncv1.Role_ROLE_CREW:
+	case p.InCrew():
 		return completion.GetMemberId() == p.MemberID || p.CrewID != "" && completion.GetCrewId() == p.CrewID, nil
 	}
 	record, err := store.Get(tx, store.TaskKey(completion.GetTaskId()))

@@ -116,15 +116,20 @@ func (e *Engine) gather(tx *store.Tx, device *storagev1.Device) (*explanation, e
 // grant says what gives a member a scope.
 func grant(member *fieldsyncv1.Member) *fieldsyncv1.Sentence {
 	switch member.GetRole() {
-	case fieldsyncv1.Role_ROLE_CREW:
+	case fieldsyncv1.Role_ROLE_CREW, fieldsyncv1.Role_ROLE_CREW_LEAD:
 		return &fieldsyncv1.Sentence{
 			Vi: fmt.Sprintf("Thành viên %s thuộc tổ %s", member.GetId(), member.GetCrewId()),
 			En: fmt.Sprintf("Member %s belongs to the crew %s", member.GetId(), member.GetCrewId()),
 		}
-	case fieldsyncv1.Role_ROLE_DISPATCHER:
+	case fieldsyncv1.Role_ROLE_DISPATCHER, fieldsyncv1.Role_ROLE_UNIT_HEAD:
 		return &fieldsyncv1.Sentence{
 			Vi: fmt.Sprintf("Thành viên %s điều phối đơn vị %s", member.GetId(), member.GetUnitId()),
 			En: fmt.Sprintf("Member %s dispatches for the unit %s", member.GetId(), member.GetUnitId()),
+		}
+	case fieldsyncv1.Role_ROLE_CITY_SUPERVISOR:
+		return &fieldsyncv1.Sentence{
+			Vi: fmt.Sprintf("Thành viên %s giám sát toàn thành phố", member.GetId()),
+			En: fmt.Sprintf("Member %s supervises the city", member.GetId()),
 		}
 	default:
 		return &fieldsyncv1.Sentence{

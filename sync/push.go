@@ -38,7 +38,7 @@ func (e *Engine) push(ctx context.Context, p auth.Principal, req *fieldsyncv1.Sy
 	if len(batch) == 0 {
 		return nil, nil
 	}
-	if p.Role != fieldsyncv1.Role_ROLE_CREW {
+	if !p.InCrew() {
 		return nil, fault.New(fault.Denied, "mutations_denied",
 			"Chỉ tổ hiện trường mới ghi nhận công việc.", "Only crews record what was done.")
 	}

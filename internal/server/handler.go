@@ -46,7 +46,7 @@ var services = []string{
 }
 
 // Handler mounts every face of the server. From the outside in: who calls through a proxy, CORS, security headers, patience with slow
-// clients, the limits of an address, authentication, the limits of a device, then for RPCs the right to call at all, the bound on
+// clients, the limits of an address, authentication, the limits of a device, the right to call at all, then for RPCs the bound on
 // the body, the request's rules, and the room.
 func (s *Rooms) Handler() http.Handler {
 	options := []connect.HandlerOption{
@@ -93,7 +93,7 @@ func (s *Rooms) Handler() http.Handler {
 
 	limits := newQuotas(s.edge, time.Now)
 	patient := patience{body: s.edge.BodyTimeout, write: s.edge.WriteTimeout, now: time.Now, log: s.log}
-	known := limits.byAddress(s)(s.auth.Middleware(s.log)(limits.byDevice(s)(mux)))
+	known := limits.byAddress(s)(s.auth.Middleware(s.log)(limits.byDevice(s)(auth.Routed(mux, s.log))))
 	return s.proxies.believed(s.cors().Handler(securityHeaders(s.guarded(patient.handler(known)))))
 }
 

@@ -23,20 +23,28 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What somebody may do.
+// What somebody may do. docs/rights.md lists every call with the roles that may make it.
 type Role int32
 
 const (
 	// Refused.
 	Role_ROLE_UNSPECIFIED Role = 0
-	// Works on the tasks of one crew.
+	// Works on the tasks of one crew: syncs them, records what is done, sends photos. Sees nothing of other crews.
 	Role_ROLE_CREW Role = 1
-	// Dispatches for one unit.
+	// Dispatches for one unit: turns its tickets into tasks, gives them to its crews, keeps crews and their members, issues
+	// codes for these, revokes devices, looks into the quarantine. Of the unit "city": for all units.
 	Role_ROLE_DISPATCHER Role = 2
 	// The 1022 system: hands tickets over and pulls completions.
 	Role_ROLE_HOTLINE Role = 3
-	// Keeps units, members and devices.
+	// Keeps units, members, devices and keys, and may do what a dispatcher does. Syncs no tasks.
 	Role_ROLE_ADMIN Role = 4
+	// Leads a crew: whatever a crew member may do; also sees the crew's devices and revokes one that is lost.
+	Role_ROLE_CREW_LEAD Role = 5
+	// Answers for a unit: whatever its dispatchers may do; also approves what needs a second person, and keeps the unit's
+	// dispatchers.
+	Role_ROLE_UNIT_HEAD Role = 6
+	// Watches over the city: reads what the dispatchers of all units read, reads the audit, changes nothing.
+	Role_ROLE_CITY_SUPERVISOR Role = 7
 )
 
 // Enum value maps for Role.
@@ -47,13 +55,19 @@ var (
 		2: "ROLE_DISPATCHER",
 		3: "ROLE_HOTLINE",
 		4: "ROLE_ADMIN",
+		5: "ROLE_CREW_LEAD",
+		6: "ROLE_UNIT_HEAD",
+		7: "ROLE_CITY_SUPERVISOR",
 	}
 	Role_value = map[string]int32{
-		"ROLE_UNSPECIFIED": 0,
-		"ROLE_CREW":        1,
-		"ROLE_DISPATCHER":  2,
-		"ROLE_HOTLINE":     3,
-		"ROLE_ADMIN":       4,
+		"ROLE_UNSPECIFIED":     0,
+		"ROLE_CREW":            1,
+		"ROLE_DISPATCHER":      2,
+		"ROLE_HOTLINE":         3,
+		"ROLE_ADMIN":           4,
+		"ROLE_CREW_LEAD":       5,
+		"ROLE_UNIT_HEAD":       6,
+		"ROLE_CITY_SUPERVISOR": 7,
 	}
 )
 
@@ -230,9 +244,9 @@ type Member struct {
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// What this member may do.
 	Role Role `protobuf:"varint,3,opt,name=role,proto3,enum=fieldsync.v1.Role" json:"role,omitempty"`
-	// The crew, for the role crew.
+	// The crew, for crew members and crew leads.
 	CrewId string `protobuf:"bytes,4,opt,name=crew_id,json=crewId,proto3" json:"crew_id,omitempty"`
-	// The unit, for the role dispatcher. "city" sees all units.
+	// The unit, for dispatchers and unit heads. "city" sees all units.
 	UnitId        string `protobuf:"bytes,5,opt,name=unit_id,json=unitId,proto3" json:"unit_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1862,7 +1876,7 @@ const file_fieldsync_v1_dispatch_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\x02id\x12;\n" +
 	"\aunit_id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\x06unitId\x12\x1e\n" +
 	"\x04name\x18\x03 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\"\xff\x03\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\"\x9e\x04\n" +
 	"\x06Member\x122\n" +
 	"\x02id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\x02id\x12\x1e\n" +
 	"\x04name\x18\x02 \x01(\tB\n" +
@@ -1870,9 +1884,9 @@ const file_fieldsync_v1_dispatch_proto_rawDesc = "" +
 	"\x04role\x18\x03 \x01(\x0e2\x12.fieldsync.v1.RoleB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04role\x12>\n" +
 	"\acrew_id\x18\x04 \x01(\tB%\xbaH\"\xd8\x01\x01r\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\x06crewId\x12>\n" +
-	"\aunit_id\x18\x05 \x01(\tB%\xbaH\"\xd8\x01\x01r\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\x06unitId:\xec\x01\xbaH\xe8\x01\x1av\n" +
-	"\vmember.crew\x12=a member of the role crew needs a crew_id, any other has none\x1a((this.role == 1) == (this.crew_id != '')\x1an\n" +
-	"\vmember.unit\x125a dispatcher needs a unit_id, any other role has none\x1a((this.role == 2) == (this.unit_id != '')\"\xf7\x01\n" +
+	"\aunit_id\x18\x05 \x01(\tB%\xbaH\"\xd8\x01\x01r\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\x06unitId:\x8b\x02\xbaH\x87\x02\x1a\x81\x01\n" +
+	"\vmember.crew\x12Ca crew member or crew lead needs a crew_id, any other role has none\x1a-(this.role in [1, 5]) == (this.crew_id != '')\x1a\x80\x01\n" +
+	"\vmember.unit\x12Ba dispatcher or unit head needs a unit_id, any other role has none\x1a-(this.role in [2, 6]) == (this.unit_id != '')\"\xf7\x01\n" +
 	"\x06Ticket\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -1966,14 +1980,17 @@ const file_fieldsync_v1_dispatch_proto_rawDesc = "" +
 	"\x19expected_assignment_epoch\x18\x03 \x01(\x04H\x00R\x17expectedAssignmentEpoch\x88\x01\x01B\x1c\n" +
 	"\x1a_expected_assignment_epoch\"<\n" +
 	"\x12CancelTaskResponse\x12&\n" +
-	"\x04task\x18\x01 \x01(\v2\x12.fieldsync.v1.TaskR\x04task*b\n" +
+	"\x04task\x18\x01 \x01(\v2\x12.fieldsync.v1.TaskR\x04task*\xa4\x01\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tROLE_CREW\x10\x01\x12\x13\n" +
 	"\x0fROLE_DISPATCHER\x10\x02\x12\x10\n" +
 	"\fROLE_HOTLINE\x10\x03\x12\x0e\n" +
 	"\n" +
-	"ROLE_ADMIN\x10\x042\x8d\b\n" +
+	"ROLE_ADMIN\x10\x04\x12\x12\n" +
+	"\x0eROLE_CREW_LEAD\x10\x05\x12\x12\n" +
+	"\x0eROLE_UNIT_HEAD\x10\x06\x12\x18\n" +
+	"\x14ROLE_CITY_SUPERVISOR\x10\a2\x8d\b\n" +
 	"\x0fDispatchService\x12F\n" +
 	"\aPutUnit\x12\x1c.fieldsync.v1.PutUnitRequest\x1a\x1d.fieldsync.v1.PutUnitResponse\x12L\n" +
 	"\tListUnits\x12\x1e.fieldsync.v1.ListUnitsRequest\x1a\x1f.fieldsync.v1.ListUnitsResponse\x12F\n" +

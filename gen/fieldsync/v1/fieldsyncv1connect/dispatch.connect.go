@@ -82,7 +82,7 @@ type DispatchServiceClient interface {
 	// Lists crews by id.
 	ListCrews(context.Context, *v1.ListCrewsRequest) (*v1.ListCrewsResponse, error)
 	// Creates a member or changes the role, crew or unit of one. Effective at the member's next call. A dispatcher may put
-	// members of the role crew into crews of the own unit; everything else takes an admin.
+	// crew members and crew leads into crews of the own unit, a unit head also dispatchers of it; everything else takes an admin.
 	PutMember(context.Context, *v1.PutMemberRequest) (*v1.PutMemberResponse, error)
 	// Lists members by id.
 	ListMembers(context.Context, *v1.ListMembersRequest) (*v1.ListMembersResponse, error)
@@ -341,7 +341,7 @@ type DispatchServiceHandler interface {
 	// Lists crews by id.
 	ListCrews(context.Context, *v1.ListCrewsRequest) (*v1.ListCrewsResponse, error)
 	// Creates a member or changes the role, crew or unit of one. Effective at the member's next call. A dispatcher may put
-	// members of the role crew into crews of the own unit; everything else takes an admin.
+	// crew members and crew leads into crews of the own unit, a unit head also dispatchers of it; everything else takes an admin.
 	PutMember(context.Context, *v1.PutMemberRequest) (*v1.PutMemberResponse, error)
 	// Lists members by id.
 	ListMembers(context.Context, *v1.ListMembersRequest) (*v1.ListMembersResponse, error)

@@ -59,7 +59,7 @@ const (
 // IdentityServiceClient is a client for the fieldsync.v1.IdentityService service.
 type IdentityServiceClient interface {
 	// Issues a one-time enrolment code for a member: valid ten minutes, for one device, stored hashed. A dispatcher may issue
-	// for members of crews of the own unit, an admin for anyone. Errors: NotFound "member_unknown".
+	// for members of crews of the own unit, a unit head also for its dispatchers, an admin for anyone. Errors: NotFound "member_unknown".
 	IssueCode(context.Context, *v1.IssueCodeRequest) (*v1.IssueCodeResponse, error)
 	// Enrols a device with a code. No token needed. A device whose key is known keeps its id and gets a new install epoch.
 	// Errors: InvalidArgument "public_key_invalid"; Unauthenticated "code_invalid" (unknown, used or expired: all the same),
@@ -231,7 +231,7 @@ func (c *identityServiceClient) WhoAmI(ctx context.Context, req *v1.WhoAmIReques
 // IdentityServiceHandler is an implementation of the fieldsync.v1.IdentityService service.
 type IdentityServiceHandler interface {
 	// Issues a one-time enrolment code for a member: valid ten minutes, for one device, stored hashed. A dispatcher may issue
-	// for members of crews of the own unit, an admin for anyone. Errors: NotFound "member_unknown".
+	// for members of crews of the own unit, a unit head also for its dispatchers, an admin for anyone. Errors: NotFound "member_unknown".
 	IssueCode(context.Context, *v1.IssueCodeRequest) (*v1.IssueCodeResponse, error)
 	// Enrols a device with a code. No token needed. A device whose key is known keeps its id and gets a new install epoch.
 	// Errors: InvalidArgument "public_key_invalid"; Unauthenticated "code_invalid" (unknown, used or expired: all the same),
