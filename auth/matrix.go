@@ -16,6 +16,7 @@ var public = []string{
 	"/grpc.health.v1.Health/Watch",
 	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
 	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+	"/v1/sign-in", // It reads a token of the identity provider by itself.
 }
 
 const (

@@ -42,6 +42,9 @@ func (s *Service) authenticate(r *http.Request, headers []string) (Principal, er
 	if len(headers) != 1 || !strings.EqualFold(scheme, "Bearer") {
 		return Principal{}, errTokenInvalid()
 	}
+	if s.o.Provider != nil && s.o.Provider.Issued(token) {
+		return s.byProvider(r.Context(), token)
+	}
 	var p Principal
 	err := s.st.View(r.Context(), func(tx *store.Tx) error {
 		claims, err := s.parseToken(tx, token)
@@ -57,6 +60,9 @@ func (s *Service) authenticate(r *http.Request, headers []string) (Principal, er
 // Reload returns what the principal has become since the call began, for calls that last: Unauthenticated "device_revoked"
 // or "token_invalid" where the device no longer speaks for the member.
 func (p Principal) Reload(tx *store.Tx) (Principal, error) {
+	if !p.until.IsZero() {
+		return p.reloadProvided(tx)
+	}
 	return loadPrincipal(tx, p.DeviceID, p.MemberID)
 }
 

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"time"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
@@ -22,6 +23,9 @@ type Principal struct {
 	CrewID string
 	// UnitID is set for dispatchers and unit heads, and for a crew's members to the unit of their crew.
 	UnitID string
+
+	// until is the end of the identity provider's token that the principal calls with; zero for devices.
+	until time.Time
 }
 
 type principalKey struct{}

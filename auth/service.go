@@ -12,6 +12,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/cong1022/fieldsync/auth/oidc"
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
 	"github.com/cong1022/fieldsync/store"
 )
@@ -25,6 +26,8 @@ type Options struct {
 	AccessTTL time.Duration
 	// CodeTTL is how long an enrolment code is valid. 10 minutes by default.
 	CodeTTL time.Duration
+	// Provider is the outside identity provider whose tokens are taken too. None where nil.
+	Provider *oidc.Provider
 	// Log hears of enrolments and revocations, by ids only. slog.Default() by default.
 	Log *slog.Logger
 }

@@ -45,6 +45,7 @@ type Config struct {
 	TLS             TLSConfig     `yaml:"tls"`
 	Edge            EdgeConfig    `yaml:"edge"`
 	Report          ReportConfig  `yaml:"report"`
+	OIDC            OIDCConfig    `yaml:"oidc"`
 }
 
 // ReportConfig is the section report.
@@ -253,6 +254,8 @@ func (c Config) check() error {
 	_, err = c.Webhooks.networks()
 	require(err == nil, "%w", err)
 	err = c.TLS.check()
+	require(err == nil, "%w", err)
+	err = c.OIDC.check()
 	require(err == nil, "%w", err)
 	err = c.Edge.check()
 	require(err == nil, "%w", err)

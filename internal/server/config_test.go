@@ -104,6 +104,9 @@ func TestBadConfig(t *testing.T) {
 		{"a bucket without a bottom", "edge: {device_burst: 0}", "edge.device_per_second"},
 		{"a rate that is none", "edge: {address_per_second: -1}", "edge.address_per_second"},
 		{"no streams", "edge: {streams_per_connection: 0}", "edge.streams_per_connection"},
+		{"a provider without TLS", "oidc: {issuer: 'http://login.example', audiences: [a]}", "oidc.issuer"},
+		{"a provider for anybody", "oidc: {issuer: 'https://login.example'}", "oidc.audiences"},
+		{"a role that is none", "oidc: {issuer: 'https://login.example', audiences: [a], roles: {x: king}}", "oidc.roles"},
 		{"no address of the web", "open311: {public_url: example.org}", "open311.public_url"},
 		{"an unknown store", "media: {store: tape}", "media.store"},
 		{"S3 without an endpoint", "media: {store: s3}", "media.s3.endpoint"},
@@ -143,6 +146,8 @@ func TestEnv(t *testing.T) {
 		"edge.device_calls": "9", "edge.address_per_second": "10.5", "edge.address_burst": "11", "edge.failures_per_second": "12",
 		"edge.failure_burst": "13", "edge.uploads": "14", "edge.device_uploads": "15",
 		"report.day": "1", "report.hour": "0",
+		"oidc.issuer": "https://login.example/realms/city", "oidc.audiences": "[fieldsync]", "oidc.member_claim": "sub", "oidc.roles_claim": "r",
+		"oidc.roles": "{d: dispatcher}", "oidc.units_claim": "u", "oidc.units": "{g: binh-thanh}",
 	}
 	env := map[string]string{}
 	for _, key := range keys(reflect.TypeFor[Config](), "") {
@@ -179,6 +184,10 @@ func TestEnv(t *testing.T) {
 			DeviceCalls: 9, AddressPerSecond: 10.5, AddressBurst: 11, FailuresPerSecond: 12, FailureBurst: 13, Uploads: 14, DeviceUploads: 15,
 		},
 		Report: ReportConfig{Day: 1},
+		OIDC: OIDCConfig{
+			Issuer: "https://login.example/realms/city", Audiences: []string{"fieldsync"}, MemberClaim: "sub", RolesClaim: "r",
+			Roles: map[string]string{"d": "dispatcher"}, UnitsClaim: "u", Units: map[string]string{"g": "binh-thanh"},
+		},
 		Open311: Open311Config{
 			Jurisdiction: "j", PublicURL: "https://h",
 			Services: []open311.Service{{Code: "c", Vi: "v", En: "e", CloseOnClaim: true}},

@@ -83,7 +83,7 @@ func networkOf(addr netip.Addr) string {
 }
 
 // guesses are the refusals of what was never right.
-var guesses = []string{"token_invalid", "proof_invalid", "code_invalid", "api_key_invalid", "device_unknown"}
+var guesses = []string{"token_invalid", "proof_invalid", "code_invalid", "api_key_invalid", "device_unknown", "provider_token_invalid"}
 
 // judge counts a refusal that stands for a guess, and answers one too many late and with another word.
 func (q *quotas) judge(ctx context.Context, key string, f *fault.Error) *fault.Error {

@@ -36,6 +36,8 @@ type Parts struct {
 	Open311 Open311Config
 	// Edge is what the configuration calls so. The zero value sets no limits.
 	Edge EdgeConfig
+	// OIDC is what the configuration calls so.
+	OIDC OIDCConfig
 	// PlainWebhooks takes webhooks without TLS.
 	PlainWebhooks bool
 	// Review says what is asked of completions and which of them people look at. The zero value: nothing, and none.
@@ -69,8 +71,13 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 	if s.proxies, err = parts.Edge.proxies(); err != nil {
 		return nil, err
 	}
+	provider, err := parts.OIDC.open(s.store.Now)
+	if err != nil {
+		return nil, err
+	}
 	if s.auth, err = auth.Open(ctx, s.store, auth.Options{
 		Issuer: parts.Issuer, AccessTTL: parts.Tokens.AccessTTL, CodeTTL: parts.Tokens.CodeTTL, Log: s.log,
+		Provider: provider,
 	}); err != nil {
 		return nil, err
 	}
