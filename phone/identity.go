@@ -314,7 +314,7 @@ func (p *Phone) token(ctx context.Context, refused string) (server, token string
 // clientOptions are those of every Connect client. Small requests are not worth compressing.
 func clientOptions() []connect.ClientOption {
 	return []connect.ClientOption{
-		connect.WithReadMaxBytes(maxAnswer), connect.WithSendGzip(), connect.WithCompressMinBytes(1024),
+		connect.WithReadMaxBytes(maxAnswer), connect.WithSendGzip(), connect.WithCompressMinBytes(1024), AcceptZstd(),
 	}
 }
 

@@ -51,7 +51,8 @@ type Options struct {
 	// ChunkBytes is the size of one piece of an upload. Default: 256 KiB.
 	ChunkBytes int
 	// BudgetBytes is about how many bytes of tasks one answer may carry, uncompressed: at most 4 MiB. Each answer takes
-	// effect by itself, so this is what a cut connection costs at the most. Default: 64 KiB.
+	// effect by itself, so this is what a cut connection costs at the most. Default: 64 KiB, and up to 1 MiB while the link
+	// is quick.
 	BudgetBytes uint32
 	// Changed is told what an answer or a pushed delta has done to the outbox and the replica, once it is durable, so that a screen can follow. It runs on
 	// the goroutine of Sync, Watch or Run, and must call none of these. Default: nobody is told.
@@ -77,7 +78,7 @@ type Phone struct {
 	log        *slog.Logger
 	appVersion string
 	chunk      int
-	budget     uint32
+	pages      pages
 	changed    func(Report)
 	retry      Backoff
 	patience   patience
@@ -130,7 +131,7 @@ func newPhone(dir string, db *bolt.DB, o Options) *Phone {
 		dir: dir, db: db,
 		http: o.HTTPClient, clock: o.Clock, bootID: o.BootID, monotonic: o.Monotonic, position: o.Position, log: o.Log,
 		appVersion: o.AppVersion, chunk: o.ChunkBytes,
-		budget: min(o.BudgetBytes, maxBudget), changed: o.Changed, patience: defaultPatience(), retry: Backoff{Min: o.RetryMin, Max: o.RetryMax},
+		changed: o.Changed, patience: defaultPatience(), retry: Backoff{Min: o.RetryMin, Max: o.RetryMax},
 		random: o.Random, noSync: o.NoSync,
 		syncing: make(chan struct{}, 1), uploading: make(chan struct{}, 1), refreshing: make(chan struct{}, 1),
 		recorded: make(chan struct{}, 1),
@@ -161,9 +162,7 @@ func newPhone(dir string, db *bolt.DB, o Options) *Phone {
 	if p.chunk <= 0 {
 		p.chunk = 256 << 10
 	}
-	if p.budget == 0 {
-		p.budget = 64 << 10
-	}
+	p.pages.fixed = min(o.BudgetBytes, maxBudget)
 	if p.changed == nil {
 		p.changed = func(Report) {}
 	}

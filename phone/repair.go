@@ -137,7 +137,7 @@ func (m *mending) repair(ctx context.Context) (repaired, error) {
 
 // repairRequest says what is held, part by part.
 func (p *Phone) repairRequest() (*fieldsyncv1.RepairRequest, error) {
-	r := &fieldsyncv1.RepairRequest{Buckets: make([]uint64, repairBuckets), BudgetBytes: p.budget}
+	r := &fieldsyncv1.RepairRequest{Buckets: make([]uint64, repairBuckets), BudgetBytes: p.pages.budget()}
 	err := p.view(func(tx *bolt.Tx, st *state) error {
 		r.Cursor = st.Cursor
 		for d, err := range digests(tx) {

@@ -133,6 +133,7 @@ func (p *Phone) exchange(ctx context.Context) (answer *fieldsyncv1.SyncResponse,
 	if request, err = p.request(); err != nil {
 		return nil, nil, err
 	}
+	begun := p.monotonic()
 	err = p.authorised(ctx, func(ctx context.Context, server, bearer string) error {
 		callCtx, cancel := context.WithTimeout(ctx, callTimeout)
 		defer cancel()
@@ -141,13 +142,18 @@ func (p *Phone) exchange(ctx context.Context) (answer *fieldsyncv1.SyncResponse,
 		answer, err = client.Sync(withBearer(callCtx, bearer), request)
 		return callFault(ctx, err)
 	})
+	if err == nil {
+		p.pages.came(p.monotonic()-begun, answer.GetMore())
+	} else {
+		p.pages.lost()
+	}
 	return answer, request, err
 }
 
 // request says how far the replica has come and takes the oldest of the outbox with it. A batch is of one install epoch.
 func (p *Phone) request() (*fieldsyncv1.SyncRequest, error) {
 	r := &fieldsyncv1.SyncRequest{
-		AppVersion: p.appVersion, BudgetBytes: p.budget, Queue: new(fieldsyncv1.QueueReport), WokenByPush: p.woken.Load(),
+		AppVersion: p.appVersion, BudgetBytes: p.pages.budget(), Queue: new(fieldsyncv1.QueueReport), WokenByPush: p.woken.Load(),
 	}
 	err := p.view(func(tx *bolt.Tx, st *state) error {
 		if st.Forked {

@@ -31,6 +31,8 @@ type Options struct {
 	// Data is the folder in which the stores are made: its disk is what is measured. Empty: the system's for temporary files.
 	// What a run makes there it removes.
 	Data string
+	// Limit ends the run: what has not been measured by then is named, and is an error. 0: none.
+	Limit time.Duration
 	// Profile is a folder for the server's CPU profiles, one a server process. Empty: none.
 	Profile string
 	Out     io.Writer
@@ -73,8 +75,12 @@ type bench struct {
 	started time.Time
 }
 
+// errLimit is why a run ends by itself.
+var errLimit = errors.New("the time was over (--limit)")
+
 // Run measures. It prints a figure as soon as it is known; those measured before an error or the end of ctx stand. A figure
-// that misses its aim is shown as missed and is no error.
+// that misses its aim is shown as missed and is no error. A workload that fails does not keep the others from being
+// measured; the error names all that were not.
 func Run(ctx context.Context, o Options) (err error) {
 	chosen, err := choose(o.Names)
 	if err != nil {
@@ -91,12 +97,29 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 	}
 	b := &bench{o: o, dir: dir, out: newReport(o), started: time.Now()}
+	limited := ctx
+	if o.Limit > 0 {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeoutCause(ctx, o.Limit, errLimit)
+		defer cancel()
+	}
+	var failed []error
 	for _, w := range chosen {
-		if err := b.measure(ctx, w); err != nil {
-			return fmt.Errorf("%s: %w", w.Name, err)
+		err := context.Cause(limited)
+		if err == nil {
+			err = b.measure(limited, w)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			if cause := context.Cause(limited); cause != nil {
+				err = cause // What the end of the time has led to says nothing more.
+			}
+			failed = append(failed, fmt.Errorf("not measured: %s: %w", w.Name, err))
 		}
 	}
-	return b.out.end()
+	return errors.Join(append(failed, b.out.end())...)
 }
 
 // measure runs one workload with a load generator and a floor of its own: none inherits the other's heap.

@@ -14,6 +14,7 @@ import (
 
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
+	"github.com/cong1022/fieldsync/phone"
 )
 
 const (
@@ -43,7 +44,7 @@ func newClient(s seat, transport *http.Transport, url string) *client {
 	return &client{
 		seat: s, cursor: s.Cursor, ticked: make(map[string]bool), drop: transport.CloseIdleConnections,
 		api: fieldsyncv1connect.NewSyncServiceClient(&http.Client{Transport: transport}, url,
-			connect.WithSendGzip(), connect.WithCompressMinBytes(1024)), // As the reference phone.
+			connect.WithSendGzip(), connect.WithCompressMinBytes(1024), phone.AcceptZstd()), // As the reference phone.
 	}
 }
 

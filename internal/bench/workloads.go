@@ -311,15 +311,38 @@ func (b *bench) watched(ctx context.Context, p plan, bareURL string, changes int
 	return w, err
 }
 
+// resting is how long nothing is done before memory is looked at: what an idle phone costs is asked for, and not what opening
+// its stream has left behind. The server gives such memory back within ten seconds; the floor has the same time.
+const resting = 11 * time.Second
+
+func (b *bench) rest(ctx context.Context) error {
+	if b.o.Quick {
+		return nil
+	}
+	b.out.progress("resting")
+	select {
+	case <-time.After(resting):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // stream opens the streams, has tasks changed, and tells how long that took to arrive, by how much the process that holds the
 // streams has grown, and what was received on the wire. A grown heap does not shrink by itself, so the process should be fresh.
 func (b *bench) stream(ctx context.Context, holder *child, url string, seats []seat, desk *seat, changes int) (a answer, memory float64, wire int64, err error) {
 	if _, err := b.load.do(ctx, order{Op: opSeats, URL: url, Seats: seats}); err != nil {
 		return a, 0, 0, err
 	}
+	if err := b.rest(ctx); err != nil {
+		return a, 0, 0, err
+	}
 	before := holder.usage().resident
 	b.out.progress(fmt.Sprintf("opening %d streams", len(seats)))
 	if _, err := b.load.do(ctx, order{Op: opWatch}); err != nil {
+		return a, 0, 0, err
+	}
+	if err := b.rest(ctx); err != nil {
 		return a, 0, 0, err
 	}
 	memory = holder.usage().resident - before

@@ -44,10 +44,13 @@ func TestProtocols(t *testing.T) {
 		http2   bool
 		options []connect.ClientOption
 	}{
-		"connect":                  {},
-		"connect over HTTP/2":      {http2: true},
-		"connect with JSON":        {options: []connect.ClientOption{connect.WithProtoJSON()}},
-		"connect with gzip":        {options: []connect.ClientOption{connect.WithSendGzip()}},
+		"connect":             {},
+		"connect over HTTP/2": {http2: true},
+		"connect with JSON":   {options: []connect.ClientOption{connect.WithProtoJSON()}},
+		"connect with gzip":   {options: []connect.ClientOption{connect.WithSendGzip()}},
+		"connect with zstd": {options: []connect.ClientOption{
+			connect.WithAcceptCompression("zstd", newBoundedZstd(maxMessageBytes), newZstd), connect.WithSendCompression("zstd"),
+		}},
 		"gRPC":                     {http2: true, options: []connect.ClientOption{connect.WithGRPC()}},
 		"gRPC with gzip":           {http2: true, options: []connect.ClientOption{connect.WithGRPC(), connect.WithSendGzip()}},
 		"gRPC-Web":                 {options: []connect.ClientOption{connect.WithGRPCWeb()}},

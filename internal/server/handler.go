@@ -53,6 +53,7 @@ func (s *Rooms) Handler() http.Handler {
 		connect.WithRequestGate(s.allowed),
 		connect.WithReadMaxBytes(maxMessageBytes),
 		connect.WithCompression("gzip", newBoundedGzip(maxMessageBytes), newGzip),
+		connect.WithCompression("zstd", newBoundedZstd(maxMessageBytes), newZstd),
 		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
 			if !auth.IsPublic(spec.Procedure) {
 				return nil
@@ -60,6 +61,7 @@ func (s *Rooms) Handler() http.Handler {
 			return []connect.HandlerOption{
 				connect.WithReadMaxBytes(maxPublicBytes),
 				connect.WithCompression("gzip", newBoundedGzip(maxPublicBytes), newGzip),
+				connect.WithCompression("zstd", newBoundedZstd(maxPublicBytes), newZstd),
 			}
 		}),
 		connect.WithCompressMinBytes(compressAboveBytes),

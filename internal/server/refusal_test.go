@@ -147,6 +147,21 @@ func TestLargestBatch(t *testing.T) {
 	}
 }
 
+// zstandard compresses as the server does.
+func zstandard(tb testing.TB, content io.Reader) []byte {
+	tb.Helper()
+	var b bytes.Buffer
+	w := newZstd()
+	w.Reset(&b)
+	if _, err := io.Copy(w, content); err != nil {
+		tb.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return b.Bytes()
+}
+
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) {
@@ -155,18 +170,21 @@ func (zeros) Read(p []byte) (int, error) {
 }
 
 // Protects: a message that decompresses to more than is allowed is not decompressed to its end to tell its size.
-func TestBoundedGzip(t *testing.T) {
-	bomb := gzipped(t, io.LimitReader(zeros{}, 8*maxMessageBytes))
-	d := newBoundedGzip(maxMessageBytes)()
+func TestBoundedDecompression(t *testing.T) {
+	gzip, zstd := newBoundedGzip(maxMessageBytes)(), newBoundedZstd(maxMessageBytes)()
 	for _, c := range []struct {
 		name    string
+		reader  connect.Decompressor
 		content []byte
 		want    int64
 		err     error
 	}{
-		{"a bomb", bomb, maxMessageBytes + 1, errMessageTooLarge},
-		{"the largest message, in the same reader", gzipped(t, io.LimitReader(zeros{}, maxMessageBytes)), maxMessageBytes, nil},
+		{"a gzip bomb", gzip, gzipped(t, io.LimitReader(zeros{}, 8*maxMessageBytes)), maxMessageBytes + 1, errMessageTooLarge},
+		{"the largest message, in the same reader", gzip, gzipped(t, io.LimitReader(zeros{}, maxMessageBytes)), maxMessageBytes, nil},
+		{"a zstd bomb", zstd, zstandard(t, io.LimitReader(zeros{}, 8*maxMessageBytes)), maxMessageBytes + 1, errMessageTooLarge},
+		{"the largest message, in the same reader as zstd", zstd, zstandard(t, io.LimitReader(zeros{}, maxMessageBytes)), maxMessageBytes, nil},
 	} {
+		d := c.reader
 		if err := d.Reset(bytes.NewReader(c.content)); err != nil {
 			t.Fatal(err)
 		}

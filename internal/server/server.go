@@ -75,7 +75,7 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err 
 		return nil, err
 	}
 	pusher := push.NewWorker(push.Options{Store: st, Sender: sender, Log: log})
-	s.workers = append(s.workers, pusher.Run, s.sync.RunRetention, s.media.Run)
+	s.workers = append(s.workers, pusher.Run, s.sync.RunRetention, s.media.Run, giveBack)
 	allowed, err := config.Webhooks.networks()
 	if err != nil {
 		return nil, err
