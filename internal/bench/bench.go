@@ -60,6 +60,7 @@ func Workloads() []Workload {
 		{"watch-1000", "1,000 idle phones on the stream while a dispatcher changes 200 tasks", watchOf(1000)},
 		{"watch-10000", "the same with 10,000 phones", watchOf(10000)},
 		{"cold-start", "process start to first answered sync with 100,000 tasks stored", coldStart},
+		{"board", "a dispatcher's first page, a search, and a change on the screen, over 100,000 tasks", dispatchBoard},
 		{"growth", "the cost of one sync at 10,000, 100,000 and 1,000,000 tasks", growth},
 	}
 }
