@@ -51,6 +51,11 @@ var rights = map[string][]fieldsyncv1.Role{
 	fieldsyncv1connect.SupportServiceListQuarantinedProcedure:    {dispatcher, head, supervisor, admin},
 	fieldsyncv1connect.SupportServiceReleaseQuarantinedProcedure: {dispatcher, head, admin},
 	fieldsyncv1connect.SupportServiceDiscardQuarantinedProcedure: {dispatcher, head, admin},
+	fieldsyncv1connect.SupportServiceExplainDeviceProcedure:      {dispatcher, admin},
+	fieldsyncv1connect.SupportServiceListStuckDevicesProcedure:   {dispatcher, admin},
+	fieldsyncv1connect.SupportServiceListQuarantinedProcedure:    {dispatcher, admin},
+	fieldsyncv1connect.SupportServiceReleaseQuarantinedProcedure: {dispatcher, admin},
+	fieldsyncv1connect.SupportServiceDiscardQuarantinedProcedure: {dispatcher, admin},
 
 	fieldsyncv1connect.MediaServiceDeclareProcedure: {crew, lead},
 	fieldsyncv1connect.MediaServiceCommitProcedure:  {crew, lead},

@@ -55,7 +55,7 @@ của tổ, việc làm khi mất sóng được gửi về, và báo cáo hoàn
 	root.AddCommand(
 		newDemoCommand(), newServeCommand(), group(newPhoneCommand()),
 		newEnrolCommand(), newTokenCommand(), group(newAdminCommand()), newImportCommand(), group(newWebhookCommand()), newAssignCommand(),
-		newBoardCommand(), newReportCommand(), newDeliveriesCommand(),
+		newBoardCommand(), newReportCommand(), newDeliveriesCommand(), newStuckCommand(),
 		newBenchCommand(),
 		newVerifyCommand(), group(newLogCommand()),
 		newExplainCommand(), group(newQuarantineCommand()),

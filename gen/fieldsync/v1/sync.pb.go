@@ -2591,6 +2591,216 @@ func (*DiscardQuarantinedResponse) Descriptor() ([]byte, []int) {
 	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{34}
 }
 
+// Which part of the stuck devices.
+type ListStuckDevicesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many at the most: 0 (100) up to 500.
+	Limit uint32 `protobuf:"varint,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	// From the last answer; empty from the beginning.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListStuckDevicesRequest) Reset() {
+	*x = ListStuckDevicesRequest{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListStuckDevicesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListStuckDevicesRequest) ProtoMessage() {}
+
+func (x *ListStuckDevicesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListStuckDevicesRequest.ProtoReflect.Descriptor instead.
+func (*ListStuckDevicesRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ListStuckDevicesRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ListStuckDevicesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// A phone that does not sync, or not well.
+type StuckDevice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The device.
+	DeviceId string `protobuf:"bytes,1,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
+	// What it is called.
+	DeviceName string `protobuf:"bytes,2,opt,name=device_name,json=deviceName,proto3" json:"device_name,omitempty"`
+	// Whose it is.
+	MemberId string `protobuf:"bytes,3,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	// The scope that it syncs.
+	Scope string `protobuf:"bytes,4,opt,name=scope,proto3" json:"scope,omitempty"`
+	// When it last refreshed its token or synced. Absent: never.
+	LastSeenAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_seen_at,json=lastSeenAt,proto3" json:"last_seen_at,omitempty"`
+	// What lay on the phone when it last said so.
+	Queue *QueueReport `protobuf:"bytes,6,opt,name=queue,proto3" json:"queue,omitempty"`
+	// What stands in its way, the worst first, as in ExplainDeviceResponse.
+	Obstacles     []*Obstacle `protobuf:"bytes,7,rep,name=obstacles,proto3" json:"obstacles,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StuckDevice) Reset() {
+	*x = StuckDevice{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StuckDevice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StuckDevice) ProtoMessage() {}
+
+func (x *StuckDevice) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StuckDevice.ProtoReflect.Descriptor instead.
+func (*StuckDevice) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *StuckDevice) GetDeviceId() string {
+	if x != nil {
+		return x.DeviceId
+	}
+	return ""
+}
+
+func (x *StuckDevice) GetDeviceName() string {
+	if x != nil {
+		return x.DeviceName
+	}
+	return ""
+}
+
+func (x *StuckDevice) GetMemberId() string {
+	if x != nil {
+		return x.MemberId
+	}
+	return ""
+}
+
+func (x *StuckDevice) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *StuckDevice) GetLastSeenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastSeenAt
+	}
+	return nil
+}
+
+func (x *StuckDevice) GetQueue() *QueueReport {
+	if x != nil {
+		return x.Queue
+	}
+	return nil
+}
+
+func (x *StuckDevice) GetObstacles() []*Obstacle {
+	if x != nil {
+		return x.Obstacles
+	}
+	return nil
+}
+
+// A page of stuck devices.
+type ListStuckDevicesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By id.
+	Devices []*StuckDevice `protobuf:"bytes,1,rep,name=devices,proto3" json:"devices,omitempty"`
+	// Empty on the last page.
+	NextToken     string `protobuf:"bytes,2,opt,name=next_token,json=nextToken,proto3" json:"next_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListStuckDevicesResponse) Reset() {
+	*x = ListStuckDevicesResponse{}
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListStuckDevicesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListStuckDevicesResponse) ProtoMessage() {}
+
+func (x *ListStuckDevicesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListStuckDevicesResponse.ProtoReflect.Descriptor instead.
+func (*ListStuckDevicesResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_sync_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ListStuckDevicesResponse) GetDevices() []*StuckDevice {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
+func (x *ListStuckDevicesResponse) GetNextToken() string {
+	if x != nil {
+		return x.NextToken
+	}
+	return ""
+}
+
 // A part of the scope, whole: forget what is held of it and hold this.
 type RepairResponse_Bucket struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2604,7 +2814,7 @@ type RepairResponse_Bucket struct {
 
 func (x *RepairResponse_Bucket) Reset() {
 	*x = RepairResponse_Bucket{}
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[35]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2616,7 +2826,7 @@ func (x *RepairResponse_Bucket) String() string {
 func (*RepairResponse_Bucket) ProtoMessage() {}
 
 func (x *RepairResponse_Bucket) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_sync_proto_msgTypes[35]
+	mi := &file_fieldsync_v1_sync_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2831,7 +3041,25 @@ const file_fieldsync_v1_sync_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x02id\x12\"\n" +
 	"\x06reason\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\"\x1c\n" +
-	"\x1aDiscardQuarantinedResponse*\xb4\x01\n" +
+	"\x1aDiscardQuarantinedResponse\"a\n" +
+	"\x17ListStuckDevicesRequest\x12\x1e\n" +
+	"\x05limit\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\xf4\x03R\x05limit\x12&\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\tpageToken\"\xa3\x02\n" +
+	"\vStuckDevice\x12\x1b\n" +
+	"\tdevice_id\x18\x01 \x01(\tR\bdeviceId\x12\x1f\n" +
+	"\vdevice_name\x18\x02 \x01(\tR\n" +
+	"deviceName\x12\x1b\n" +
+	"\tmember_id\x18\x03 \x01(\tR\bmemberId\x12\x14\n" +
+	"\x05scope\x18\x04 \x01(\tR\x05scope\x12<\n" +
+	"\flast_seen_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"lastSeenAt\x12/\n" +
+	"\x05queue\x18\x06 \x01(\v2\x19.fieldsync.v1.QueueReportR\x05queue\x124\n" +
+	"\tobstacles\x18\a \x03(\v2\x16.fieldsync.v1.ObstacleR\tobstacles\"n\n" +
+	"\x18ListStuckDevicesResponse\x123\n" +
+	"\adevices\x18\x01 \x03(\v2\x19.fieldsync.v1.StuckDeviceR\adevices\x12\x1d\n" +
+	"\n" +
+	"next_token\x18\x02 \x01(\tR\tnextToken*\xb4\x01\n" +
 	"\vVerdictKind\x12\x1c\n" +
 	"\x18VERDICT_KIND_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14VERDICT_KIND_APPLIED\x10\x01\x12\x17\n" +
@@ -2849,9 +3077,10 @@ const file_fieldsync_v1_sync_proto_rawDesc = "" +
 	"\x04Sync\x12\x19.fieldsync.v1.SyncRequest\x1a\x1a.fieldsync.v1.SyncResponse\x12B\n" +
 	"\x05Watch\x12\x1a.fieldsync.v1.WatchRequest\x1a\x1b.fieldsync.v1.WatchResponse0\x01\x12R\n" +
 	"\vAwaitChange\x12 .fieldsync.v1.AwaitChangeRequest\x1a!.fieldsync.v1.AwaitChangeResponse\x12C\n" +
-	"\x06Repair\x12\x1b.fieldsync.v1.RepairRequest\x1a\x1c.fieldsync.v1.RepairResponse2\x9c\x03\n" +
+	"\x06Repair\x12\x1b.fieldsync.v1.RepairRequest\x1a\x1c.fieldsync.v1.RepairResponse2\xff\x03\n" +
 	"\x0eSupportService\x12X\n" +
-	"\rExplainDevice\x12\".fieldsync.v1.ExplainDeviceRequest\x1a#.fieldsync.v1.ExplainDeviceResponse\x12^\n" +
+	"\rExplainDevice\x12\".fieldsync.v1.ExplainDeviceRequest\x1a#.fieldsync.v1.ExplainDeviceResponse\x12a\n" +
+	"\x10ListStuckDevices\x12%.fieldsync.v1.ListStuckDevicesRequest\x1a&.fieldsync.v1.ListStuckDevicesResponse\x12^\n" +
 	"\x0fListQuarantined\x12$.fieldsync.v1.ListQuarantinedRequest\x1a%.fieldsync.v1.ListQuarantinedResponse\x12g\n" +
 	"\x12ReleaseQuarantined\x12'.fieldsync.v1.ReleaseQuarantinedRequest\x1a(.fieldsync.v1.ReleaseQuarantinedResponse\x12g\n" +
 	"\x12DiscardQuarantined\x12'.fieldsync.v1.DiscardQuarantinedRequest\x1a(.fieldsync.v1.DiscardQuarantinedResponseB\xaa\x01\n" +
@@ -2870,7 +3099,7 @@ func file_fieldsync_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_fieldsync_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fieldsync_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_fieldsync_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_fieldsync_v1_sync_proto_goTypes = []any{
 	(VerdictKind)(0),                   // 0: fieldsync.v1.VerdictKind
 	(RemovalReason)(0),                 // 1: fieldsync.v1.RemovalReason
@@ -2909,23 +3138,26 @@ var file_fieldsync_v1_sync_proto_goTypes = []any{
 	(*ReleaseQuarantinedResponse)(nil), // 34: fieldsync.v1.ReleaseQuarantinedResponse
 	(*DiscardQuarantinedRequest)(nil),  // 35: fieldsync.v1.DiscardQuarantinedRequest
 	(*DiscardQuarantinedResponse)(nil), // 36: fieldsync.v1.DiscardQuarantinedResponse
-	(*RepairResponse_Bucket)(nil),      // 37: fieldsync.v1.RepairResponse.Bucket
-	(*CaptureTime)(nil),                // 38: fieldsync.v1.CaptureTime
-	(*timestamppb.Timestamp)(nil),      // 39: google.protobuf.Timestamp
-	(*Position)(nil),                   // 40: fieldsync.v1.Position
-	(*PhotoDeclaration)(nil),           // 41: fieldsync.v1.PhotoDeclaration
-	(Outcome)(0),                       // 42: fieldsync.v1.Outcome
-	(*Sentence)(nil),                   // 43: fieldsync.v1.Sentence
-	(*Task)(nil),                       // 44: fieldsync.v1.Task
-	(*durationpb.Duration)(nil),        // 45: google.protobuf.Duration
+	(*ListStuckDevicesRequest)(nil),    // 37: fieldsync.v1.ListStuckDevicesRequest
+	(*StuckDevice)(nil),                // 38: fieldsync.v1.StuckDevice
+	(*ListStuckDevicesResponse)(nil),   // 39: fieldsync.v1.ListStuckDevicesResponse
+	(*RepairResponse_Bucket)(nil),      // 40: fieldsync.v1.RepairResponse.Bucket
+	(*CaptureTime)(nil),                // 41: fieldsync.v1.CaptureTime
+	(*timestamppb.Timestamp)(nil),      // 42: google.protobuf.Timestamp
+	(*Position)(nil),                   // 43: fieldsync.v1.Position
+	(*PhotoDeclaration)(nil),           // 44: fieldsync.v1.PhotoDeclaration
+	(Outcome)(0),                       // 45: fieldsync.v1.Outcome
+	(*Sentence)(nil),                   // 46: fieldsync.v1.Sentence
+	(*Task)(nil),                       // 47: fieldsync.v1.Task
+	(*durationpb.Duration)(nil),        // 48: google.protobuf.Duration
 }
 var file_fieldsync_v1_sync_proto_depIdxs = []int32{
 	4,  // 0: fieldsync.v1.SyncRequest.mutations:type_name -> fieldsync.v1.Mutation
-	38, // 1: fieldsync.v1.SyncRequest.clock:type_name -> fieldsync.v1.CaptureTime
+	41, // 1: fieldsync.v1.SyncRequest.clock:type_name -> fieldsync.v1.CaptureTime
 	3,  // 2: fieldsync.v1.SyncRequest.queue:type_name -> fieldsync.v1.QueueReport
-	39, // 3: fieldsync.v1.QueueReport.oldest:type_name -> google.protobuf.Timestamp
-	38, // 4: fieldsync.v1.Mutation.recorded:type_name -> fieldsync.v1.CaptureTime
-	40, // 5: fieldsync.v1.Mutation.position:type_name -> fieldsync.v1.Position
+	42, // 3: fieldsync.v1.QueueReport.oldest:type_name -> google.protobuf.Timestamp
+	41, // 4: fieldsync.v1.Mutation.recorded:type_name -> fieldsync.v1.CaptureTime
+	43, // 5: fieldsync.v1.Mutation.position:type_name -> fieldsync.v1.Position
 	6,  // 6: fieldsync.v1.Mutation.accept:type_name -> fieldsync.v1.Accept
 	7,  // 7: fieldsync.v1.Mutation.start:type_name -> fieldsync.v1.Start
 	8,  // 8: fieldsync.v1.Mutation.pause:type_name -> fieldsync.v1.Pause
@@ -2937,62 +3169,68 @@ var file_fieldsync_v1_sync_proto_depIdxs = []int32{
 	14, // 14: fieldsync.v1.Mutation.decline:type_name -> fieldsync.v1.Decline
 	15, // 15: fieldsync.v1.Mutation.hand_over:type_name -> fieldsync.v1.HandOver
 	5,  // 16: fieldsync.v1.Mutation.see:type_name -> fieldsync.v1.See
-	41, // 17: fieldsync.v1.AttachPhoto.photo:type_name -> fieldsync.v1.PhotoDeclaration
-	42, // 18: fieldsync.v1.Complete.outcome:type_name -> fieldsync.v1.Outcome
+	44, // 17: fieldsync.v1.AttachPhoto.photo:type_name -> fieldsync.v1.PhotoDeclaration
+	45, // 18: fieldsync.v1.Complete.outcome:type_name -> fieldsync.v1.Outcome
 	0,  // 19: fieldsync.v1.Verdict.kind:type_name -> fieldsync.v1.VerdictKind
-	43, // 20: fieldsync.v1.Verdict.message:type_name -> fieldsync.v1.Sentence
-	39, // 21: fieldsync.v1.Verdict.judged_at:type_name -> google.protobuf.Timestamp
+	46, // 20: fieldsync.v1.Verdict.message:type_name -> fieldsync.v1.Sentence
+	42, // 21: fieldsync.v1.Verdict.judged_at:type_name -> google.protobuf.Timestamp
 	16, // 22: fieldsync.v1.SyncResponse.verdicts:type_name -> fieldsync.v1.Verdict
 	18, // 23: fieldsync.v1.SyncResponse.tasks:type_name -> fieldsync.v1.TaskDelta
 	19, // 24: fieldsync.v1.SyncResponse.removals:type_name -> fieldsync.v1.Removal
 	20, // 25: fieldsync.v1.SyncResponse.head:type_name -> fieldsync.v1.ScopeHead
-	39, // 26: fieldsync.v1.SyncResponse.server_time:type_name -> google.protobuf.Timestamp
-	44, // 27: fieldsync.v1.TaskDelta.task:type_name -> fieldsync.v1.Task
+	42, // 26: fieldsync.v1.SyncResponse.server_time:type_name -> google.protobuf.Timestamp
+	47, // 27: fieldsync.v1.TaskDelta.task:type_name -> fieldsync.v1.Task
 	1,  // 28: fieldsync.v1.Removal.reason:type_name -> fieldsync.v1.RemovalReason
 	20, // 29: fieldsync.v1.WatchResponse.head:type_name -> fieldsync.v1.ScopeHead
-	39, // 30: fieldsync.v1.WatchResponse.server_time:type_name -> google.protobuf.Timestamp
+	42, // 30: fieldsync.v1.WatchResponse.server_time:type_name -> google.protobuf.Timestamp
 	17, // 31: fieldsync.v1.WatchResponse.delta:type_name -> fieldsync.v1.SyncResponse
 	20, // 32: fieldsync.v1.AwaitChangeResponse.head:type_name -> fieldsync.v1.ScopeHead
-	39, // 33: fieldsync.v1.AwaitChangeResponse.server_time:type_name -> google.protobuf.Timestamp
-	37, // 34: fieldsync.v1.RepairResponse.buckets:type_name -> fieldsync.v1.RepairResponse.Bucket
+	42, // 33: fieldsync.v1.AwaitChangeResponse.server_time:type_name -> google.protobuf.Timestamp
+	40, // 34: fieldsync.v1.RepairResponse.buckets:type_name -> fieldsync.v1.RepairResponse.Bucket
 	20, // 35: fieldsync.v1.RepairResponse.head:type_name -> fieldsync.v1.ScopeHead
-	43, // 36: fieldsync.v1.ExplainDeviceResponse.grant:type_name -> fieldsync.v1.Sentence
-	39, // 37: fieldsync.v1.ExplainDeviceResponse.last_seen_at:type_name -> google.protobuf.Timestamp
-	39, // 38: fieldsync.v1.ExplainDeviceResponse.token_expires_at:type_name -> google.protobuf.Timestamp
-	39, // 39: fieldsync.v1.ExplainDeviceResponse.revoked_at:type_name -> google.protobuf.Timestamp
+	46, // 36: fieldsync.v1.ExplainDeviceResponse.grant:type_name -> fieldsync.v1.Sentence
+	42, // 37: fieldsync.v1.ExplainDeviceResponse.last_seen_at:type_name -> google.protobuf.Timestamp
+	42, // 38: fieldsync.v1.ExplainDeviceResponse.token_expires_at:type_name -> google.protobuf.Timestamp
+	42, // 39: fieldsync.v1.ExplainDeviceResponse.revoked_at:type_name -> google.protobuf.Timestamp
 	20, // 40: fieldsync.v1.ExplainDeviceResponse.head:type_name -> fieldsync.v1.ScopeHead
 	3,  // 41: fieldsync.v1.ExplainDeviceResponse.queue:type_name -> fieldsync.v1.QueueReport
-	45, // 42: fieldsync.v1.ExplainDeviceResponse.clock_skew:type_name -> google.protobuf.Duration
+	48, // 42: fieldsync.v1.ExplainDeviceResponse.clock_skew:type_name -> google.protobuf.Duration
 	16, // 43: fieldsync.v1.ExplainDeviceResponse.verdicts:type_name -> fieldsync.v1.Verdict
 	29, // 44: fieldsync.v1.ExplainDeviceResponse.obstacles:type_name -> fieldsync.v1.Obstacle
-	43, // 45: fieldsync.v1.Obstacle.message:type_name -> fieldsync.v1.Sentence
+	46, // 45: fieldsync.v1.Obstacle.message:type_name -> fieldsync.v1.Sentence
 	4,  // 46: fieldsync.v1.QuarantinedMutation.mutation:type_name -> fieldsync.v1.Mutation
-	39, // 47: fieldsync.v1.QuarantinedMutation.at:type_name -> google.protobuf.Timestamp
+	42, // 47: fieldsync.v1.QuarantinedMutation.at:type_name -> google.protobuf.Timestamp
 	31, // 48: fieldsync.v1.ListQuarantinedResponse.mutations:type_name -> fieldsync.v1.QuarantinedMutation
 	4,  // 49: fieldsync.v1.ReleaseQuarantinedRequest.mended:type_name -> fieldsync.v1.Mutation
 	16, // 50: fieldsync.v1.ReleaseQuarantinedResponse.verdict:type_name -> fieldsync.v1.Verdict
-	44, // 51: fieldsync.v1.RepairResponse.Bucket.tasks:type_name -> fieldsync.v1.Task
-	2,  // 52: fieldsync.v1.SyncService.Sync:input_type -> fieldsync.v1.SyncRequest
-	21, // 53: fieldsync.v1.SyncService.Watch:input_type -> fieldsync.v1.WatchRequest
-	23, // 54: fieldsync.v1.SyncService.AwaitChange:input_type -> fieldsync.v1.AwaitChangeRequest
-	25, // 55: fieldsync.v1.SyncService.Repair:input_type -> fieldsync.v1.RepairRequest
-	27, // 56: fieldsync.v1.SupportService.ExplainDevice:input_type -> fieldsync.v1.ExplainDeviceRequest
-	30, // 57: fieldsync.v1.SupportService.ListQuarantined:input_type -> fieldsync.v1.ListQuarantinedRequest
-	33, // 58: fieldsync.v1.SupportService.ReleaseQuarantined:input_type -> fieldsync.v1.ReleaseQuarantinedRequest
-	35, // 59: fieldsync.v1.SupportService.DiscardQuarantined:input_type -> fieldsync.v1.DiscardQuarantinedRequest
-	17, // 60: fieldsync.v1.SyncService.Sync:output_type -> fieldsync.v1.SyncResponse
-	22, // 61: fieldsync.v1.SyncService.Watch:output_type -> fieldsync.v1.WatchResponse
-	24, // 62: fieldsync.v1.SyncService.AwaitChange:output_type -> fieldsync.v1.AwaitChangeResponse
-	26, // 63: fieldsync.v1.SyncService.Repair:output_type -> fieldsync.v1.RepairResponse
-	28, // 64: fieldsync.v1.SupportService.ExplainDevice:output_type -> fieldsync.v1.ExplainDeviceResponse
-	32, // 65: fieldsync.v1.SupportService.ListQuarantined:output_type -> fieldsync.v1.ListQuarantinedResponse
-	34, // 66: fieldsync.v1.SupportService.ReleaseQuarantined:output_type -> fieldsync.v1.ReleaseQuarantinedResponse
-	36, // 67: fieldsync.v1.SupportService.DiscardQuarantined:output_type -> fieldsync.v1.DiscardQuarantinedResponse
-	60, // [60:68] is the sub-list for method output_type
-	52, // [52:60] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	42, // 51: fieldsync.v1.StuckDevice.last_seen_at:type_name -> google.protobuf.Timestamp
+	3,  // 52: fieldsync.v1.StuckDevice.queue:type_name -> fieldsync.v1.QueueReport
+	29, // 53: fieldsync.v1.StuckDevice.obstacles:type_name -> fieldsync.v1.Obstacle
+	38, // 54: fieldsync.v1.ListStuckDevicesResponse.devices:type_name -> fieldsync.v1.StuckDevice
+	47, // 55: fieldsync.v1.RepairResponse.Bucket.tasks:type_name -> fieldsync.v1.Task
+	2,  // 56: fieldsync.v1.SyncService.Sync:input_type -> fieldsync.v1.SyncRequest
+	21, // 57: fieldsync.v1.SyncService.Watch:input_type -> fieldsync.v1.WatchRequest
+	23, // 58: fieldsync.v1.SyncService.AwaitChange:input_type -> fieldsync.v1.AwaitChangeRequest
+	25, // 59: fieldsync.v1.SyncService.Repair:input_type -> fieldsync.v1.RepairRequest
+	27, // 60: fieldsync.v1.SupportService.ExplainDevice:input_type -> fieldsync.v1.ExplainDeviceRequest
+	37, // 61: fieldsync.v1.SupportService.ListStuckDevices:input_type -> fieldsync.v1.ListStuckDevicesRequest
+	30, // 62: fieldsync.v1.SupportService.ListQuarantined:input_type -> fieldsync.v1.ListQuarantinedRequest
+	33, // 63: fieldsync.v1.SupportService.ReleaseQuarantined:input_type -> fieldsync.v1.ReleaseQuarantinedRequest
+	35, // 64: fieldsync.v1.SupportService.DiscardQuarantined:input_type -> fieldsync.v1.DiscardQuarantinedRequest
+	17, // 65: fieldsync.v1.SyncService.Sync:output_type -> fieldsync.v1.SyncResponse
+	22, // 66: fieldsync.v1.SyncService.Watch:output_type -> fieldsync.v1.WatchResponse
+	24, // 67: fieldsync.v1.SyncService.AwaitChange:output_type -> fieldsync.v1.AwaitChangeResponse
+	26, // 68: fieldsync.v1.SyncService.Repair:output_type -> fieldsync.v1.RepairResponse
+	28, // 69: fieldsync.v1.SupportService.ExplainDevice:output_type -> fieldsync.v1.ExplainDeviceResponse
+	39, // 70: fieldsync.v1.SupportService.ListStuckDevices:output_type -> fieldsync.v1.ListStuckDevicesResponse
+	32, // 71: fieldsync.v1.SupportService.ListQuarantined:output_type -> fieldsync.v1.ListQuarantinedResponse
+	34, // 72: fieldsync.v1.SupportService.ReleaseQuarantined:output_type -> fieldsync.v1.ReleaseQuarantinedResponse
+	36, // 73: fieldsync.v1.SupportService.DiscardQuarantined:output_type -> fieldsync.v1.DiscardQuarantinedResponse
+	65, // [65:74] is the sub-list for method output_type
+	56, // [56:65] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_v1_sync_proto_init() }
@@ -3021,7 +3259,7 @@ func file_fieldsync_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_v1_sync_proto_rawDesc), len(file_fieldsync_v1_sync_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   36,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -46,6 +46,9 @@ const (
 	// SupportServiceExplainDeviceProcedure is the fully-qualified name of the SupportService's
 	// ExplainDevice RPC.
 	SupportServiceExplainDeviceProcedure = "/fieldsync.v1.SupportService/ExplainDevice"
+	// SupportServiceListStuckDevicesProcedure is the fully-qualified name of the SupportService's
+	// ListStuckDevices RPC.
+	SupportServiceListStuckDevicesProcedure = "/fieldsync.v1.SupportService/ListStuckDevices"
 	// SupportServiceListQuarantinedProcedure is the fully-qualified name of the SupportService's
 	// ListQuarantined RPC.
 	SupportServiceListQuarantinedProcedure = "/fieldsync.v1.SupportService/ListQuarantined"
@@ -251,6 +254,10 @@ func (UnimplementedSyncServiceHandler) Repair(context.Context, *v1.RepairRequest
 type SupportServiceClient interface {
 	// Tells all that the server knows of a device's sync. Errors: NotFound "device_unknown".
 	ExplainDevice(context.Context, *v1.ExplainDeviceRequest) (*v1.ExplainDeviceResponse, error)
+	// Lists the phones that something stands in the way of, by id: those of ExplainDevice's obstacles that a person has to do
+	// something about. A page ends after 1,000 devices looked at, so it may be short or empty before the last. Errors:
+	// InvalidArgument "page_token_invalid".
+	ListStuckDevices(context.Context, *v1.ListStuckDevicesRequest) (*v1.ListStuckDevicesResponse, error)
 	// Lists the mutations in quarantine, by device and number.
 	ListQuarantined(context.Context, *v1.ListQuarantinedRequest) (*v1.ListQuarantinedResponse, error)
 	// Lets a quarantined mutation take effect now, as recorded or mended, in the name of whoever recorded it, and takes it out
@@ -279,6 +286,12 @@ func NewSupportServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(supportServiceMethods.ByName("ExplainDevice")),
 			connect.WithClientOptions(opts...),
 		),
+		listStuckDevices: connect.NewClient[v1.ListStuckDevicesRequest, v1.ListStuckDevicesResponse](
+			httpClient,
+			baseURL+SupportServiceListStuckDevicesProcedure,
+			connect.WithSchema(supportServiceMethods.ByName("ListStuckDevices")),
+			connect.WithClientOptions(opts...),
+		),
 		listQuarantined: connect.NewClient[v1.ListQuarantinedRequest, v1.ListQuarantinedResponse](
 			httpClient,
 			baseURL+SupportServiceListQuarantinedProcedure,
@@ -303,6 +316,7 @@ func NewSupportServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 // supportServiceClient implements SupportServiceClient.
 type supportServiceClient struct {
 	explainDevice      *connect.Client[v1.ExplainDeviceRequest, v1.ExplainDeviceResponse]
+	listStuckDevices   *connect.Client[v1.ListStuckDevicesRequest, v1.ListStuckDevicesResponse]
 	listQuarantined    *connect.Client[v1.ListQuarantinedRequest, v1.ListQuarantinedResponse]
 	releaseQuarantined *connect.Client[v1.ReleaseQuarantinedRequest, v1.ReleaseQuarantinedResponse]
 	discardQuarantined *connect.Client[v1.DiscardQuarantinedRequest, v1.DiscardQuarantinedResponse]
@@ -311,6 +325,15 @@ type supportServiceClient struct {
 // ExplainDevice calls fieldsync.v1.SupportService.ExplainDevice.
 func (c *supportServiceClient) ExplainDevice(ctx context.Context, req *v1.ExplainDeviceRequest) (*v1.ExplainDeviceResponse, error) {
 	response, err := c.explainDevice.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListStuckDevices calls fieldsync.v1.SupportService.ListStuckDevices.
+func (c *supportServiceClient) ListStuckDevices(ctx context.Context, req *v1.ListStuckDevicesRequest) (*v1.ListStuckDevicesResponse, error) {
+	response, err := c.listStuckDevices.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -348,6 +371,10 @@ func (c *supportServiceClient) DiscardQuarantined(ctx context.Context, req *v1.D
 type SupportServiceHandler interface {
 	// Tells all that the server knows of a device's sync. Errors: NotFound "device_unknown".
 	ExplainDevice(context.Context, *v1.ExplainDeviceRequest) (*v1.ExplainDeviceResponse, error)
+	// Lists the phones that something stands in the way of, by id: those of ExplainDevice's obstacles that a person has to do
+	// something about. A page ends after 1,000 devices looked at, so it may be short or empty before the last. Errors:
+	// InvalidArgument "page_token_invalid".
+	ListStuckDevices(context.Context, *v1.ListStuckDevicesRequest) (*v1.ListStuckDevicesResponse, error)
 	// Lists the mutations in quarantine, by device and number.
 	ListQuarantined(context.Context, *v1.ListQuarantinedRequest) (*v1.ListQuarantinedResponse, error)
 	// Lets a quarantined mutation take effect now, as recorded or mended, in the name of whoever recorded it, and takes it out
@@ -372,6 +399,12 @@ func NewSupportServiceHandler(svc SupportServiceHandler, opts ...connect.Handler
 		connect.WithSchema(supportServiceMethods.ByName("ExplainDevice")),
 		connect.WithHandlerOptions(opts...),
 	)
+	supportServiceListStuckDevicesHandler := connect.NewUnaryHandlerSimple(
+		SupportServiceListStuckDevicesProcedure,
+		svc.ListStuckDevices,
+		connect.WithSchema(supportServiceMethods.ByName("ListStuckDevices")),
+		connect.WithHandlerOptions(opts...),
+	)
 	supportServiceListQuarantinedHandler := connect.NewUnaryHandlerSimple(
 		SupportServiceListQuarantinedProcedure,
 		svc.ListQuarantined,
@@ -394,6 +427,8 @@ func NewSupportServiceHandler(svc SupportServiceHandler, opts ...connect.Handler
 		switch r.URL.Path {
 		case SupportServiceExplainDeviceProcedure:
 			supportServiceExplainDeviceHandler.ServeHTTP(w, r)
+		case SupportServiceListStuckDevicesProcedure:
+			supportServiceListStuckDevicesHandler.ServeHTTP(w, r)
 		case SupportServiceListQuarantinedProcedure:
 			supportServiceListQuarantinedHandler.ServeHTTP(w, r)
 		case SupportServiceReleaseQuarantinedProcedure:
@@ -411,6 +446,10 @@ type UnimplementedSupportServiceHandler struct{}
 
 func (UnimplementedSupportServiceHandler) ExplainDevice(context.Context, *v1.ExplainDeviceRequest) (*v1.ExplainDeviceResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.SupportService.ExplainDevice is not implemented"))
+}
+
+func (UnimplementedSupportServiceHandler) ListStuckDevices(context.Context, *v1.ListStuckDevicesRequest) (*v1.ListStuckDevicesResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.SupportService.ListStuckDevices is not implemented"))
 }
 
 func (UnimplementedSupportServiceHandler) ListQuarantined(context.Context, *v1.ListQuarantinedRequest) (*v1.ListQuarantinedResponse, error) {
