@@ -51,11 +51,7 @@ var rights = map[string][]fieldsyncv1.Role{
 	fieldsyncv1connect.SupportServiceListQuarantinedProcedure:    {dispatcher, head, supervisor, admin},
 	fieldsyncv1connect.SupportServiceReleaseQuarantinedProcedure: {dispatcher, head, admin},
 	fieldsyncv1connect.SupportServiceDiscardQuarantinedProcedure: {dispatcher, head, admin},
-	fieldsyncv1connect.SupportServiceExplainDeviceProcedure:      {dispatcher, admin},
-	fieldsyncv1connect.SupportServiceListStuckDevicesProcedure:   {dispatcher, admin},
-	fieldsyncv1connect.SupportServiceListQuarantinedProcedure:    {dispatcher, admin},
-	fieldsyncv1connect.SupportServiceReleaseQuarantinedProcedure: {dispatcher, admin},
-	fieldsyncv1connect.SupportServiceDiscardQuarantinedProcedure: {dispatcher, admin},
+	fieldsyncv1connect.SupportServiceListStuckDevicesProcedure:   {dispatcher, head, supervisor, admin},
 
 	fieldsyncv1connect.MediaServiceDeclareProcedure: {crew, lead},
 	fieldsyncv1connect.MediaServiceCommitProcedure:  {crew, lead},
@@ -78,10 +74,10 @@ var rights = map[string][]fieldsyncv1.Role{
 	fieldsyncv1connect.AssignmentServiceAssignTasksProcedure:    {dispatcher, head, admin},
 	fieldsyncv1connect.AssignmentServiceListDeliveriesProcedure: {dispatcher, head, supervisor, admin},
 
-	fieldsyncv1connect.BoardServiceListBoardProcedure:        {dispatcher, admin},
-	fieldsyncv1connect.BoardServiceWatchBoardProcedure:       {dispatcher, admin},
-	fieldsyncv1connect.BoardServiceGetWorkloadProcedure:      {dispatcher, admin},
-	fieldsyncv1connect.BoardServiceGetMonthlyReportProcedure: {dispatcher, admin},
+	fieldsyncv1connect.BoardServiceListBoardProcedure:        {dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.BoardServiceWatchBoardProcedure:       {dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.BoardServiceGetWorkloadProcedure:      {dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.BoardServiceGetMonthlyReportProcedure: {dispatcher, head, supervisor, admin},
 
 	fieldsyncv1connect.HotlineServiceSubmitTicketsProcedure:          {hotline, admin},
 	fieldsyncv1connect.HotlineServiceGetTicketStatusProcedure:        {hotline},

@@ -53,7 +53,7 @@ const maxGone = 10_000
 func (s *Service) refresh(ctx context.Context, p auth.Principal) error {
 	ids := []string{p.UnitID}
 	return s.store.View(ctx, func(tx *store.Tx) error {
-		if seesAll(p) {
+		if p.SeesAll() {
 			ids = []string{auth.CityUnit}
 			for u, err := range store.Scan(tx, store.Units(), nil) {
 				if err != nil {

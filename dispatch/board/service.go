@@ -72,15 +72,12 @@ func caller(ctx context.Context) (auth.Principal, error) {
 	if err != nil {
 		return p, err
 	}
-	if !seesAll(p) && !p.SeesUnit(p.UnitID) {
+	if !p.SeesAll() && !p.SeesUnit(p.UnitID) {
 		return p, fault.New(fault.Denied, "role_denied",
 			"Vai trò của bạn không được làm việc này: hãy nhờ quản trị viên.", "Your role may not do this: ask an admin.")
 	}
 	return p, nil
 }
-
-// seesAll tells whether the caller sees every unit: whoever sees the city's, which is not a unit that others are given.
-func seesAll(p auth.Principal) bool { return p.SeesUnit(auth.CityUnit) }
 
 // ListBoard implements the RPC of that name.
 func (s *Service) ListBoard(ctx context.Context, req *fieldsyncv1.ListBoardRequest) (*fieldsyncv1.ListBoardResponse, error) {
@@ -124,7 +121,7 @@ func (s *Service) ListBoard(ctx context.Context, req *fieldsyncv1.ListBoardReque
 
 // view is what the caller sees of the replica. With mu held.
 func (s *Service) view(p auth.Principal) view {
-	if seesAll(p) {
+	if p.SeesAll() {
 		return s.city
 	}
 	if u := s.units[p.UnitID]; u != nil {

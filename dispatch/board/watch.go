@@ -27,7 +27,7 @@ func (s *Service) WatchBoard(ctx context.Context, req *fieldsyncv1.WatchBoardReq
 		return err
 	}
 	topic := store.TasksTopic
-	if !seesAll(p) {
+	if !p.SeesAll() {
 		topic = store.UnitScope(p.UnitID).Topic()
 	}
 	wake, stop := s.store.Subscribe(topic)
@@ -112,7 +112,7 @@ func (s *Service) since(ctx context.Context, p auth.Principal, f *fieldsyncv1.Bo
 		resp.Lost = true
 	}
 	for i := len(s.gone) - 1; i >= 0 && s.gone[i].version > *seen; i-- {
-		if g := s.gone[i]; (seesAll(p) && s.city.rows[g.task] == nil) || g.unit == p.UnitID {
+		if g := s.gone[i]; (p.SeesAll() && s.city.rows[g.task] == nil) || g.unit == p.UnitID {
 			resp.Gone = append(resp.Gone, g.task)
 		}
 	}
