@@ -67,6 +67,7 @@ type Journal struct {
 	// writing is held for each write into the newest segment: no zeros over a record.
 	writing sync.Mutex
 	end     int64 // Behind the newest record of the newest segment, and the one that is being written.
+	mean    int64 // Of the sizes of the newest records.
 
 	mu       sync.Mutex
 	broken   bool
@@ -234,11 +235,16 @@ func (j *Journal) recover() (err error) {
 	return nil
 }
 
-// fillBytes is how much is filled at a time. A sync of a record waits for that much of it at most.
-const fillBytes = 1 << 20
+const (
+	// fillBytes is how much is filled at a time. A sync of a record waits for that much of it at most.
+	fillBytes = 1 << 20
+	// fillBelow is up to which mean size of records filling pays: it saves a change of the file's length with each record, and
+	// costs each byte once more.
+	fillBelow = 128 << 10
+)
 
 // fillLater fills the newest segment with zeros beside its use, from some way behind a place, which is where its next record
-// begins, up to where it is full. What it does not come to costs time, and nothing else: a record behind the file's end has
+// begins, up to where it is full, or until records are large. What it does not come to costs time, and nothing else: a record behind the file's end has
 // the file made longer. So what goes wrong here, as a full disk, is left to the appending, which finds out by itself.
 //
 // It has a descriptor of its own: what goes wrong when pages are written is told once to each, and must not be told here
@@ -271,7 +277,7 @@ func (j *Journal) fillLater(place int64) {
 // fill writes zeros at a place, if no record has come so far, and has them on the disk.
 func (j *Journal) fill(file *os.File, from int64, zeros []byte) bool {
 	j.writing.Lock()
-	ahead := j.end <= from
+	ahead := j.end <= from && j.mean < fillBelow
 	if ahead {
 		_, err := file.WriteAt(zeros, from)
 		ahead = err == nil
@@ -406,6 +412,7 @@ func (j *Journal) Append(payload []byte) (uint64, error) {
 	j.buf = appendFrame(j.buf[:0], j.id, tail.Last+1, payload)
 	j.writing.Lock()
 	j.end = tail.Bytes + int64(len(j.buf))
+	j.mean += (int64(len(j.buf)) - j.mean) / 8
 	_, err := j.file.WriteAt(j.buf, tail.Bytes)
 	j.writing.Unlock()
 	if err != nil {
