@@ -69,6 +69,7 @@ func TestMatrix(t *testing.T) {
 	services := map[string]string{
 		"SyncService": "crew lead dispatcher head supervisor", "MediaService": "crew lead", "HotlineService": "hotline",
 		"DispatchService": moves, "SupportService": moves, "ProofService": everybody,
+		"BoardService": "dispatcher admin",
 	}
 	exceptions := map[string]string{
 		"AssignmentService/AssignTasks": moves, "AssignmentService/SuggestCrews": reads, "AssignmentService/ListDeliveries": reads,
@@ -78,6 +79,7 @@ func TestMatrix(t *testing.T) {
 		"DispatchService/ListMembers": reads, "DispatchService/ListTickets": reads, "DispatchService/ListTasks": reads,
 		"DispatchService/GetTask": reads, "SupportService/ExplainDevice": reads, "SupportService/ListQuarantined": reads,
 		"ProofService/RotateLogKey": "admin", "HotlineService/SubmitTickets": "hotline admin",
+		"HotlineService/WithdrawTickets": "hotline admin", "HotlineService/ListTicketStates": "hotline admin",
 		"IdentityService/Enrol": "anybody", "IdentityService/Refresh": "anybody",
 		"IdentityService/IssueCode": moves, "IdentityService/RevokeDevice": "lead " + moves,
 		"IdentityService/ListDevices": "lead " + reads, "IdentityService/IssueApiKey": "admin",

@@ -15,18 +15,34 @@ import (
 	"github.com/cong1022/fieldsync/store"
 )
 
+// ackChunk bounds what one transaction of an acknowledgement by cursor goes through.
+const ackChunk = 200
+
 // AcknowledgeCompletions records that completions have arrived at the hotline: the proof is delivered, the ticket closed, and
 // the task leaves its crew. All ids are looked at before the first is acknowledged. Errors: NotFound "completion_unknown"
-// (names the first that is unknown or not sealed yet; nothing was acknowledged). After any other error some of them may have
-// been: repeat the call.
+// (names the first that is unknown or not sealed yet; nothing was acknowledged), Invalid "cursor_invalid", OutOfRange
+// "cursor_ahead". After any other error some of them may have been: repeat the call.
 func (s *Service) AcknowledgeCompletions(ctx context.Context, request *fieldsyncv1.AcknowledgeCompletionsRequest) (*fieldsyncv1.AcknowledgeCompletionsResponse, error) {
 	p, err := auth.PrincipalFrom(ctx)
 	if err != nil {
 		return nil, err
 	}
-	ids := request.GetCompletionIds()
+	var fresh uint32
+	if len(request.GetCursor()) > 0 {
+		fresh, err = s.acknowledgeUpTo(ctx, request.GetCursor(), p.MemberID)
+	} else {
+		fresh, err = s.acknowledgeNamed(ctx, request.GetCompletionIds(), p.MemberID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.log.InfoContext(ctx, "completions acknowledged", "by", p.MemberID, "new", fresh)
+	return &fieldsyncv1.AcknowledgeCompletionsResponse{NewlyAcknowledged: fresh}, nil
+}
+
+func (s *Service) acknowledgeNamed(ctx context.Context, ids []string, member string) (uint32, error) {
 	// What is sealed stays sealed, so this holds for the transactions that follow.
-	err = s.store.View(ctx, func(tx *store.Tx) error {
+	err := s.store.View(ctx, func(tx *store.Tx) error {
 		for _, id := range ids {
 			if _, err := loadSealed(tx, id); err != nil {
 				return err
@@ -35,14 +51,55 @@ func (s *Service) AcknowledgeCompletions(ctx context.Context, request *fieldsync
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	fresh, err := s.acknowledge(ctx, ids, p.MemberID)
+	return s.acknowledge(ctx, ids, member)
+}
+
+// acknowledgeUpTo acknowledges what stands in the feed up to a cursor, in transactions of bounded size.
+func (s *Service) acknowledgeUpTo(ctx context.Context, cursor []byte, member string) (fresh uint32, err error) {
+	upTo, err := parseCursor(completionCursor, cursor, s.store.ServerEpoch())
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	s.log.InfoContext(ctx, "completions acknowledged", "by", p.MemberID, "completions", len(ids), "new", fresh)
-	return &fieldsyncv1.AcknowledgeCompletionsResponse{NewlyAcknowledged: fresh}, nil
+	var after uint64
+	for after < upTo.sequence {
+		var ids []string
+		err := s.store.View(ctx, func(tx *store.Tx) error {
+			head, err := store.Get(tx, store.FeedHeadKey())
+			if err != nil {
+				return err
+			}
+			if err := upTo.check(s.store.ServerEpoch(), head); err != nil {
+				return err
+			}
+			done, err := store.Get(tx, store.FeedAcknowledgedKey())
+			if err != nil {
+				return err
+			}
+			after = max(after, done.GetSequence())
+			for stub, err := range store.Scan(tx, store.Feed(), store.FeedKey(after)) {
+				if err != nil {
+					return err
+				}
+				if after >= upTo.sequence || len(ids) == ackChunk { // Beyond it where the cursor is an old one.
+					return nil
+				}
+				after++ // The feed has no gaps.
+				ids = append(ids, stub.GetId())
+			}
+			return nil
+		})
+		if err != nil {
+			return fresh, err
+		}
+		some, err := s.acknowledge(ctx, ids, member)
+		fresh += some
+		if err != nil {
+			return fresh, err
+		}
+	}
+	return fresh, nil
 }
 
 // acknowledge does it in one transaction, or in two halves where their tasks are too large for one.
@@ -55,7 +112,7 @@ func (s *Service) acknowledge(ctx context.Context, ids []string, member string) 
 			if err != nil {
 				return err
 			}
-			if completion.GetState() == fieldsyncv1.ProofState_PROOF_STATE_DELIVERED {
+			if acknowledged(completion) {
 				continue
 			}
 			fresh++
@@ -63,7 +120,7 @@ func (s *Service) acknowledge(ctx context.Context, ids []string, member string) 
 				return err
 			}
 		}
-		return nil
+		return advanceFeed(tx)
 	})
 	if half := len(ids) / 2; half > 0 && errors.Is(err, store.ErrTooLarge) {
 		first, err := s.acknowledge(ctx, ids[:half], member)
@@ -74,6 +131,34 @@ func (s *Service) acknowledge(ctx context.Context, ids []string, member string) 
 		return first + second, err
 	}
 	return fresh, err
+}
+
+func acknowledged(completion *storagev1.Completion) bool { return completion.GetDeliveredAt() != nil }
+
+// advanceFeed moves the mark up to which the feed is acknowledged without a gap, a bounded stretch at a time.
+func advanceFeed(tx *store.Tx) error {
+	mark, err := store.Get(tx, store.FeedAcknowledgedKey())
+	if err != nil {
+		return err
+	}
+	next, steps := mark.GetSequence(), 0
+	for stub, err := range store.Scan(tx, store.Feed(), store.FeedKey(next)) {
+		if err != nil {
+			return err
+		}
+		completion, err := store.Get(tx, store.CompletionKey(stub.GetId()))
+		if err != nil {
+			return err
+		}
+		if steps++; !acknowledged(completion) || steps > 5*ackChunk {
+			break
+		}
+		next++
+	}
+	if next == mark.GetSequence() {
+		return nil
+	}
+	return store.Put(tx, store.FeedAcknowledgedKey(), &storagev1.Acknowledged{Sequence: next})
 }
 
 // loadSealed returns a completion that is sealed or delivered.
@@ -114,7 +199,10 @@ func (s *Service) deliver(tx *store.Tx, completion *storagev1.Completion, member
 		return err
 	}
 	ticket.ClosedAt = tx.Timestamp()
-	return store.Put(tx, store.TicketKey(ticket.GetId()), ticket)
+	if err := store.Put(tx, store.TicketKey(ticket.GetId()), ticket); err != nil {
+		return err
+	}
+	return closeDuplicates(tx, ticket)
 }
 
 // closeTask enters the delivery into the task. The task is closed if it is done by this very completion; one that came late,

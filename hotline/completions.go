@@ -3,7 +3,6 @@ package hotline
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -11,7 +10,6 @@ import (
 	"github.com/cong1022/fieldsync/auth"
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
-	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/store"
 )
 
@@ -21,13 +19,12 @@ const (
 	feedTopic = "feed"
 	// maxRecordBytes ends a page early: records with long notes shall not make an answer that a client refuses.
 	maxRecordBytes = 1 << 20
-	// keepAlive is how often an idle stream says that it lives: below the minute after which middle boxes forget it.
-	keepAlive = 30 * time.Second
 )
 
 // ListCompletions lists sealed completions in the order in which they were sealed, behind a cursor, without gaps: the place
 // in the feed was taken in the transaction that sealed. A page ends early at about 1 MiB of records. With wait_seconds an
-// answer without completions comes only after that time, or when the server stops.
+// answer without completions comes only after that time, or when the server stops. With unacknowledged what was acknowledged is
+// left out: who asks so from the empty cursor gets each completion again until it is.
 // Errors: Invalid "cursor_invalid", OutOfRange "cursor_ahead".
 func (s *Service) ListCompletions(ctx context.Context, request *fieldsyncv1.ListCompletionsRequest) (*fieldsyncv1.ListCompletionsResponse, error) {
 	if _, err := auth.PrincipalFrom(ctx); err != nil {
@@ -39,7 +36,7 @@ func (s *Service) ListCompletions(ctx context.Context, request *fieldsyncv1.List
 	}
 	var response *fieldsyncv1.ListCompletionsResponse
 	err = s.poll(ctx, feedTopic, request.GetWaitSeconds(), func() (found bool, err error) {
-		response, err = s.listCompletions(ctx, at, pageSize(request.GetLimit()))
+		response, err = s.listCompletions(ctx, at, pageSize(request.GetLimit()), request.GetUnacknowledged())
 		return len(response.GetCompletions()) > 0, err
 	})
 	if err != nil {
@@ -61,41 +58,23 @@ func (s *Service) WatchCompletions(ctx context.Context, request *fieldsyncv1.Wat
 	if err != nil {
 		return err
 	}
-	wake, stop := s.store.Subscribe(feedTopic)
-	defer stop()
-	alive := time.NewTicker(keepAlive)
-	defer alive.Stop()
 	last := request.GetCursor()
-	for {
-		page, err := s.listCompletions(ctx, at, defaultLimit)
+	return s.follow(ctx, feedTopic, func() (bool, error) {
+		page, err := s.listCompletions(ctx, at, defaultLimit, false)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if len(page.GetCompletions()) > 0 {
 			last = page.GetCursor()
 			if at, err = parseCursor(completionCursor, last, s.store.ServerEpoch()); err != nil {
-				return err
+				return false, err
 			}
 		}
-		if err := stream.Send(&fieldsyncv1.WatchCompletionsResponse{Completions: page.GetCompletions(), Cursor: last}); err != nil {
-			return err
-		}
-		if page.GetMore() {
-			continue
-		}
-		select {
-		case <-wake:
-		case <-alive.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-s.draining:
-			return fault.New(fault.Unavailable, "shutting_down",
-				"Máy chủ đang khởi động lại; hãy kết nối lại.", "The server is restarting; connect again.")
-		}
-	}
+		return page.GetMore(), stream.Send(&fieldsyncv1.WatchCompletionsResponse{Completions: page.GetCompletions(), Cursor: last})
+	})
 }
 
-func (s *Service) listCompletions(ctx context.Context, at cursor, limit int) (*fieldsyncv1.ListCompletionsResponse, error) {
+func (s *Service) listCompletions(ctx context.Context, at cursor, limit int, unacknowledged bool) (*fieldsyncv1.ListCompletionsResponse, error) {
 	response := &fieldsyncv1.ListCompletionsResponse{}
 	err := s.store.View(ctx, func(tx *store.Tx) error {
 		head, err := store.Get(tx, store.FeedHeadKey())
@@ -104,6 +83,13 @@ func (s *Service) listCompletions(ctx context.Context, at cursor, limit int) (*f
 		}
 		if err := at.check(s.store.ServerEpoch(), head); err != nil {
 			return err
+		}
+		if unacknowledged {
+			done, err := store.Get(tx, store.FeedAcknowledgedKey())
+			if err != nil {
+				return err
+			}
+			at.sequence = max(at.sequence, done.GetSequence())
 		}
 		var size int
 		for stub, err := range store.Scan(tx, store.Feed(), store.FeedKey(at.sequence)) {
@@ -117,6 +103,9 @@ func (s *Service) listCompletions(ctx context.Context, at cursor, limit int) (*f
 			stored, err := store.Get(tx, store.CompletionKey(stub.GetId()))
 			if err != nil {
 				return err
+			}
+			if unacknowledged && acknowledged(stored) {
+				continue
 			}
 			completion, err := showCompletion(stored)
 			if err != nil {

@@ -31,12 +31,17 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	h := &house{t: t, now: start}
-	h.ctx = auth.WithPrincipal(t.Context(), auth.Principal{MemberID: "tong-dai", Role: fieldsyncv1.Role_ROLE_HOTLINE})
 	engine, err := embedded.Open(t.TempDir(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newHouseOver(t, engine)
+}
+
+func newHouseOver(t *testing.T, engine store.Engine) *house {
+	t.Helper()
+	h := &house{t: t, now: start}
+	h.ctx = auth.WithPrincipal(t.Context(), auth.Principal{MemberID: "tong-dai", Role: fieldsyncv1.Role_ROLE_HOTLINE})
 	st, err := store.Open(t.Context(), engine, store.Options{Clock: func() time.Time { return h.now }})
 	if err != nil {
 		t.Fatal(err)

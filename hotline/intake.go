@@ -26,8 +26,8 @@ const MaxBatchBytes = 256 << 10
 const maxDescription = 8000
 
 // SubmitTickets hands tickets over: all of the call or none. A ticket is known by its hotline_id, within the call too, where
-// the later one updates the earlier. Errors: Invalid "ticket_time_invalid", NotFound "unit_unknown", Exhausted
-// "batch_too_large".
+// the later one updates the earlier. Errors: Invalid "ticket_time_invalid", "parent_invalid", NotFound "unit_unknown",
+// "parent_unknown", Exhausted "batch_too_large".
 func (s *Service) SubmitTickets(ctx context.Context, request *fieldsyncv1.SubmitTicketsRequest) (*fieldsyncv1.SubmitTicketsResponse, error) {
 	p, err := auth.PrincipalFrom(ctx)
 	if err != nil {
@@ -87,7 +87,7 @@ func checkTimes(in *fieldsyncv1.TicketIntake) error {
 }
 
 // TakeIn stores a report, which keeps the rules of SubmitTickets, as a new ticket, or as an update of the one that the hotline
-// knows by the same id. Errors: Invalid "ticket_time_invalid", NotFound "unit_unknown".
+// knows by the same id. Errors: Invalid "ticket_time_invalid", "parent_invalid", NotFound "unit_unknown", "parent_unknown".
 func TakeIn(tx *store.Tx, in *fieldsyncv1.TicketIntake) (*fieldsyncv1.SubmitTicketsResponse_Result, error) {
 	if err := checkTimes(in); err != nil {
 		return nil, err
@@ -112,7 +112,20 @@ func TakeIn(tx *store.Tx, in *fieldsyncv1.TicketIntake) (*fieldsyncv1.SubmitTick
 		result.Result = fieldsyncv1.IntakeResult_INTAKE_RESULT_UPDATED
 		err = update(tx, ticket, factsOf(in, ticket.GetFacts()), fieldsyncv1.TicketChangeKind_TICKET_CHANGE_KIND_UPDATED)
 	}
-	return result, err
+	if err != nil || in.GetParentHotlineId() == "" {
+		return result, err
+	}
+	if ticket, err = store.Get(tx, store.TicketKey(result.GetTicketId())); err != nil {
+		return nil, err
+	}
+	linked, err := linkDuplicate(tx, ticket, in.GetParentHotlineId())
+	if err != nil || !linked {
+		return result, err
+	}
+	if result.GetResult() == fieldsyncv1.IntakeResult_INTAKE_RESULT_UNCHANGED {
+		result.Result = fieldsyncv1.IntakeResult_INTAKE_RESULT_UPDATED
+	}
+	return result, store.Put(tx, store.TicketKey(ticket.GetId()), ticket)
 }
 
 func create(tx *store.Tx, in *fieldsyncv1.TicketIntake) (string, error) {

@@ -18,6 +18,7 @@ type Service struct {
 	store         *store.Store
 	log           *slog.Logger
 	delivered     func(*store.Tx, *storagev1.TaskRecord, *storagev1.Completion) error
+	cancel        func(*store.Tx, *storagev1.TaskRecord, string, string) error
 	plainWebhooks bool
 	draining      chan struct{}
 	drain         func()
@@ -25,13 +26,16 @@ type Service struct {
 
 var _ fieldsyncv1connect.HotlineServiceHandler = (*Service)(nil)
 
-// Options are what a Service needs. All but Delivered are required.
+// Options are what a Service needs. All but Delivered are required to serve.
 type Options struct {
 	Store *store.Store
 	Log   *slog.Logger
 	// Delivered takes down that a completion was acknowledged, in the transaction of the acknowledgement, which saves both
 	// records.
 	Delivered func(tx *store.Tx, record *storagev1.TaskRecord, completion *storagev1.Completion) error
+	// Cancel calls a task off that has not ended, in the transaction that withdraws its ticket, and stores it: by this member and
+	// for this reason.
+	Cancel func(tx *store.Tx, record *storagev1.TaskRecord, member, reason string) error
 	// PlainWebhooks takes webhooks without TLS, for networks of the city's own.
 	PlainWebhooks bool
 }
@@ -40,7 +44,7 @@ type Options struct {
 func New(o Options) *Service {
 	draining := make(chan struct{})
 	return &Service{
-		store: o.Store, log: o.Log, delivered: o.Delivered, plainWebhooks: o.PlainWebhooks,
+		store: o.Store, log: o.Log, delivered: o.Delivered, cancel: o.Cancel, plainWebhooks: o.PlainWebhooks,
 		draining: draining, drain: sync.OnceFunc(func() { close(draining) }),
 	}
 }

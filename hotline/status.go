@@ -24,10 +24,19 @@ func (s *Service) GetTicketStatus(ctx context.Context, request *fieldsyncv1.GetT
 			return fault.New(fault.NotFound, "ticket_unknown",
 				"Không có phiếu mang mã tổng đài này.", "There is no ticket with this hotline id.")
 		}
+		parent, err := parentOf(tx, ticket)
+		if err != nil {
+			return err
+		}
 		response = &fieldsyncv1.GetTicketStatusResponse{
-			TicketId: ticket.GetId(),
-			TaskId:   ticket.GetTaskId(),
-			ClosedAt: ticket.GetClosedAt(),
+			TicketId:        ticket.GetId(),
+			TaskId:          ticket.GetTaskId(),
+			ClosedAt:        closedAt(ticket, parent),
+			WithdrawnAt:     ticket.GetWithdrawnAt(),
+			ParentHotlineId: parent.GetFacts().GetHotlineId(),
+		}
+		if response.DuplicateHotlineIds, err = duplicateNames(tx, ticket.GetId()); err != nil {
+			return err
 		}
 		if ticket.GetTaskId() == "" {
 			return nil
@@ -41,4 +50,20 @@ func (s *Service) GetTicketStatus(ctx context.Context, request *fieldsyncv1.GetT
 		return nil, err
 	}
 	return response, nil
+}
+
+// duplicateNames are the hotline's ids of a ticket's duplicates.
+func duplicateNames(tx *store.Tx, ticket string) (names []string, err error) {
+	ids, err := duplicatesOf(tx, ticket)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		duplicate, err := store.Get(tx, store.TicketKey(id))
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, duplicate.GetFacts().GetHotlineId())
+	}
+	return names, nil
 }

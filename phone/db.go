@@ -26,6 +26,8 @@ var (
 	bucketVerdicts = []byte("verdicts")
 	// photo id → photo as JSON. The bytes lie in photos/<photo id>.
 	bucketPhotos = []byte("photos")
+	// completion id → Receipt as JSON: of this phone's own completions, owed or held. Never deleted.
+	bucketReceipts = []byte("receipts")
 )
 
 var keyState = []byte("state")
@@ -67,6 +69,8 @@ type state struct {
 	Heard     heard     `json:"heard,omitzero"`
 	// ClockOffset is the server's time minus the phone's wall clock, when last heard.
 	ClockOffset time.Duration `json:"clock_offset,omitempty"`
+	// LogKeys are the public keys of the server's proof log, one a line.
+	LogKeys string `json:"log_keys,omitempty"`
 }
 
 type head struct {
@@ -122,7 +126,7 @@ type judged struct {
 }
 
 func initialise(tx *bolt.Tx) error {
-	for _, bucket := range [][]byte{bucketState, bucketOutbox, bucketReplica, bucketVerdicts, bucketPhotos} {
+	for _, bucket := range [][]byte{bucketState, bucketOutbox, bucketReplica, bucketVerdicts, bucketPhotos, bucketReceipts} {
 		if _, err := tx.CreateBucketIfNotExists(bucket); err != nil {
 			return err
 		}

@@ -109,6 +109,11 @@ func (p *Phone) recordWith(m *fieldsyncv1.Mutation, also func(tx *bolt.Tx) error
 		if photo := m.GetAttachPhoto().GetPhoto(); photo != nil && !photo.GetFromGallery() {
 			photo.Captured = m.GetRecorded()
 		}
+		if m.GetComplete() != nil {
+			if err := signClaim(tx, st, task, m); err != nil {
+				return err
+			}
+		}
 		// The number is taken and used in one transaction: a crash leaves neither a gap nor a number used twice.
 		st.LastNumber++
 		m.Number = st.LastNumber

@@ -137,8 +137,8 @@ func (p *Phone) photoID() (string, error) {
 
 func (p *Phone) photoPath(id string) string { return filepath.Join(p.dir, photosDir, id) }
 
-// sweepPhotos forgets the photos that are verified and that nothing in the outbox speaks of any more, and removes the
-// copies of those that are forgotten. The record goes first: a crash in between leaves a copy without a record, which the
+// sweepPhotos forgets the photos that are verified, that nothing in the outbox speaks of any more and whose task does not wait for
+// a receipt, and removes the copies of those that are forgotten. The record goes first: a crash in between leaves a copy without a record, which the
 // next sweep removes; the other way round would leave a record of bytes that are gone.
 func (p *Phone) sweepPhotos() error {
 	p.photoMu.Lock()
@@ -155,12 +155,16 @@ func (p *Phone) sweepPhotos() error {
 				spoken[id] = true
 			}
 		}
+		owed, err := unproven(tx)
+		if err != nil {
+			return err
+		}
 		var gone [][]byte
 		for ph, err := range photos(tx) {
 			if err != nil {
 				return err
 			}
-			if ph.State == photoVerified && !spoken[ph.ID] {
+			if ph.State == photoVerified && !spoken[ph.ID] && !owed[ph.TaskID] {
 				gone = append(gone, []byte(ph.ID))
 			} else {
 				kept[ph.ID] = true

@@ -29,6 +29,8 @@ type Status struct {
 	PhotosWaiting int    `json:"photos_waiting"`
 	PhotoBytes    uint64 `json:"photo_bytes"`
 	PhotosRefused int    `json:"photos_refused"`
+	// ReceiptsOwed is how many receipts the next Upload asks for.
+	ReceiptsOwed int `json:"receipts_owed"`
 	// Tasks is how many the replica holds; Whole says that it stood at the server's head, Sequence, at LastSync. Otherwise
 	// Remaining tasks had not been fetched yet.
 	Tasks     int       `json:"tasks"`
@@ -83,7 +85,9 @@ func (p *Phone) Status() (Status, error) {
 				s.PhotoBytes += ph.Size
 			}
 		}
-		return nil
+		owed, err := owedReceipts(tx)
+		s.ReceiptsOwed = len(owed)
+		return err
 	})
 	return s, err
 }

@@ -318,6 +318,9 @@ func settle(tx *bolt.Tx, st *state, request *fieldsyncv1.SyncRequest, verdicts [
 				return err
 			}
 		}
+		if err := owe(tx, m, v); err != nil {
+			return err
+		}
 		st.Forked = st.Forked || v.GetCode() == "number_reused"
 		if v.GetKind() != fieldsyncv1.VerdictKind_VERDICT_KIND_APPLIED {
 			if err := keepVerdict(tx, request.GetInstallEpoch(), m, v); err != nil {

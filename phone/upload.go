@@ -25,10 +25,11 @@ type Progress func(photo string, sent, total int64)
 const maxFailures = 5
 
 // Upload sends the original of every photo whose attach the server has judged (so: after Sync), in tus 1.0 pieces, each
-// resumed where the server says that its bytes end. A photo's copy on the phone goes once the server has verified it and
-// nothing in the outbox speaks of it. progress may be nil.
+// resumed where the server says that its bytes end. Then it fetches the receipts of this phone's completions that are to be had.
+// A photo's copy on the phone goes once the server has verified it, nothing in the outbox speaks of it, and the phone holds the
+// receipt of the seal if it has completed the task. progress may be nil.
 //
-// The error joins those of the photos that did not get through; the others did. A photo that a repeat may bring through is
+// The error joins those of the photos and receipts that did not get through; the others did. What a repeat may bring through is
 // tried again by the next Upload.
 func (p *Phone) Upload(ctx context.Context, progress Progress) error {
 	release, err := hold(ctx, p.uploading)
@@ -53,7 +54,7 @@ func (p *Phone) Upload(ctx context.Context, progress Progress) error {
 		}
 		return nil
 	})
-	if err != nil || !held {
+	if err != nil {
 		return err
 	}
 	u := &uploader{phone: p, progress: progress, retry: p.retry}
@@ -68,7 +69,14 @@ func (p *Phone) Upload(ctx context.Context, progress Progress) error {
 			failed = append(failed, fmt.Errorf("photo %s: %w", ph.ID, err))
 		}
 	}
-	return errors.Join(errors.Join(failed...), p.sweepPhotos())
+	failed = append(failed, p.fetchReceipts(ctx))
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if held {
+		failed = append(failed, p.sweepPhotos())
+	}
+	return errors.Join(failed...)
 }
 
 // uploader is one run of Upload.

@@ -50,7 +50,7 @@ func completeForever(folder string) error {
 	for n := 0; ; n++ {
 		task := fmt.Sprintf("%d-%d", os.Getpid(), n)
 		for i, step := range []func(*store.Tx, *storagev1.TaskRecord) error{
-			func(tx *store.Tx, record *storagev1.TaskRecord) error { return s.Claim(tx, record, crewAn, 6) },
+			func(tx *store.Tx, record *storagev1.TaskRecord) error { return s.Claim(tx, record, crewAn, 6, nil) },
 			func(tx *store.Tx, record *storagev1.TaskRecord) error {
 				record.Task.Photos[0].State = verified
 				return s.Advance(tx, record, 7)

@@ -30,8 +30,9 @@ type Sealer struct {
 }
 
 // Claim takes down the completion of a task in the transaction of the mutation that made it. The task's completion facet is
-// set already; Claim gives it an id and seals it at once if no photo is missing. The caller saves the record.
-func (s *Sealer) Claim(tx *store.Tx, record *storagev1.TaskRecord, by auth.Principal, revision uint64) error {
+// set already; Claim gives it an id and seals it at once if no photo is missing. said is the crew's word, whose signature, if it
+// has one, CheckClaim has found good. The caller saves the record.
+func (s *Sealer) Claim(tx *store.Tx, record *storagev1.TaskRecord, by auth.Principal, revision uint64, said *fieldsyncv1.Complete) error {
 	id, err := tx.NewID()
 	if err != nil {
 		return err
@@ -45,6 +46,9 @@ func (s *Sealer) Claim(tx *store.Tx, record *storagev1.TaskRecord, by auth.Princ
 	}
 	claimed := completionRecord(record.GetTask(), completion, nil)
 	claimed.Notes = nil // They may be many, and the sealed record has them.
+	if err := signClaim(tx, claimed, said); err != nil {
+		return err
+	}
 	if completion.ClaimedRecord, err = marshalRecord(claimed); err != nil {
 		return err
 	}
@@ -101,7 +105,13 @@ func (s *Sealer) advance(tx *store.Tx, record *storagev1.TaskRecord, revision ui
 
 // seal signs the record and gives it its place in the feed and its leaf in the log.
 func (s *Sealer) seal(tx *store.Tx, record *storagev1.TaskRecord, completion *storagev1.Completion) error {
-	signed, err := marshalRecord(completionRecord(record.GetTask(), completion, tx.Timestamp()))
+	sealed := completionRecord(record.GetTask(), completion, tx.Timestamp())
+	claimed := &fieldsyncv1.CompletionRecord{} // Empty where it was claimed before there was a log.
+	if err := proto.Unmarshal(completion.GetClaimedRecord(), claimed); err != nil {
+		return fmt.Errorf("the claimed record of the completion %s is damaged: %w", completion.GetId(), err)
+	}
+	sealed.Claim, sealed.ClaimSignature, sealed.DeviceKey = claimed.GetClaim(), claimed.GetClaimSignature(), claimed.GetDeviceKey()
+	signed, err := marshalRecord(sealed)
 	if err != nil {
 		return err
 	}

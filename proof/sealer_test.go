@@ -73,7 +73,7 @@ func TestSealFollowsThePhotos(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	update(func(tx *store.Tx) error { return sealer.Claim(tx, record, by, 6) })
+	update(func(tx *store.Tx) error { return sealer.Claim(tx, record, by, 6, nil) })
 	facet := record.GetTask().GetCompletion()
 	if facet.GetProofState() != fieldsyncv1.ProofState_PROOF_STATE_CLAIMED || facet.GetWaiting().GetEn() != "1 of 2 photos still on the phone" ||
 		facet.GetPhotosVerified() != 1 || facet.GetCompletionId() == "" {
@@ -81,7 +81,7 @@ func TestSealFollowsThePhotos(t *testing.T) {
 	}
 	// Another completion, without photos, overtakes it.
 	other := completed("u")
-	update(func(tx *store.Tx) error { return sealer.Claim(tx, other, by, 6) })
+	update(func(tx *store.Tx) error { return sealer.Claim(tx, other, by, 6, nil) })
 
 	record.Task.Photos[1].State = verified
 	update(func(tx *store.Tx) error { return sealer.Advance(tx, record, 7) })

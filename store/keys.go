@@ -423,6 +423,34 @@ func PostedKey(sum [sha256.Size]byte) Key[storagev1.Posted] {
 	return newKey("posted").raw(sum[:]).bytes()
 }
 
+// FeedAcknowledgedKey: feed-acknowledged/ — up to where the hotline has acknowledged the feed without a gap.
+func FeedAcknowledgedKey() Key[storagev1.Acknowledged] { return newKey("feed-acknowledged").bytes() }
+
+// ChangesAcknowledgedKey: changes-acknowledged/ — the same in the log of the changes of tickets.
+func ChangesAcknowledgedKey() Key[storagev1.Acknowledged] {
+	return newKey("changes-acknowledged").bytes()
+}
+
+// ChangeAcknowledgedKey: change-acknowledged/<sequence> — a change that was acknowledged before one that comes before it.
+func ChangeAcknowledgedKey(sequence uint64) Key[storagev1.Acknowledged] {
+	return newKey("change-acknowledged").number(sequence).bytes()
+}
+
+// ChangesAcknowledged is the prefix of those.
+func ChangesAcknowledged() Prefix[storagev1.Acknowledged] {
+	return newKey("change-acknowledged").bytes()
+}
+
+// TicketDuplicateKey: ticket-duplicate/<ticket>/<its duplicate> — holds only the duplicate's id.
+func TicketDuplicateKey(ticket, duplicate string) Key[storagev1.Ticket] {
+	return newKey("ticket-duplicate").text(ticket).text(duplicate).bytes()
+}
+
+// TicketDuplicates is the prefix of the duplicates of a ticket.
+func TicketDuplicates(ticket string) Prefix[storagev1.Ticket] {
+	return newKey("ticket-duplicate").text(ticket).bytes()
+}
+
 type keyBuilder []byte
 
 func newKey(word string) keyBuilder { return append(append(make(keyBuilder, 0, 64), word...), 0) }

@@ -30,15 +30,18 @@ type Options struct {
 	Store *store.Store
 	Log   *slog.Logger
 	// Claim takes down a completion in the transaction of the mutation that made it. The task's completion facet is set;
-	// Claim fills in its id and seals it if nothing is missing.
-	Claim func(tx *store.Tx, record *storagev1.TaskRecord, by auth.Principal, revision uint64) error
+	// Claim fills in its id and seals it if nothing is missing. said is what the mutation said.
+	Claim func(tx *store.Tx, record *storagev1.TaskRecord, by auth.Principal, revision uint64, said *fieldsyncv1.Complete) error
+	// CheckClaim tells whether what a device signed with a completion is what the mutation says, by its key. Nil: nobody checks.
+	CheckClaim func(tx *store.Tx, by auth.Principal, m *fieldsyncv1.Mutation) (good bool, err error)
 }
 
 // Engine serves fieldsync.v1.SyncService. All methods are safe for concurrent use.
 type Engine struct {
 	store    *store.Store
 	log      *slog.Logger
-	claim    func(*store.Tx, *storagev1.TaskRecord, auth.Principal, uint64) error
+	claim    func(*store.Tx, *storagev1.TaskRecord, auth.Principal, uint64, *fieldsyncv1.Complete) error
+	signed   func(*store.Tx, auth.Principal, *fieldsyncv1.Mutation) (bool, error)
 	validate protovalidate.Validator
 	draining chan struct{}
 	tasks    taskMemory
@@ -66,9 +69,12 @@ var _ fieldsyncv1connect.SyncServiceHandler = (*Engine)(nil)
 
 // New makes an Engine.
 func New(o Options) (*Engine, error) {
+	if o.CheckClaim == nil {
+		o.CheckClaim = func(*store.Tx, auth.Principal, *fieldsyncv1.Mutation) (bool, error) { return true, nil }
+	}
 	// The one that requests are checked with: rules are compiled once.
 	return &Engine{
-		store: o.Store, log: o.Log, claim: o.Claim, validate: protovalidate.GlobalValidator, draining: make(chan struct{}),
+		store: o.Store, log: o.Log, claim: o.Claim, signed: o.CheckClaim, validate: protovalidate.GlobalValidator, draining: make(chan struct{}),
 	}, nil
 }
 

@@ -41,7 +41,7 @@ func newHouse(tb testing.TB) *house {
 	})
 	h.engine, err = New(Options{
 		Store: h.store, Log: slog.New(slog.DiscardHandler),
-		Claim: func(_ *store.Tx, record *storagev1.TaskRecord, by auth.Principal, _ uint64) error {
+		Claim: func(_ *store.Tx, record *storagev1.TaskRecord, by auth.Principal, _ uint64, _ *fieldsyncv1.Complete) error {
 			record.GetTask().GetCompletion().CompletionId = "claimed-by-" + by.MemberID
 			return nil
 		},

@@ -135,6 +135,9 @@ type chunk struct {
 	// release tells what a released mutation adds to a task from what its number stands for otherwise.
 	release string
 
+	// completion is what the mutation that was judged last has made, empty where it made none.
+	completion string
+
 	verdicts []*fieldsyncv1.Verdict
 	tasks    map[string]*loadedTask
 	changed  []*loadedTask
@@ -192,6 +195,7 @@ func (c *chunk) take(m *fieldsyncv1.Mutation, head *storagev1.MutationHead) erro
 		}
 	}
 	verdict := judged.verdict(c.tx, m.GetNumber(), revision)
+	verdict.CompletionId = c.completion
 	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(verdict)
 	if err != nil {
 		return err
@@ -299,6 +303,7 @@ func (c *chunk) quarantine(m *fieldsyncv1.Mutation, payload []byte, sum [sha256.
 
 // judge lets a new mutation take effect. The revision it returns is 0 where the task was not touched.
 func (c *chunk) judge(m *fieldsyncv1.Mutation, size int) (judgement, uint64, error) {
+	c.completion = ""
 	if m.GetIntent() == nil {
 		return unknownIntent, 0, nil // A newer app's: what it means stands in the fields that this server does not know.
 	}
@@ -319,6 +324,13 @@ func (c *chunk) judge(m *fieldsyncv1.Mutation, size int) (judgement, uint64, err
 	if task.size+2*size > maxTaskBytes && by.standingTo(task.record, m.GetAssignmentEpoch()) != stranger {
 		return taskFull, 0, nil
 	}
+	said, good, err := c.claimed(m)
+	if err != nil {
+		return judgement{}, 0, err
+	}
+	if !good && by.standingTo(task.record, m.GetAssignmentEpoch()) != stranger { // A stranger hears from merge that there is no such task.
+		return claimInvalid, 0, nil
+	}
 	if err := c.follow(m); err != nil {
 		return judgement{}, 0, err
 	}
@@ -333,12 +345,29 @@ func (c *chunk) judge(m *fieldsyncv1.Mutation, size int) (judgement, uint64, err
 		c.changed = append(c.changed, task)
 	}
 	revision := task.record.GetTask().GetRevision()
-	if judged.kind == kindApplied && m.GetComplete() != nil {
-		if err := c.engine.claim(c.tx, task.record, c.by, revision); err != nil {
+	if judged.kind == kindApplied && said != nil {
+		if err := c.engine.claim(c.tx, task.record, c.by, revision, said); err != nil {
 			return judgement{}, 0, err
 		}
+		c.completion = task.record.GetTask().GetCompletion().GetCompletionId()
 	}
 	return judged, revision, nil
+}
+
+// claimed returns the completion that a mutation says, nil where it says none, if its signature is good or it has none. One that a
+// dispatcher has mended, or let through, counts without its signature: the receipt then says that it lacks it.
+func (c *chunk) claimed(m *fieldsyncv1.Mutation) (said *fieldsyncv1.Complete, good bool, err error) {
+	said = m.GetComplete()
+	if said == nil {
+		return nil, true, nil
+	}
+	good, err = c.engine.signed(c.tx, c.by, m)
+	if err != nil || good || c.release == "" {
+		return said, good, err
+	}
+	said = proto.CloneOf(said)
+	said.Claim, said.ClaimSignature = nil, nil
+	return said, true, nil
 }
 
 func (c *chunk) load(id string) (*loadedTask, error) {

@@ -194,6 +194,7 @@ func (e *Engine) ReleaseQuarantined(ctx context.Context, req *fieldsyncv1.Releas
 			return err
 		}
 		resp.Verdict = judged.verdict(tx, id.number, revision)
+		resp.Verdict.CompletionId = c.completion
 		return resolve(tx, q, id, resolution)
 	})
 }

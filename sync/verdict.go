@@ -63,6 +63,11 @@ var (
 		"The completion names a photo that was never attached; it is kept for a dispatcher.",
 	}
 
+	claimInvalid = judgement{
+		kindQuarantined, "claim_invalid", "Chữ ký của máy không khớp với báo cáo; được giữ lại cho điều phối viên.",
+		"The device's signature does not fit the completion; it is kept for a dispatcher.",
+	}
+
 	unknownTask = judgement{kindRejected, "task_unknown", "Không có công việc này.", "There is no such task."}
 	unknownItem = judgement{
 		kindRejected, "item_unknown", "Danh mục kiểm tra không có mục này.", "The checklist has no such item.",

@@ -13,7 +13,7 @@ func TestVerdictsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, j := range []judgement{
-		applied, keptLate, keptEnded, already, alreadyEnded, reusedNumber, unknownIntent, invalid, taskFull, photosMissing,
+		applied, keptLate, keptEnded, already, alreadyEnded, reusedNumber, unknownIntent, invalid, taskFull, photosMissing, claimInvalid,
 		unknownTask, unknownItem, notStarted, alreadyStarted, photoIDTaken,
 	} {
 		kind := strings.ToLower(strings.TrimPrefix(j.kind.String(), "VERDICT_KIND_"))

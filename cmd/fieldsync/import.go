@@ -26,15 +26,19 @@ func newImportCommand() *cobra.Command {
 	var unit string
 	cmd := &cobra.Command{
 		Use:   "import FILE",
-		Short: "Hand tickets over from a file of service requests (GeoReport v2 JSON)",
+		Short: "Hand tickets over from a file of service requests (GeoReport v2 JSON, or CSV)",
 		Long: `Hand tickets over from a file of service requests: GeoReport v2 JSON, an array of requests as GET /requests.json
-answers. "-" reads standard input.
+answers; or CSV (UTF-8; commas, semicolons or tabs), whose first line names the columns: service_request_id or "Mã phiếu",
+service_name or "Lĩnh vực", service_code, description or "Nội dung", address or "Địa chỉ", lat or "Vĩ độ", long or "Kinh độ",
+requested_datetime or "Thời gian" (RFC 3339), reporter_name or "Người phản ánh", reporter_phone or "Số điện thoại", parent_id or
+"Phiếu gốc" (the ticket of which it is a duplicate). Other columns are left alone. "-" reads standard input.
 
 A ticket is known by its service_request_id: a second import of the same file changes nothing, one with newer facts
 updates. Rows that cannot be imported are reported by line and reason, and the rest goes on; the exit status is then 1.
 Takes a shell that is enrolled as the hotline or an admin.`,
 		Example: `  fieldsync import requests.json
   fieldsync import --unit binh-thanh requests.json
+  fieldsync import phieu-thang-11.csv
   curl -s https://city.example/open311/v2/requests.json | fieldsync import -`,
 		Args: cobra.ExactArgs(1),
 	}

@@ -52,7 +52,7 @@ A TASK is its id, or any beginning or end of it that no other task on the phone 
 	root.PersistentFlags().StringVar(&c.dir, "dir", "", "the phone's folder (default: fieldsync/phone in the user's configuration folder)")
 	root.AddCommand(
 		c.enrol(), c.sync(), c.watch(), c.run(),
-		c.list(), c.show(), c.status(), c.verdicts(),
+		c.list(), c.show(), c.status(), c.verdicts(), c.receipts(),
 		c.plain("accept", "Say that the crew will do the task", (*phone.Phone).Accept),
 		c.plain("start", "Say that work begins", (*phone.Phone).Start),
 		c.plain("resume", "Go on after a pause", (*phone.Phone).Resume),
@@ -111,15 +111,20 @@ func (c *phoneCLI) sync() *cobra.Command {
 			return err
 		}
 		st, err := s.Status()
-		if err != nil || st.PhotosWaiting == 0 {
+		if err != nil || st.PhotosWaiting+st.ReceiptsOwed == 0 {
 			return err
 		}
 		if err := s.Upload(ctx, s.progress()); err != nil {
 			return err
 		}
-		// The photos just sent have changed their tasks.
-		_, err = s.Sync(ctx)
-		return err
+		// The photos just sent have changed their tasks, and so may have sealed their completions.
+		if _, err := s.Sync(ctx); err != nil {
+			return err
+		}
+		if st, err = s.Status(); err != nil || st.ReceiptsOwed == 0 {
+			return err
+		}
+		return s.Upload(ctx, nil)
 	})
 }
 

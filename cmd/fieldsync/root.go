@@ -57,7 +57,7 @@ của tổ, việc làm khi mất sóng được gửi về, và báo cáo hoàn
 		newEnrolCommand(), newTokenCommand(), group(newAdminCommand()), newImportCommand(), group(newWebhookCommand()), newAssignCommand(),
 		newBoardCommand(), newReportCommand(), newDeliveriesCommand(), newStuckCommand(),
 		newBenchCommand(),
-		newVerifyCommand(), group(newLogCommand()),
+		newVerifyCommand(), group(newLogCommand()), group(newHotlineCommand()),
 		newExplainCommand(), group(newQuarantineCommand()),
 		newCheckCommand(), newRebuildCommand(), group(newBackupCommand()), newRestoreCommand(),
 	)

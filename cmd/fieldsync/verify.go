@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
@@ -83,6 +84,9 @@ func printProven(w io.Writer, p *receipt.Proven, lang string) {
 	row("Báo cáo", "Completion", "%s, %s", r.GetCompletionId(), kindName(p.Kind, lang))
 	row("Kết quả", "Outcome", "%s", strings.ToLower(strings.TrimPrefix(r.GetOutcome().String(), "OUTCOME_")))
 	row("Người, tổ, máy", "Who, crew, device", "%s, %s, %s", r.GetMemberId(), r.GetCrewId(), r.GetDeviceId())
+	if p.Claim != nil {
+		row("Chữ ký của máy", "Signed by", sentence("khóa của máy %s (sha256 %x)", "the key of the device %s (sha256 %x)", lang), r.GetDeviceId(), sha256.Sum256(r.GetDeviceKey()))
+	}
 	row("Hoàn thành", "Completed", "%s", between(r.GetCompleted(), lang))
 	row("Vị trí", "Where", "%s", place(r.GetPosition(), lang))
 	row("Máy chủ nhận", "Accepted", "%s", moment(r.GetAcceptedAt()))
@@ -99,7 +103,7 @@ func printProven(w io.Writer, p *receipt.Proven, lang string) {
 		row("Ghi chú", "Note", "%q", note.GetText())
 	}
 	for _, photo := range r.GetPhotos() {
-		row("Ảnh", "Photo", "%s, %d B, sha256 %x, %s", photo.GetPhotoId(), photo.GetSizeBytes(), photo.GetSha256(), between(photo.GetCaptured(), lang))
+		row("Ảnh", "Photo", "%s, %d B, sha256 %x, %s", photo.GetPhotoId(), photo.GetSizeBytes(), photo.GetSha256(), between(photo.GetCaptured(), lang)+vouched(p, photo, lang))
 		for _, finding := range photo.GetFindings() {
 			row("", "", "  ! %s [%s]", sentence(finding.GetSentence().GetVi(), finding.GetSentence().GetEn(), lang), finding.GetCode())
 		}
@@ -140,13 +144,26 @@ func printUnproven(w io.Writer, p *receipt.Proven, compared int, lang string) {
 	}
 	say("rằng ảnh, vị trí và giờ máy đúng sự thật: đó là lời của điện thoại, khoảng thời gian do máy chủ giới hạn",
 		"that photos, position and wall clock are true: the phone says so; only the bounds of time are the server's")
-	say("ai đã cầm máy: máy chủ khẳng định là máy này của người này đã gửi",
-		"who held the phone: that this device of this member sent it is the server's word")
+	if p.Claim == nil {
+		say("rằng máy này đã khai như vậy: báo cáo không có chữ ký của máy (ứng dụng cũ, hoặc do điều phối viên sửa), chỉ có lời của máy chủ",
+			"that the device said so: the completion lacks its signature (an older app, or mended by a dispatcher) and rests on the server's word")
+	}
+	say("ai đã cầm máy: máy chủ khẳng định khóa này là của máy này, máy này là của người này",
+		"who held the phone: that this is the device's key and this member's device is the server's word")
 	if len(p.Checkpoint.Witnesses) == 0 {
 		say("rằng nhật ký không có bản thứ hai: hãy so các điểm kiểm bằng `fieldsync log check`",
 			"that there is no second version of the log: compare checkpoints with `fieldsync log check`")
 	}
 	say("những gì xảy ra sau đó với công việc này", "what happened to the task afterwards")
+}
+
+// vouched says whether the device signed for a photo too; a photo of a colleague's, or one taken in a damaged one's stead, it may
+// not have known of.
+func vouched(p *receipt.Proven, photo *fieldsyncv1.PhotoFact, lang string) string {
+	if p.Claim == nil || p.Vouches(photo) {
+		return ""
+	}
+	return sentence(" (máy này không ký cho ảnh này)", " (the device did not sign for it)", lang)
 }
 
 func kindName(kind receipt.Kind, lang string) string {

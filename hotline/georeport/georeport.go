@@ -1,13 +1,15 @@
 // Package georeport reads service requests as Open311 GeoReport v2 gives them in JSON (https://wiki.open311.org/GeoReport_v2,
-// "GET Service Requests"): an array of objects. Each row becomes a ticket to be handed over, or an error that names its
+// "GET Service Requests"): an array of objects; and as CSV with columns of the same names. Each row becomes a ticket to be handed over, or an error that names its
 // line; a bad row never stops those behind it.
 package georeport
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
@@ -35,12 +37,100 @@ func (e *RowError) Error() string {
 }
 
 // Read calls yield for each row of the file in its order, with a ticket that keeps the rules of SubmitTickets or with what is
-// wrong with the row, until yield returns false. It holds one row in memory at a time.
+// wrong with the row, until yield returns false. It holds one row in memory at a time. A file that begins with "[" is GeoReport JSON,
+// any other CSV, whose first line names the columns.
 //
-// An error means that the rest of the file could not be read: Invalid "georeport_invalid" when it is not a GeoReport file or
-// ends in the middle, otherwise the reader's. What was yielded before it stands.
+// An error means that the rest of the file could not be read: Invalid "georeport_invalid" when it is neither or ends in the
+// middle, otherwise the reader's. What was yielded before it stands.
 func Read(r io.Reader, yield func(ticket *fieldsyncv1.TicketIntake, bad *RowError) bool) error {
-	s := &splitter{r: bufio.NewReader(r), line: 1}
+	return each(r, func(in request, line int, reason *fieldsyncv1.Sentence) bool {
+		var ticket *fieldsyncv1.TicketIntake
+		if reason == nil {
+			if ticket, reason = in.ticket(); reason == nil {
+				reason = broken(ticket)
+			}
+		}
+		if reason != nil {
+			return yield(nil, &RowError{Line: line, ID: string(in.ID), Reason: reason})
+		}
+		return yield(ticket, nil)
+	})
+}
+
+// State is what a list of tickets says of one.
+type State struct {
+	// Line is where it stands in the file, from 1.
+	Line int
+	// HotlineID is its service_request_id.
+	HotlineID string
+	// Closed: its status says so.
+	Closed bool
+}
+
+// closedWords are the statuses that say open or closed, as slug writes them: GeoReport's, FixMyStreet's, and the hotline's.
+var closedWords = map[string]bool{
+	"open": false, "new": false, "investigating": false, "in-progress": false, "action-scheduled": false, "reopen": false, "internal-referral": false,
+	"mo": false, "moi": false, "dang-mo": false, "dang-xu-ly": false, "chua-xu-ly": false, "cho-xu-ly": false, "tiep-nhan": false, "da-tiep-nhan": false,
+	"closed": true, "fixed": true, "resolved": true, "duplicate": true, "no-further-action": true, "not-councils-responsibility": true,
+	"dong": true, "da-dong": true, "da-xu-ly": true, "xong": true, "da-xong": true, "hoan-thanh": true, "da-hoan-thanh": true,
+}
+
+// ReadStates calls yield for each row of a list of tickets with their statuses, of the same forms as Read takes. Errors: as Read.
+func ReadStates(r io.Reader, yield func(state State, bad *RowError) bool) error {
+	return each(r, func(in request, line int, reason *fieldsyncv1.Sentence) bool {
+		closed, known := closedWords[slug(string(in.Status))]
+		switch {
+		case reason != nil:
+		case in.ID == "":
+			reason = &fieldsyncv1.Sentence{Vi: "thiếu service_request_id", En: "service_request_id is missing"}
+		case !known:
+			reason = &fieldsyncv1.Sentence{
+				Vi: fmt.Sprintf("trạng thái %q không cho biết mở hay đóng", in.Status),
+				En: fmt.Sprintf("the status %q says neither open nor closed", in.Status),
+			}
+		}
+		if reason != nil {
+			return yield(State{}, &RowError{Line: line, ID: string(in.ID), Reason: reason})
+		}
+		return yield(State{Line: line, HotlineID: string(in.ID), Closed: closed}, nil)
+	})
+}
+
+// each calls yield for each row of a file, with what is wrong with it where it cannot be read.
+func each(r io.Reader, yield func(in request, line int, reason *fieldsyncv1.Sentence) bool) error {
+	buffered := bufio.NewReader(r)
+	if isJSON(buffered) {
+		return eachElement(buffered, yield)
+	}
+	t, err := newTable(buffered)
+	if err != nil {
+		return malformed(err)
+	}
+	for {
+		in, line, reason, err := t.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, errRowTooLong):
+			return malformed(&fileError{line, "hàng dài hơn 1 MiB, có lẽ thiếu dấu ngoặc kép", "a row is longer than 1 MiB; a quotation mark may be missing"})
+		case err != nil:
+			return err
+		}
+		if !yield(in, line, reason) {
+			return nil
+		}
+	}
+}
+
+// isJSON tells by the first byte that is no white space. An empty file, and one of XML, is JSON that is wrong.
+func isJSON(r *bufio.Reader) bool {
+	head, _ := r.Peek(512) // What there is of it.
+	head = bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), " \t\r\n")
+	return len(head) == 0 || strings.IndexByte("[{<", head[0]) >= 0
+}
+
+func eachElement(r *bufio.Reader, yield func(in request, line int, reason *fieldsyncv1.Sentence) bool) error {
+	s := &splitter{r: r, line: 1}
 	if err := s.begin(); err != nil {
 		return malformed(err)
 	}
@@ -52,12 +142,8 @@ func Read(r io.Reader, yield func(ticket *fieldsyncv1.TicketIntake, bad *RowErro
 		if err != nil {
 			return malformed(err)
 		}
-		ticket, id, reason := parse(row)
-		if reason != nil {
-			if !yield(nil, &RowError{Line: row.line, ID: id, Reason: reason}) {
-				return nil
-			}
-		} else if !yield(ticket, nil) {
+		in, reason := parse(row)
+		if !yield(in, row.line, reason) {
 			return nil
 		}
 	}
@@ -70,6 +156,6 @@ func malformed(err error) error {
 		return err
 	}
 	return fault.New(fault.Invalid, "georeport_invalid",
-		fmt.Sprintf("Tệp GeoReport hỏng ở dòng %d: %s.", bad.line, bad.vi),
-		fmt.Sprintf("The GeoReport file is broken at line %d: %s.", bad.line, bad.en))
+		fmt.Sprintf("Tệp phiếu (GeoReport JSON hoặc CSV) hỏng ở dòng %d: %s.", bad.line, bad.vi),
+		fmt.Sprintf("The file of tickets (GeoReport JSON or CSV) is broken at line %d: %s.", bad.line, bad.en))
 }

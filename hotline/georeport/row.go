@@ -30,6 +30,11 @@ type request struct {
 	Lat         text `json:"lat"`
 	Long        text `json:"long"`
 	Requested   text `json:"requested_datetime"`
+	Status      text `json:"status"`
+	// What GeoReport does not give to just anybody, and the hotline's own exports have.
+	ReporterName  text `json:"reporter_name"`
+	ReporterPhone text `json:"reporter_phone"`
+	Parent        text `json:"parent_id"`
 	// Notes is Chicago's extension; elsewhere the word may stand for anything.
 	Notes json.RawMessage `json:"notes"`
 }
@@ -56,28 +61,23 @@ func (t *text) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// parse makes a ticket of a row. reason is nil where it can be handed over; id is the row's as far as it can be told.
-func parse(r row) (ticket *fieldsyncv1.TicketIntake, id string, reason *fieldsyncv1.Sentence) {
+// parse reads a row. reason is nil where it could be read; the id is there as far as it can be told.
+func parse(r row) (in request, reason *fieldsyncv1.Sentence) {
 	text := bytes.TrimSpace(r.text)
 	switch {
 	case r.long:
-		return nil, "", &fieldsyncv1.Sentence{Vi: "hàng dài hơn 1 MiB", En: "the row is longer than 1 MiB"}
+		return in, &fieldsyncv1.Sentence{Vi: "hàng dài hơn 1 MiB", En: "the row is longer than 1 MiB"}
 	case len(text) == 0:
-		return nil, "", &fieldsyncv1.Sentence{Vi: "không có gì giữa hai dấu phẩy", En: "there is nothing between two commas"}
+		return in, &fieldsyncv1.Sentence{Vi: "không có gì giữa hai dấu phẩy", En: "there is nothing between two commas"}
 	case !utf8.Valid(text):
-		return nil, "", &fieldsyncv1.Sentence{Vi: "hàng không phải là UTF-8", En: "the row is not UTF-8"}
+		return in, &fieldsyncv1.Sentence{Vi: "hàng không phải là UTF-8", En: "the row is not UTF-8"}
 	case text[0] != '{':
-		return nil, "", &fieldsyncv1.Sentence{Vi: "hàng không phải là một đối tượng JSON", En: "the row is not a JSON object"}
+		return in, &fieldsyncv1.Sentence{Vi: "hàng không phải là một đối tượng JSON", En: "the row is not a JSON object"}
 	}
-	var in request
 	if err := json.Unmarshal(text, &in); err != nil {
-		return nil, string(in.ID), undecodable(err)
+		return in, undecodable(err)
 	}
-	ticket, reason = in.ticket()
-	if reason == nil {
-		reason = broken(ticket)
-	}
-	return ticket, string(in.ID), reason
+	return in, nil
 }
 
 func undecodable(err error) *fieldsyncv1.Sentence {
@@ -107,6 +107,11 @@ func (in request) ticket() (*fieldsyncv1.TicketIntake, *fieldsyncv1.Sentence) {
 		Title:       title,
 		Description: in.description(),
 		Address:     oneLine(string(in.Address)),
+
+		ParentHotlineId: string(in.Parent),
+	}
+	if in.ReporterName != "" || in.ReporterPhone != "" {
+		ticket.Reporter = &fieldsyncv1.Reporter{Name: oneLine(string(in.ReporterName)), Phone: oneLine(string(in.ReporterPhone))}
 	}
 	var reason *fieldsyncv1.Sentence
 	if ticket.Position, reason = in.position(); reason != nil {
@@ -169,7 +174,12 @@ var rules = map[string]struct{ name, vi, en string }{
 	"description": {"description", "không được quá 8.000 ký tự", "must have at most 8,000 characters"},
 	"address":     {"address", "không được quá 500 ký tự", "must have at most 500 characters"},
 	"latitude":    {"lat", "phải từ -90 đến 90", "must be between -90 and 90"},
-	"longitude":   {"long", "phải từ -180 đến 180", "must be between -180 and 180"},
+	"name":        {"reporter_name", "không được quá 200 ký tự", "must have at most 200 characters"},
+	"phone":       {"reporter_phone", "không được quá 40 ký tự", "must have at most 40 characters"},
+
+	"parent_hotline_id": {"parent_id", "không được quá 100 ký tự", "must have at most 100 characters"},
+
+	"longitude": {"long", "phải từ -180 đến 180", "must be between -180 and 180"},
 }
 
 // broken names the rule of SubmitTickets that a ticket breaks, nil where it keeps them all.

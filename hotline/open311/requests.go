@@ -96,6 +96,14 @@ func (f found) updated() time.Time {
 }
 
 func (f *Face) word(of found) word {
+	if of.task == nil {
+		switch {
+		case of.ticket.GetWithdrawnAt() != nil:
+			return wordNoAction
+		case of.ticket.GetParentId() != "":
+			return wordDuplicate
+		}
+	}
 	completion := of.task.GetCompletion()
 	return standing(of.task.GetStatus().GetState(), completion.GetProofState(), completion.GetOutcome(),
 		f.services[of.ticket.GetFacts().GetCategory()].CloseOnClaim)

@@ -95,7 +95,14 @@ func (f *Face) listUpdates(r *request) (answer, error) {
 // showUpdate is nil for a change that is none for the public.
 func (f *Face) showUpdate(tx *store.Tx, r *request, change *fieldsyncv1.TicketChange) (*shownUpdate, error) {
 	if change.GetTaskId() == "" {
-		return nil, nil //nolint:nilnil // Nothing to tell, which is no error.
+		w := announcedWithoutTask(change)
+		if w == wordNone {
+			return nil, nil //nolint:nilnil // Nothing to tell, which is no error.
+		}
+		return &shownUpdate{
+			UpdateID: change.GetId(), RequestID: change.GetHotlineId(), Status: w, Updated: shownTime(change.GetAt().AsTime()),
+			Description: r.say(sentences[w][0], sentences[w][1]),
+		}, nil
 	}
 	record, err := store.Get(tx, store.TaskKey(change.GetTaskId()))
 	if err != nil {

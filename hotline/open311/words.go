@@ -117,4 +117,16 @@ func announced(change *fieldsyncv1.TicketChange, onClaim bool) word {
 	return now
 }
 
+// announcedWithoutTask is the same for a ticket that no crew has ever had.
+func announcedWithoutTask(change *fieldsyncv1.TicketChange) word {
+	switch change.GetKind() {
+	case fieldsyncv1.TicketChangeKind_TICKET_CHANGE_KIND_WITHDRAWN:
+		return wordNoAction
+	case fieldsyncv1.TicketChangeKind_TICKET_CHANGE_KIND_DUPLICATE:
+		return wordDuplicate
+	default:
+		return wordNone
+	}
+}
+
 func ended(state fieldsyncv1.TaskState) bool { return state >= fieldsyncv1.TaskState_TASK_STATE_DONE }

@@ -45,6 +45,9 @@ func (s *story) keepReceipts(ctx context.Context) (text, error) {
 			"the receipt of %s proves %s of %s", completion.GetId(), proven.Kind, proven.Record.GetCompletionId()); err != nil {
 			return text{}, err
 		}
+		if err := expect(proven.Claim.GetDeviceId() == proven.Record.GetDeviceId(), "the device did not sign %s", completion.GetId()); err != nil {
+			return text{}, err
+		}
 		for _, file := range s.photos[proven.Record.GetHotlineId()] {
 			original, err := os.ReadFile(file)
 			if err != nil {

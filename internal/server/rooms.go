@@ -84,12 +84,12 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 	if s.sealer, err = proof.Open(ctx, s.store); err != nil {
 		return nil, err
 	}
-	if s.sync, err = syncengine.New(syncengine.Options{Store: s.store, Log: s.log, Claim: s.claim}); err != nil {
+	if s.sync, err = syncengine.New(syncengine.Options{Store: s.store, Log: s.log, Claim: s.claim, CheckClaim: s.sealer.CheckClaim}); err != nil {
 		return nil, err
 	}
 	s.dispatch = dispatch.New(dispatch.Options{Store: s.store, Log: s.log})
 	s.board = board.New(board.Options{Store: s.store, MonthDay: parts.Report.Day, MonthHour: parts.Report.Hour})
-	s.hotline = hotline.New(hotline.Options{Store: s.store, Log: s.log, Delivered: s.sealer.Deliver, PlainWebhooks: parts.PlainWebhooks})
+	s.hotline = hotline.New(hotline.Options{Store: s.store, Log: s.log, Delivered: s.sealer.Deliver, Cancel: dispatch.Withdraw, PlainWebhooks: parts.PlainWebhooks})
 	s.open311 = open311.New(open311.Options{
 		Store: s.store, Log: s.log, ByAPIKey: s.auth.ByAPIKey,
 		Jurisdiction: parts.Open311.Jurisdiction, PublicURL: parts.Open311.PublicURL, Services: parts.Open311.services(),
@@ -104,8 +104,8 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 
 // claim and advance bring a completion on; the transaction that seals it also applies the rules of review to it.
 
-func (s *Rooms) claim(tx *store.Tx, record *storagev1.TaskRecord, by auth.Principal, revision uint64) error {
-	if err := s.sealer.Claim(tx, record, by, revision); err != nil {
+func (s *Rooms) claim(tx *store.Tx, record *storagev1.TaskRecord, by auth.Principal, revision uint64, said *fieldsyncv1.Complete) error {
+	if err := s.sealer.Claim(tx, record, by, revision, said); err != nil {
 		return err
 	}
 	return s.reviewed(tx, record, revision, fieldsyncv1.ProofState_PROOF_STATE_CLAIMED)

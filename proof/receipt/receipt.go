@@ -89,10 +89,13 @@ type Proven struct {
 	Index int64
 	// Checkpoint is the log in which it stands.
 	Checkpoint Signed
+	// Claim is what the device signed when it was recorded, and the record says the same. Nil where it signed nothing.
+	Claim *fieldsyncv1.CompletionClaim
 }
 
-// Verify checks a receipt: its log signed the checkpoint, and the record's leaf stands in that checkpoint's tree. It needs no
-// server. Errors: Invalid "receipt_malformed", "checkpoint_malformed"; DataLoss "checkpoint_unsigned", "receipt_unproven".
+// Verify checks a receipt: its log signed the checkpoint, the record's leaf stands in that checkpoint's tree, and what the device
+// signed, if it did, is what the record says. It needs no server. Errors: Invalid "receipt_malformed", "checkpoint_malformed";
+// DataLoss "checkpoint_unsigned", "receipt_unproven", "claim_unproven".
 func Verify(text []byte, keys Keys) (*Proven, error) {
 	r, err := Parse(text)
 	if err != nil {
@@ -108,7 +111,11 @@ func Verify(text []byte, keys Keys) (*Proven, error) {
 			"Nội dung biên nhận không có trong nhật ký: tệp đã bị sửa.",
 			"What the receipt says does not stand in the log: it was changed.")
 	}
-	return &Proven{Kind: r.Kind, Record: record, Index: r.Index, Checkpoint: checkpoint}, nil
+	claim, err := checkClaim(record)
+	if err != nil {
+		return nil, err
+	}
+	return &Proven{Kind: r.Kind, Record: record, Index: r.Index, Checkpoint: checkpoint, Claim: claim}, nil
 }
 
 // Photo returns the photo of the completion whose original has exactly these bytes. Errors: DataLoss "photo_unproven".

@@ -10,6 +10,7 @@ export type ProofCode =
   | "key_file_invalid"
   | "receipt_malformed"
   | "receipt_unproven"
+  | "claim_unproven"
   | "checkpoint_malformed"
   | "checkpoint_unsigned"
   | "log_inconsistent";
@@ -46,6 +47,8 @@ export interface Proven {
   /** The leaf's place in the log, from 0. */
   readonly index: number;
   readonly checkpoint: Checkpoint;
+  /** The device signed what the record says. False where it signed nothing. */
+  readonly signedByDevice: boolean;
 }
 
 interface Key {
@@ -211,11 +214,59 @@ export async function verify(receipt: Uint8Array, keys: Keys): Promise<Proven> {
     await sha256(facts.ticketId, encode("\n"), facts.hotlineId),
   );
   if (!(await included(path, index, await leafHash(leaf), checkpoint))) throw new ProofError("receipt_unproven");
+  const signedByDevice = await checkClaim(record);
   return {
-    kind: kinds[extra[0] ?? 0] ?? "unknown", record, photos: facts.photos, index, checkpoint,
+    kind: kinds[extra[0] ?? 0] ?? "unknown", record, photos: facts.photos, index, checkpoint, signedByDevice,
     ticketId: decode(facts.ticketId) ?? "", hotlineId: decode(facts.hotlineId) ?? "",
   };
 }
+
+/** SubjectPublicKeyInfo of a P-256 key, up to its point. */
+const p256Prefix = Uint8Array.from("3059301306072a8648ce3d020106082a8648ce3d030107034200".match(/../g) ?? [], (byte) => parseInt(byte, 16));
+
+/** Checks what the device signed, if it did, and that the record says the same: true. False where it signed nothing. */
+async function checkClaim(recordBytes: Uint8Array): Promise<boolean> {
+  const record = readFields(recordBytes);
+  const [claimBytes, signature, spki] = [bytesOf(record, 18), bytesOf(record, 19), bytesOf(record, 20)];
+  if (claimBytes.length + signature.length + spki.length === 0) return false;
+  const claim = readFields(claimBytes);
+  const [recorded, completed] = [readFields(bytesOf(claim, 6)), readFields(bytesOf(record, 11))];
+  const note = bytesOf(record, 9);
+  const fits =
+    signature.length === 64 && spki.length === p256Prefix.length + 65 && same(spki.subarray(0, p256Prefix.length), p256Prefix) &&
+    same(bytesOf(claim, 1), bytesOf(record, 7)) && // The device,
+    same(bytesOf(claim, 2), bytesOf(record, 6)) && // the member,
+    same(bytesOf(claim, 3), bytesOf(record, 2)) && // the task,
+    numberOf(claim, 4) === numberOf(record, 8) && // the outcome,
+    same(bytesOf(claim, 5), note.length === 0 ? note : await sha256(note)) && // the note,
+    recorded.has(1) === completed.has(3) && // when, in whole seconds,
+    numberOf(readFields(bytesOf(recorded, 1)), 1) === numberOf(readFields(bytesOf(completed, 3)), 1) &&
+    claim.has(7) === record.has(12) && // and where.
+    samePlace(readFields(bytesOf(claim, 7)), readFields(bytesOf(record, 12)));
+  if (!fits || !(await signedBy(spki, signature, concat(encode("fieldsync/claim/v1\n"), claimBytes)))) throw new ProofError("claim_unproven");
+  return true;
+}
+
+async function signedBy(spki: Uint8Array, signature: Uint8Array, message: Uint8Array<ArrayBuffer>): Promise<boolean> {
+  try {
+    const key = await crypto.subtle.importKey("spki", concat(spki), { name: "ECDSA", namedCurve: "P-256" }, false, ["verify"]);
+    return await crypto.subtle.verify({ name: "ECDSA", hash: "SHA-256" }, key, concat(signature), message);
+  } catch {
+    return false; // The point is not on the curve.
+  }
+}
+
+/** Latitude, longitude, accuracy, whether it was mocked, and when it was fixed. */
+function samePlace(a: Fields, b: Fields): boolean {
+  const [fixedA, fixedB] = [readFields(bytesOf(a, 4)), readFields(bytesOf(b, 4))];
+  return (
+    [1, 2, 3].every((field) => sameNumber(bytesOf(a, field), bytesOf(b, field))) && numberOf(a, 5) === numberOf(b, 5) &&
+    a.has(4) === b.has(4) && [1, 2].every((field) => numberOf(fixedA, field) === numberOf(fixedB, field))
+  );
+}
+
+/** Absent is 0. */
+const sameNumber = (a: Uint8Array, b: Uint8Array): boolean => same(a, b) || (a.every((x) => x === 0) && b.every((x) => x === 0));
 
 /** Tells whether the completion has a photo whose original has exactly these bytes. */
 export async function hasPhoto(proven: Proven, original: Uint8Array): Promise<boolean> {
@@ -293,8 +344,34 @@ function readRecord(record: Uint8Array): RecordFacts | undefined {
   return read ? facts : undefined;
 }
 
-/** Calls f for each field of a protobuf message that has a length. False where the bytes are no message or f says so. */
-function eachField(bytes: Uint8Array, f: (field: number, value: Uint8Array) => boolean): boolean {
+/** The fields of a protobuf message: numbers, and bytes of whatever has a length. Of a field that comes twice the last counts. */
+type Fields = ReadonlyMap<number, bigint | Uint8Array>;
+
+function readFields(bytes: Uint8Array): Fields {
+  const fields = new Map<number, bigint | Uint8Array>();
+  return eachField(bytes, (field, value) => {
+    fields.set(field, value);
+    return true;
+  }, (field, value) => fields.set(field, value)) ? fields : new Map();
+}
+
+function bytesOf(fields: Fields, field: number): Uint8Array {
+  const value = fields.get(field);
+  return value instanceof Uint8Array ? value : new Uint8Array();
+}
+
+function numberOf(fields: Fields, field: number): bigint {
+  const value = fields.get(field);
+  return typeof value === "bigint" ? value : 0n;
+}
+
+/**
+ * Calls f for each field of a protobuf message that has a length, and number for each other one: with its bytes where it has a fixed
+ * size. False where the bytes are no message or f says so.
+ */
+function eachField(
+  bytes: Uint8Array, f: (field: number, value: Uint8Array) => boolean, number?: (field: number, value: bigint | Uint8Array) => void,
+): boolean {
   let at = 0;
   const varint = (): bigint | undefined => {
     let value = 0n;
@@ -311,14 +388,17 @@ function eachField(bytes: Uint8Array, f: (field: number, value: Uint8Array) => b
     if (tag === undefined) return false;
     let length = { 1: 8, 5: 4 }[Number(tag % 8n)];
     if (tag % 8n === 0n) {
-      if (varint() === undefined) return false;
+      const value = varint();
+      if (value === undefined) return false;
+      number?.(Number(tag / 8n), value);
       continue;
     }
     if (tag % 8n === 2n) length = Number(varint() ?? -1n);
     if (length === undefined || length < 0 || length > bytes.length - at) return false;
     const value = bytes.subarray(at, at + length);
     at += length;
-    if (tag % 8n === 2n && !f(Number(tag / 8n), value)) return false;
+    if (tag % 8n !== 2n) number?.(Number(tag / 8n), value);
+    else if (!f(Number(tag / 8n), value)) return false;
   }
   return true;
 }

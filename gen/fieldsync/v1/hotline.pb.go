@@ -80,6 +80,63 @@ func (IntakeResult) EnumDescriptor() ([]byte, []int) {
 	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{0}
 }
 
+// What became of a withdrawal.
+type WithdrawResult int32
+
+const (
+	// Never sent.
+	WithdrawResult_WITHDRAW_RESULT_UNSPECIFIED WithdrawResult = 0
+	// It is withdrawn; its task, if it had one, is called off.
+	WithdrawResult_WITHDRAW_RESULT_WITHDRAWN WithdrawResult = 1
+	// It was withdrawn before.
+	WithdrawResult_WITHDRAW_RESULT_UNCHANGED WithdrawResult = 2
+	// A crew had completed it already, or its task had been called off: it stays as it is.
+	WithdrawResult_WITHDRAW_RESULT_TOO_LATE WithdrawResult = 3
+)
+
+// Enum value maps for WithdrawResult.
+var (
+	WithdrawResult_name = map[int32]string{
+		0: "WITHDRAW_RESULT_UNSPECIFIED",
+		1: "WITHDRAW_RESULT_WITHDRAWN",
+		2: "WITHDRAW_RESULT_UNCHANGED",
+		3: "WITHDRAW_RESULT_TOO_LATE",
+	}
+	WithdrawResult_value = map[string]int32{
+		"WITHDRAW_RESULT_UNSPECIFIED": 0,
+		"WITHDRAW_RESULT_WITHDRAWN":   1,
+		"WITHDRAW_RESULT_UNCHANGED":   2,
+		"WITHDRAW_RESULT_TOO_LATE":    3,
+	}
+)
+
+func (x WithdrawResult) Enum() *WithdrawResult {
+	p := new(WithdrawResult)
+	*p = x
+	return p
+}
+
+func (x WithdrawResult) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WithdrawResult) Descriptor() protoreflect.EnumDescriptor {
+	return file_fieldsync_v1_hotline_proto_enumTypes[1].Descriptor()
+}
+
+func (WithdrawResult) Type() protoreflect.EnumType {
+	return &file_fieldsync_v1_hotline_proto_enumTypes[1]
+}
+
+func (x WithdrawResult) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WithdrawResult.Descriptor instead.
+func (WithdrawResult) EnumDescriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{1}
+}
+
 // What has changed about a ticket.
 type TicketChangeKind int32
 
@@ -96,6 +153,12 @@ const (
 	TicketChangeKind_TICKET_CHANGE_KIND_REFERRED TicketChangeKind = 4
 	// Somebody outside said something about it.
 	TicketChangeKind_TICKET_CHANGE_KIND_COMMENTED TicketChangeKind = 5
+	// The hotline withdrew it.
+	TicketChangeKind_TICKET_CHANGE_KIND_WITHDRAWN TicketChangeKind = 6
+	// It is a duplicate of another ticket.
+	TicketChangeKind_TICKET_CHANGE_KIND_DUPLICATE TicketChangeKind = 7
+	// It was closed with the ticket of which it is a duplicate.
+	TicketChangeKind_TICKET_CHANGE_KIND_CLOSED_WITH_PARENT TicketChangeKind = 8
 )
 
 // Enum value maps for TicketChangeKind.
@@ -107,14 +170,20 @@ var (
 		3: "TICKET_CHANGE_KIND_STATUS",
 		4: "TICKET_CHANGE_KIND_REFERRED",
 		5: "TICKET_CHANGE_KIND_COMMENTED",
+		6: "TICKET_CHANGE_KIND_WITHDRAWN",
+		7: "TICKET_CHANGE_KIND_DUPLICATE",
+		8: "TICKET_CHANGE_KIND_CLOSED_WITH_PARENT",
 	}
 	TicketChangeKind_value = map[string]int32{
-		"TICKET_CHANGE_KIND_UNSPECIFIED": 0,
-		"TICKET_CHANGE_KIND_RECEIVED":    1,
-		"TICKET_CHANGE_KIND_UPDATED":     2,
-		"TICKET_CHANGE_KIND_STATUS":      3,
-		"TICKET_CHANGE_KIND_REFERRED":    4,
-		"TICKET_CHANGE_KIND_COMMENTED":   5,
+		"TICKET_CHANGE_KIND_UNSPECIFIED":        0,
+		"TICKET_CHANGE_KIND_RECEIVED":           1,
+		"TICKET_CHANGE_KIND_UPDATED":            2,
+		"TICKET_CHANGE_KIND_STATUS":             3,
+		"TICKET_CHANGE_KIND_REFERRED":           4,
+		"TICKET_CHANGE_KIND_COMMENTED":          5,
+		"TICKET_CHANGE_KIND_WITHDRAWN":          6,
+		"TICKET_CHANGE_KIND_DUPLICATE":          7,
+		"TICKET_CHANGE_KIND_CLOSED_WITH_PARENT": 8,
 	}
 )
 
@@ -129,11 +198,11 @@ func (x TicketChangeKind) String() string {
 }
 
 func (TicketChangeKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_fieldsync_v1_hotline_proto_enumTypes[1].Descriptor()
+	return file_fieldsync_v1_hotline_proto_enumTypes[2].Descriptor()
 }
 
 func (TicketChangeKind) Type() protoreflect.EnumType {
-	return &file_fieldsync_v1_hotline_proto_enumTypes[1]
+	return &file_fieldsync_v1_hotline_proto_enumTypes[2]
 }
 
 func (x TicketChangeKind) Number() protoreflect.EnumNumber {
@@ -142,7 +211,7 @@ func (x TicketChangeKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TicketChangeKind.Descriptor instead.
 func (TicketChangeKind) EnumDescriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{1}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{2}
 }
 
 // Whether a task was completed in time, by the bounds of when it was completed.
@@ -186,11 +255,11 @@ func (x DeadlineVerdict) String() string {
 }
 
 func (DeadlineVerdict) Descriptor() protoreflect.EnumDescriptor {
-	return file_fieldsync_v1_hotline_proto_enumTypes[2].Descriptor()
+	return file_fieldsync_v1_hotline_proto_enumTypes[3].Descriptor()
 }
 
 func (DeadlineVerdict) Type() protoreflect.EnumType {
-	return &file_fieldsync_v1_hotline_proto_enumTypes[2]
+	return &file_fieldsync_v1_hotline_proto_enumTypes[3]
 }
 
 func (x DeadlineVerdict) Number() protoreflect.EnumNumber {
@@ -199,7 +268,7 @@ func (x DeadlineVerdict) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DeadlineVerdict.Descriptor instead.
 func (DeadlineVerdict) EnumDescriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{2}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{3}
 }
 
 // A report as the hotline hands it over.
@@ -225,9 +294,13 @@ type TicketIntake struct {
 	ReportedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=reported_at,json=reportedAt,proto3" json:"reported_at,omitempty"`
 	// The unit that answers for it. Empty: the unit "city", whose dispatchers route it by hand; for a ticket that is known
 	// already, the unit that it has.
-	UnitId        string `protobuf:"bytes,10,opt,name=unit_id,json=unitId,proto3" json:"unit_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	UnitId string `protobuf:"bytes,10,opt,name=unit_id,json=unitId,proto3" json:"unit_id,omitempty"`
+	// The ticket of which this one is a duplicate, by the hotline's id; it was handed over before, or earlier in this call. A duplicate
+	// is closed with its parent. A duplicate of a duplicate is one of that one's parent. Empty: none, and for a ticket that is known
+	// already, as it was.
+	ParentHotlineId string `protobuf:"bytes,11,opt,name=parent_hotline_id,json=parentHotlineId,proto3" json:"parent_hotline_id,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *TicketIntake) Reset() {
@@ -326,6 +399,13 @@ func (x *TicketIntake) GetReportedAt() *timestamppb.Timestamp {
 func (x *TicketIntake) GetUnitId() string {
 	if x != nil {
 		return x.UnitId
+	}
+	return ""
+}
+
+func (x *TicketIntake) GetParentHotlineId() string {
+	if x != nil {
+		return x.ParentHotlineId
 	}
 	return ""
 }
@@ -480,7 +560,13 @@ type GetTicketStatusResponse struct {
 	// The completion, once there is one, claimed or better.
 	Completion *CompletionFacet `protobuf:"bytes,4,opt,name=completion,proto3" json:"completion,omitempty"`
 	// When the completion was acknowledged. Absent while the ticket is open.
-	ClosedAt      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=closed_at,json=closedAt,proto3" json:"closed_at,omitempty"`
+	ClosedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=closed_at,json=closedAt,proto3" json:"closed_at,omitempty"`
+	// The ticket of which it is a duplicate, by the hotline's id. Empty where it is none.
+	ParentHotlineId string `protobuf:"bytes,6,opt,name=parent_hotline_id,json=parentHotlineId,proto3" json:"parent_hotline_id,omitempty"`
+	// Its duplicates, by the hotline's ids.
+	DuplicateHotlineIds []string `protobuf:"bytes,7,rep,name=duplicate_hotline_ids,json=duplicateHotlineIds,proto3" json:"duplicate_hotline_ids,omitempty"`
+	// When the hotline withdrew it. Absent where it did not.
+	WithdrawnAt   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=withdrawn_at,json=withdrawnAt,proto3" json:"withdrawn_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -550,6 +636,119 @@ func (x *GetTicketStatusResponse) GetClosedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *GetTicketStatusResponse) GetParentHotlineId() string {
+	if x != nil {
+		return x.ParentHotlineId
+	}
+	return ""
+}
+
+func (x *GetTicketStatusResponse) GetDuplicateHotlineIds() []string {
+	if x != nil {
+		return x.DuplicateHotlineIds
+	}
+	return nil
+}
+
+func (x *GetTicketStatusResponse) GetWithdrawnAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.WithdrawnAt
+	}
+	return nil
+}
+
+// Tickets that are taken back.
+type WithdrawTicketsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 100.
+	Tickets       []*WithdrawTicketsRequest_Withdrawal `protobuf:"bytes,1,rep,name=tickets,proto3" json:"tickets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawTicketsRequest) Reset() {
+	*x = WithdrawTicketsRequest{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawTicketsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawTicketsRequest) ProtoMessage() {}
+
+func (x *WithdrawTicketsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawTicketsRequest.ProtoReflect.Descriptor instead.
+func (*WithdrawTicketsRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *WithdrawTicketsRequest) GetTickets() []*WithdrawTicketsRequest_Withdrawal {
+	if x != nil {
+		return x.Tickets
+	}
+	return nil
+}
+
+// What became of the withdrawals.
+type WithdrawTicketsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One per ticket, in the request's order.
+	Results       []WithdrawResult `protobuf:"varint,1,rep,packed,name=results,proto3,enum=fieldsync.v1.WithdrawResult" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawTicketsResponse) Reset() {
+	*x = WithdrawTicketsResponse{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawTicketsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawTicketsResponse) ProtoMessage() {}
+
+func (x *WithdrawTicketsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawTicketsResponse.ProtoReflect.Descriptor instead.
+func (*WithdrawTicketsResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *WithdrawTicketsResponse) GetResults() []WithdrawResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
 // From where on.
 type ListCompletionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -558,14 +757,16 @@ type ListCompletionsRequest struct {
 	// How many at the most: 0 (100) up to 500.
 	Limit uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
 	// Long poll: where nothing lies behind the cursor, wait so many seconds for it, 0 (not at all) up to 55.
-	WaitSeconds   uint32 `protobuf:"varint,3,opt,name=wait_seconds,json=waitSeconds,proto3" json:"wait_seconds,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	WaitSeconds uint32 `protobuf:"varint,3,opt,name=wait_seconds,json=waitSeconds,proto3" json:"wait_seconds,omitempty"`
+	// Leave out what was acknowledged. Whoever asks so from the empty cursor gets each completion again until it is.
+	Unacknowledged bool `protobuf:"varint,4,opt,name=unacknowledged,proto3" json:"unacknowledged,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ListCompletionsRequest) Reset() {
 	*x = ListCompletionsRequest{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[5]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +778,7 @@ func (x *ListCompletionsRequest) String() string {
 func (*ListCompletionsRequest) ProtoMessage() {}
 
 func (x *ListCompletionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[5]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +791,7 @@ func (x *ListCompletionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCompletionsRequest.ProtoReflect.Descriptor instead.
 func (*ListCompletionsRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{5}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListCompletionsRequest) GetCursor() []byte {
@@ -614,6 +815,13 @@ func (x *ListCompletionsRequest) GetWaitSeconds() uint32 {
 	return 0
 }
 
+func (x *ListCompletionsRequest) GetUnacknowledged() bool {
+	if x != nil {
+		return x.Unacknowledged
+	}
+	return false
+}
+
 // Completions in the order of their sealing.
 type ListCompletionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -629,7 +837,7 @@ type ListCompletionsResponse struct {
 
 func (x *ListCompletionsResponse) Reset() {
 	*x = ListCompletionsResponse{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[6]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +849,7 @@ func (x *ListCompletionsResponse) String() string {
 func (*ListCompletionsResponse) ProtoMessage() {}
 
 func (x *ListCompletionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[6]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +862,7 @@ func (x *ListCompletionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCompletionsResponse.ProtoReflect.Descriptor instead.
 func (*ListCompletionsResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{6}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListCompletionsResponse) GetCompletions() []*Completion {
@@ -689,7 +897,7 @@ type WatchCompletionsRequest struct {
 
 func (x *WatchCompletionsRequest) Reset() {
 	*x = WatchCompletionsRequest{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[7]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +909,7 @@ func (x *WatchCompletionsRequest) String() string {
 func (*WatchCompletionsRequest) ProtoMessage() {}
 
 func (x *WatchCompletionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[7]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +922,7 @@ func (x *WatchCompletionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchCompletionsRequest.ProtoReflect.Descriptor instead.
 func (*WatchCompletionsRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{7}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WatchCompletionsRequest) GetCursor() []byte {
@@ -737,7 +945,7 @@ type WatchCompletionsResponse struct {
 
 func (x *WatchCompletionsResponse) Reset() {
 	*x = WatchCompletionsResponse{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[8]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -749,7 +957,7 @@ func (x *WatchCompletionsResponse) String() string {
 func (*WatchCompletionsResponse) ProtoMessage() {}
 
 func (x *WatchCompletionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[8]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -762,7 +970,7 @@ func (x *WatchCompletionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchCompletionsResponse.ProtoReflect.Descriptor instead.
 func (*WatchCompletionsResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{8}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WatchCompletionsResponse) GetCompletions() []*Completion {
@@ -805,14 +1013,16 @@ type TicketChange struct {
 	// How it ended.
 	Outcome Outcome `protobuf:"varint,11,opt,name=outcome,proto3,enum=fieldsync.v1.Outcome" json:"outcome,omitempty"`
 	// How far the completion's proof has come.
-	ProofState    ProofState `protobuf:"varint,12,opt,name=proof_state,json=proofState,proto3,enum=fieldsync.v1.ProofState" json:"proof_state,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ProofState ProofState `protobuf:"varint,12,opt,name=proof_state,json=proofState,proto3,enum=fieldsync.v1.ProofState" json:"proof_state,omitempty"`
+	// The ticket of which it is a duplicate, by the hotline's id, where the change is about that.
+	ParentHotlineId string `protobuf:"bytes,13,opt,name=parent_hotline_id,json=parentHotlineId,proto3" json:"parent_hotline_id,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *TicketChange) Reset() {
 	*x = TicketChange{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[9]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -824,7 +1034,7 @@ func (x *TicketChange) String() string {
 func (*TicketChange) ProtoMessage() {}
 
 func (x *TicketChange) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[9]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -837,7 +1047,7 @@ func (x *TicketChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TicketChange.ProtoReflect.Descriptor instead.
 func (*TicketChange) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{9}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TicketChange) GetId() string {
@@ -924,6 +1134,13 @@ func (x *TicketChange) GetProofState() ProofState {
 	return ProofState_PROOF_STATE_UNSPECIFIED
 }
 
+func (x *TicketChange) GetParentHotlineId() string {
+	if x != nil {
+		return x.ParentHotlineId
+	}
+	return ""
+}
+
 // From where on.
 type ListTicketChangesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -932,14 +1149,16 @@ type ListTicketChangesRequest struct {
 	// How many at the most: 0 (100) up to 500.
 	Limit uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
 	// Long poll: where nothing lies behind the cursor, wait so many seconds for it, 0 (not at all) up to 55.
-	WaitSeconds   uint32 `protobuf:"varint,3,opt,name=wait_seconds,json=waitSeconds,proto3" json:"wait_seconds,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	WaitSeconds uint32 `protobuf:"varint,3,opt,name=wait_seconds,json=waitSeconds,proto3" json:"wait_seconds,omitempty"`
+	// Leave out what was acknowledged. Whoever asks so from the empty cursor gets each change again until it is.
+	Unacknowledged bool `protobuf:"varint,4,opt,name=unacknowledged,proto3" json:"unacknowledged,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ListTicketChangesRequest) Reset() {
 	*x = ListTicketChangesRequest{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[10]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -951,7 +1170,7 @@ func (x *ListTicketChangesRequest) String() string {
 func (*ListTicketChangesRequest) ProtoMessage() {}
 
 func (x *ListTicketChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[10]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -964,7 +1183,7 @@ func (x *ListTicketChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTicketChangesRequest.ProtoReflect.Descriptor instead.
 func (*ListTicketChangesRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{10}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListTicketChangesRequest) GetCursor() []byte {
@@ -988,6 +1207,13 @@ func (x *ListTicketChangesRequest) GetWaitSeconds() uint32 {
 	return 0
 }
 
+func (x *ListTicketChangesRequest) GetUnacknowledged() bool {
+	if x != nil {
+		return x.Unacknowledged
+	}
+	return false
+}
+
 // Changes in the order of their acceptance.
 type ListTicketChangesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1003,7 +1229,7 @@ type ListTicketChangesResponse struct {
 
 func (x *ListTicketChangesResponse) Reset() {
 	*x = ListTicketChangesResponse{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[11]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1015,7 +1241,7 @@ func (x *ListTicketChangesResponse) String() string {
 func (*ListTicketChangesResponse) ProtoMessage() {}
 
 func (x *ListTicketChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[11]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1028,7 +1254,7 @@ func (x *ListTicketChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTicketChangesResponse.ProtoReflect.Descriptor instead.
 func (*ListTicketChangesResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{11}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListTicketChangesResponse) GetChanges() []*TicketChange {
@@ -1052,6 +1278,208 @@ func (x *ListTicketChangesResponse) GetMore() bool {
 	return false
 }
 
+// From where on.
+type WatchTicketChangesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From the last answer, of this or of ListTicketChanges; empty from the beginning. Opaque.
+	Cursor        []byte `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchTicketChangesRequest) Reset() {
+	*x = WatchTicketChangesRequest{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchTicketChangesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchTicketChangesRequest) ProtoMessage() {}
+
+func (x *WatchTicketChangesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchTicketChangesRequest.ProtoReflect.Descriptor instead.
+func (*WatchTicketChangesRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *WatchTicketChangesRequest) GetCursor() []byte {
+	if x != nil {
+		return x.Cursor
+	}
+	return nil
+}
+
+// Changes in the order of their acceptance.
+type WatchTicketChangesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The changes. None: a sign of life.
+	Changes []*TicketChange `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	// To be stored with them.
+	Cursor        []byte `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchTicketChangesResponse) Reset() {
+	*x = WatchTicketChangesResponse{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchTicketChangesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchTicketChangesResponse) ProtoMessage() {}
+
+func (x *WatchTicketChangesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchTicketChangesResponse.ProtoReflect.Descriptor instead.
+func (*WatchTicketChangesResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *WatchTicketChangesResponse) GetChanges() []*TicketChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *WatchTicketChangesResponse) GetCursor() []byte {
+	if x != nil {
+		return x.Cursor
+	}
+	return nil
+}
+
+// Which changes have arrived at the hotline.
+type AcknowledgeTicketChangesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The places of 1 to 500 changes in the order of all.
+	Sequences []uint64 `protobuf:"varint,1,rep,packed,name=sequences,proto3" json:"sequences,omitempty"`
+	// Instead of them: all up to where an answer ended.
+	Cursor        []byte `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcknowledgeTicketChangesRequest) Reset() {
+	*x = AcknowledgeTicketChangesRequest{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcknowledgeTicketChangesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcknowledgeTicketChangesRequest) ProtoMessage() {}
+
+func (x *AcknowledgeTicketChangesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcknowledgeTicketChangesRequest.ProtoReflect.Descriptor instead.
+func (*AcknowledgeTicketChangesRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *AcknowledgeTicketChangesRequest) GetSequences() []uint64 {
+	if x != nil {
+		return x.Sequences
+	}
+	return nil
+}
+
+func (x *AcknowledgeTicketChangesRequest) GetCursor() []byte {
+	if x != nil {
+		return x.Cursor
+	}
+	return nil
+}
+
+// They are acknowledged.
+type AcknowledgeTicketChangesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many of them had not been acknowledged before.
+	NewlyAcknowledged uint64 `protobuf:"varint,1,opt,name=newly_acknowledged,json=newlyAcknowledged,proto3" json:"newly_acknowledged,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *AcknowledgeTicketChangesResponse) Reset() {
+	*x = AcknowledgeTicketChangesResponse{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcknowledgeTicketChangesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcknowledgeTicketChangesResponse) ProtoMessage() {}
+
+func (x *AcknowledgeTicketChangesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcknowledgeTicketChangesResponse.ProtoReflect.Descriptor instead.
+func (*AcknowledgeTicketChangesResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *AcknowledgeTicketChangesResponse) GetNewlyAcknowledged() uint64 {
+	if x != nil {
+		return x.NewlyAcknowledged
+	}
+	return 0
+}
+
 // A sealed completion.
 type Completion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1073,7 +1501,7 @@ type Completion struct {
 
 func (x *Completion) Reset() {
 	*x = Completion{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[12]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1513,7 @@ func (x *Completion) String() string {
 func (*Completion) ProtoMessage() {}
 
 func (x *Completion) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[12]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1526,7 @@ func (x *Completion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Completion.ProtoReflect.Descriptor instead.
 func (*Completion) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{12}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Completion) GetId() string {
@@ -1179,14 +1607,20 @@ type CompletionRecord struct {
 	// When the task should have been done. Absent when it had no target.
 	DueAt *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=due_at,json=dueAt,proto3" json:"due_at,omitempty"`
 	// Whether it was.
-	Deadline      DeadlineVerdict `protobuf:"varint,17,opt,name=deadline,proto3,enum=fieldsync.v1.DeadlineVerdict" json:"deadline,omitempty"`
+	Deadline DeadlineVerdict `protobuf:"varint,17,opt,name=deadline,proto3,enum=fieldsync.v1.DeadlineVerdict" json:"deadline,omitempty"`
+	// What the device signed: a serialized CompletionClaim. Empty where it signed nothing.
+	Claim []byte `protobuf:"bytes,18,opt,name=claim,proto3" json:"claim,omitempty"`
+	// Its signature, as in Complete.
+	ClaimSignature []byte `protobuf:"bytes,19,opt,name=claim_signature,json=claimSignature,proto3" json:"claim_signature,omitempty"`
+	// The device's public key as it was enrolled: a SubjectPublicKeyInfo (P-256).
+	DeviceKey     []byte `protobuf:"bytes,20,opt,name=device_key,json=deviceKey,proto3" json:"device_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CompletionRecord) Reset() {
 	*x = CompletionRecord{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[13]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1198,7 +1632,7 @@ func (x *CompletionRecord) String() string {
 func (*CompletionRecord) ProtoMessage() {}
 
 func (x *CompletionRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[13]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1211,7 +1645,7 @@ func (x *CompletionRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompletionRecord.ProtoReflect.Descriptor instead.
 func (*CompletionRecord) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{13}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CompletionRecord) GetCompletionId() string {
@@ -1333,6 +1767,27 @@ func (x *CompletionRecord) GetDeadline() DeadlineVerdict {
 	return DeadlineVerdict_DEADLINE_VERDICT_UNSPECIFIED
 }
 
+func (x *CompletionRecord) GetClaim() []byte {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+func (x *CompletionRecord) GetClaimSignature() []byte {
+	if x != nil {
+		return x.ClaimSignature
+	}
+	return nil
+}
+
+func (x *CompletionRecord) GetDeviceKey() []byte {
+	if x != nil {
+		return x.DeviceKey
+	}
+	return nil
+}
+
 // A photo as a record names it.
 type PhotoFact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1358,7 +1813,7 @@ type PhotoFact struct {
 
 func (x *PhotoFact) Reset() {
 	*x = PhotoFact{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[14]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1370,7 +1825,7 @@ func (x *PhotoFact) String() string {
 func (*PhotoFact) ProtoMessage() {}
 
 func (x *PhotoFact) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[14]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1383,7 +1838,7 @@ func (x *PhotoFact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PhotoFact.ProtoReflect.Descriptor instead.
 func (*PhotoFact) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{14}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PhotoFact) GetPhotoId() string {
@@ -1447,13 +1902,15 @@ type AcknowledgeCompletionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 500 ids.
 	CompletionIds []string `protobuf:"bytes,1,rep,name=completion_ids,json=completionIds,proto3" json:"completion_ids,omitempty"`
+	// Instead of them: all up to where an answer of ListCompletions or WatchCompletions ended.
+	Cursor        []byte `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AcknowledgeCompletionsRequest) Reset() {
 	*x = AcknowledgeCompletionsRequest{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[15]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1465,7 +1922,7 @@ func (x *AcknowledgeCompletionsRequest) String() string {
 func (*AcknowledgeCompletionsRequest) ProtoMessage() {}
 
 func (x *AcknowledgeCompletionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[15]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1478,12 +1935,19 @@ func (x *AcknowledgeCompletionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeCompletionsRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeCompletionsRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{15}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AcknowledgeCompletionsRequest) GetCompletionIds() []string {
 	if x != nil {
 		return x.CompletionIds
+	}
+	return nil
+}
+
+func (x *AcknowledgeCompletionsRequest) GetCursor() []byte {
+	if x != nil {
+		return x.Cursor
 	}
 	return nil
 }
@@ -1499,7 +1963,7 @@ type AcknowledgeCompletionsResponse struct {
 
 func (x *AcknowledgeCompletionsResponse) Reset() {
 	*x = AcknowledgeCompletionsResponse{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[16]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1975,7 @@ func (x *AcknowledgeCompletionsResponse) String() string {
 func (*AcknowledgeCompletionsResponse) ProtoMessage() {}
 
 func (x *AcknowledgeCompletionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[16]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1988,7 @@ func (x *AcknowledgeCompletionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeCompletionsResponse.ProtoReflect.Descriptor instead.
 func (*AcknowledgeCompletionsResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{16}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AcknowledgeCompletionsResponse) GetNewlyAcknowledged() uint32 {
@@ -1564,7 +2028,7 @@ type Webhook struct {
 
 func (x *Webhook) Reset() {
 	*x = Webhook{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[17]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +2040,7 @@ func (x *Webhook) String() string {
 func (*Webhook) ProtoMessage() {}
 
 func (x *Webhook) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[17]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +2053,7 @@ func (x *Webhook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Webhook.ProtoReflect.Descriptor instead.
 func (*Webhook) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{17}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Webhook) GetId() string {
@@ -1681,7 +2145,7 @@ type PutWebhookRequest struct {
 
 func (x *PutWebhookRequest) Reset() {
 	*x = PutWebhookRequest{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[18]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +2157,7 @@ func (x *PutWebhookRequest) String() string {
 func (*PutWebhookRequest) ProtoMessage() {}
 
 func (x *PutWebhookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[18]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +2170,7 @@ func (x *PutWebhookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutWebhookRequest.ProtoReflect.Descriptor instead.
 func (*PutWebhookRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{18}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PutWebhookRequest) GetId() string {
@@ -1757,7 +2221,7 @@ type PutWebhookResponse struct {
 
 func (x *PutWebhookResponse) Reset() {
 	*x = PutWebhookResponse{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[19]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +2233,7 @@ func (x *PutWebhookResponse) String() string {
 func (*PutWebhookResponse) ProtoMessage() {}
 
 func (x *PutWebhookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[19]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +2246,7 @@ func (x *PutWebhookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutWebhookResponse.ProtoReflect.Descriptor instead.
 func (*PutWebhookResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{19}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PutWebhookResponse) GetWebhook() *Webhook {
@@ -1808,7 +2272,7 @@ type ListWebhooksRequest struct {
 
 func (x *ListWebhooksRequest) Reset() {
 	*x = ListWebhooksRequest{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[20]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1820,7 +2284,7 @@ func (x *ListWebhooksRequest) String() string {
 func (*ListWebhooksRequest) ProtoMessage() {}
 
 func (x *ListWebhooksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[20]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1833,7 +2297,7 @@ func (x *ListWebhooksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWebhooksRequest.ProtoReflect.Descriptor instead.
 func (*ListWebhooksRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{20}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{26}
 }
 
 // All webhooks.
@@ -1847,7 +2311,7 @@ type ListWebhooksResponse struct {
 
 func (x *ListWebhooksResponse) Reset() {
 	*x = ListWebhooksResponse{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[21]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1859,7 +2323,7 @@ func (x *ListWebhooksResponse) String() string {
 func (*ListWebhooksResponse) ProtoMessage() {}
 
 func (x *ListWebhooksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[21]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1872,7 +2336,7 @@ func (x *ListWebhooksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWebhooksResponse.ProtoReflect.Descriptor instead.
 func (*ListWebhooksResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{21}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListWebhooksResponse) GetWebhooks() []*Webhook {
@@ -1893,7 +2357,7 @@ type DeleteWebhookRequest struct {
 
 func (x *DeleteWebhookRequest) Reset() {
 	*x = DeleteWebhookRequest{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[22]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1905,7 +2369,7 @@ func (x *DeleteWebhookRequest) String() string {
 func (*DeleteWebhookRequest) ProtoMessage() {}
 
 func (x *DeleteWebhookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[22]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1918,7 +2382,7 @@ func (x *DeleteWebhookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteWebhookRequest.ProtoReflect.Descriptor instead.
 func (*DeleteWebhookRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{22}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeleteWebhookRequest) GetId() string {
@@ -1937,7 +2401,7 @@ type DeleteWebhookResponse struct {
 
 func (x *DeleteWebhookResponse) Reset() {
 	*x = DeleteWebhookResponse{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[23]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1949,7 +2413,7 @@ func (x *DeleteWebhookResponse) String() string {
 func (*DeleteWebhookResponse) ProtoMessage() {}
 
 func (x *DeleteWebhookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[23]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1962,7 +2426,7 @@ func (x *DeleteWebhookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteWebhookResponse.ProtoReflect.Descriptor instead.
 func (*DeleteWebhookResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{23}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{29}
 }
 
 // What to post again.
@@ -1978,7 +2442,7 @@ type ReplayWebhookRequest struct {
 
 func (x *ReplayWebhookRequest) Reset() {
 	*x = ReplayWebhookRequest{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[24]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2454,7 @@ func (x *ReplayWebhookRequest) String() string {
 func (*ReplayWebhookRequest) ProtoMessage() {}
 
 func (x *ReplayWebhookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[24]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2467,7 @@ func (x *ReplayWebhookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayWebhookRequest.ProtoReflect.Descriptor instead.
 func (*ReplayWebhookRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{24}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ReplayWebhookRequest) GetId() string {
@@ -2031,7 +2495,7 @@ type ReplayWebhookResponse struct {
 
 func (x *ReplayWebhookResponse) Reset() {
 	*x = ReplayWebhookResponse{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[25]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2043,7 +2507,7 @@ func (x *ReplayWebhookResponse) String() string {
 func (*ReplayWebhookResponse) ProtoMessage() {}
 
 func (x *ReplayWebhookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[25]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2056,7 +2520,7 @@ func (x *ReplayWebhookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayWebhookResponse.ProtoReflect.Descriptor instead.
 func (*ReplayWebhookResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{25}
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReplayWebhookResponse) GetEvents() uint64 {
@@ -2081,7 +2545,7 @@ type SubmitTicketsResponse_Result struct {
 
 func (x *SubmitTicketsResponse_Result) Reset() {
 	*x = SubmitTicketsResponse_Result{}
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[26]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2093,7 +2557,7 @@ func (x *SubmitTicketsResponse_Result) String() string {
 func (*SubmitTicketsResponse_Result) ProtoMessage() {}
 
 func (x *SubmitTicketsResponse_Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_hotline_proto_msgTypes[26]
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2130,11 +2594,66 @@ func (x *SubmitTicketsResponse_Result) GetResult() IntakeResult {
 	return IntakeResult_INTAKE_RESULT_UNSPECIFIED
 }
 
+// One of them.
+type WithdrawTicketsRequest_Withdrawal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The hotline's id.
+	HotlineId string `protobuf:"bytes,1,opt,name=hotline_id,json=hotlineId,proto3" json:"hotline_id,omitempty"`
+	// Why, for dispatchers and crews: 1 to 500 characters.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawTicketsRequest_Withdrawal) Reset() {
+	*x = WithdrawTicketsRequest_Withdrawal{}
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawTicketsRequest_Withdrawal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawTicketsRequest_Withdrawal) ProtoMessage() {}
+
+func (x *WithdrawTicketsRequest_Withdrawal) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_hotline_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawTicketsRequest_Withdrawal.ProtoReflect.Descriptor instead.
+func (*WithdrawTicketsRequest_Withdrawal) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_hotline_proto_rawDescGZIP(), []int{5, 0}
+}
+
+func (x *WithdrawTicketsRequest_Withdrawal) GetHotlineId() string {
+	if x != nil {
+		return x.HotlineId
+	}
+	return ""
+}
+
+func (x *WithdrawTicketsRequest_Withdrawal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 var File_fieldsync_v1_hotline_proto protoreflect.FileDescriptor
 
 const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\n" +
-	"\x1afieldsync/v1/hotline.proto\x12\ffieldsync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19fieldsync/v1/common.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x04\n" +
+	"\x1afieldsync/v1/hotline.proto\x12\ffieldsync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19fieldsync/v1/common.proto\x1a\x1cfieldsync/v1/reconcile.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x04\n" +
 	"\fTicketIntake\x12M\n" +
 	"\n" +
 	"hotline_id\x18\x01 \x01(\tB.\xbaH+r)\x10\x01\x18d2#^[^\\x00-\\x20\\x7f][^\\x00-\\x1f\\x7f]*$R\thotlineId\x12%\n" +
@@ -2149,7 +2668,8 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\vreported_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"reportedAt\x12>\n" +
 	"\aunit_id\x18\n" +
-	" \x01(\tB%\xbaH\"\xd8\x01\x01r\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\x06unitId\"X\n" +
+	" \x01(\tB%\xbaH\"\xd8\x01\x01r\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\x06unitId\x123\n" +
+	"\x11parent_hotline_id\x18\v \x01(\tB\a\xbaH\x04r\x02\x18dR\x0fparentHotlineId\"X\n" +
 	"\x14SubmitTicketsRequest\x12@\n" +
 	"\atickets\x18\x01 \x03(\v2\x1a.fieldsync.v1.TicketIntakeB\n" +
 	"\xbaH\a\x92\x01\x04\b\x01\x10dR\atickets\"\xd7\x01\n" +
@@ -2162,7 +2682,7 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\x06result\x18\x03 \x01(\x0e2\x1a.fieldsync.v1.IntakeResultR\x06result\"B\n" +
 	"\x16GetTicketStatusRequest\x12(\n" +
 	"\n" +
-	"hotline_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\thotlineId\"\xf6\x01\n" +
+	"hotline_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\thotlineId\"\x95\x03\n" +
 	"\x17GetTicketStatusResponse\x12\x1b\n" +
 	"\tticket_id\x18\x01 \x01(\tR\bticketId\x12\x17\n" +
 	"\atask_id\x18\x02 \x01(\tR\x06taskId\x12-\n" +
@@ -2170,11 +2690,26 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\n" +
 	"completion\x18\x04 \x01(\v2\x1d.fieldsync.v1.CompletionFacetR\n" +
 	"completion\x127\n" +
-	"\tclosed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt\"\x85\x01\n" +
+	"\tclosed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt\x12*\n" +
+	"\x11parent_hotline_id\x18\x06 \x01(\tR\x0fparentHotlineId\x122\n" +
+	"\x15duplicate_hotline_ids\x18\a \x03(\tR\x13duplicateHotlineIds\x12=\n" +
+	"\fwithdrawn_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vwithdrawnAt\"\xcb\x01\n" +
+	"\x16WithdrawTicketsRequest\x12U\n" +
+	"\atickets\x18\x01 \x03(\v2/.fieldsync.v1.WithdrawTicketsRequest.WithdrawalB\n" +
+	"\xbaH\a\x92\x01\x04\b\x01\x10dR\atickets\x1aZ\n" +
+	"\n" +
+	"Withdrawal\x12(\n" +
+	"\n" +
+	"hotline_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\thotlineId\x12\"\n" +
+	"\x06reason\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\"Q\n" +
+	"\x17WithdrawTicketsResponse\x126\n" +
+	"\aresults\x18\x01 \x03(\x0e2\x1c.fieldsync.v1.WithdrawResultR\aresults\"\xad\x01\n" +
 	"\x16ListCompletionsRequest\x12\x1f\n" +
 	"\x06cursor\x18\x01 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor\x12\x1e\n" +
 	"\x05limit\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xf4\x03R\x05limit\x12*\n" +
-	"\fwait_seconds\x18\x03 \x01(\rB\a\xbaH\x04*\x02\x187R\vwaitSeconds\"\x81\x01\n" +
+	"\fwait_seconds\x18\x03 \x01(\rB\a\xbaH\x04*\x02\x187R\vwaitSeconds\x12&\n" +
+	"\x0eunacknowledged\x18\x04 \x01(\bR\x0eunacknowledged\"\x81\x01\n" +
 	"\x17ListCompletionsResponse\x12:\n" +
 	"\vcompletions\x18\x01 \x03(\v2\x18.fieldsync.v1.CompletionR\vcompletions\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\fR\x06cursor\x12\x12\n" +
@@ -2183,7 +2718,7 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\x06cursor\x18\x01 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor\"n\n" +
 	"\x18WatchCompletionsResponse\x12:\n" +
 	"\vcompletions\x18\x01 \x03(\v2\x18.fieldsync.v1.CompletionR\vcompletions\x12\x16\n" +
-	"\x06cursor\x18\x02 \x01(\fR\x06cursor\"\xe7\x03\n" +
+	"\x06cursor\x18\x02 \x01(\fR\x06cursor\"\x93\x04\n" +
 	"\fTicketChange\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12*\n" +
@@ -2200,15 +2735,28 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	" \x01(\tR\fcompletionId\x12/\n" +
 	"\aoutcome\x18\v \x01(\x0e2\x15.fieldsync.v1.OutcomeR\aoutcome\x129\n" +
 	"\vproof_state\x18\f \x01(\x0e2\x18.fieldsync.v1.ProofStateR\n" +
-	"proofState\"\x87\x01\n" +
+	"proofState\x12*\n" +
+	"\x11parent_hotline_id\x18\r \x01(\tR\x0fparentHotlineId\"\xaf\x01\n" +
 	"\x18ListTicketChangesRequest\x12\x1f\n" +
 	"\x06cursor\x18\x01 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor\x12\x1e\n" +
 	"\x05limit\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xf4\x03R\x05limit\x12*\n" +
-	"\fwait_seconds\x18\x03 \x01(\rB\a\xbaH\x04*\x02\x187R\vwaitSeconds\"}\n" +
+	"\fwait_seconds\x18\x03 \x01(\rB\a\xbaH\x04*\x02\x187R\vwaitSeconds\x12&\n" +
+	"\x0eunacknowledged\x18\x04 \x01(\bR\x0eunacknowledged\"}\n" +
 	"\x19ListTicketChangesResponse\x124\n" +
 	"\achanges\x18\x01 \x03(\v2\x1a.fieldsync.v1.TicketChangeR\achanges\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\fR\x06cursor\x12\x12\n" +
-	"\x04more\x18\x03 \x01(\bR\x04more\"\xd3\x01\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"<\n" +
+	"\x19WatchTicketChangesRequest\x12\x1f\n" +
+	"\x06cursor\x18\x01 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor\"j\n" +
+	"\x1aWatchTicketChangesResponse\x124\n" +
+	"\achanges\x18\x01 \x03(\v2\x1a.fieldsync.v1.TicketChangeR\achanges\x12\x16\n" +
+	"\x06cursor\x18\x02 \x01(\fR\x06cursor\"\xe6\x01\n" +
+	"\x1fAcknowledgeTicketChangesRequest\x12'\n" +
+	"\tsequences\x18\x01 \x03(\x04B\t\xbaH\x06\x92\x01\x03\x10\xf4\x03R\tsequences\x12\x1f\n" +
+	"\x06cursor\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor:y\xbaHv\x1at\n" +
+	"\x1backnowledge.changes.one_way\x12\x1ceither sequences or a cursor\x1a7(this.sequences.size() > 0) != (this.cursor.size() > 0)\"Q\n" +
+	" AcknowledgeTicketChangesResponse\x12-\n" +
+	"\x12newly_acknowledged\x18\x01 \x01(\x04R\x11newlyAcknowledged\"\xd3\x01\n" +
 	"\n" +
 	"Completion\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
@@ -2216,7 +2764,7 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\tsignature\x18\x03 \x01(\fR\tsignature\x12\x15\n" +
 	"\x06key_id\x18\x04 \x01(\tR\x05keyId\x12.\n" +
 	"\x05state\x18\x05 \x01(\x0e2\x18.fieldsync.v1.ProofStateR\x05state\x128\n" +
-	"\adecoded\x18\x06 \x01(\v2\x1e.fieldsync.v1.CompletionRecordR\adecoded\"\xd1\x05\n" +
+	"\adecoded\x18\x06 \x01(\v2\x1e.fieldsync.v1.CompletionRecordR\adecoded\"\xaf\x06\n" +
 	"\x10CompletionRecord\x12#\n" +
 	"\rcompletion_id\x18\x01 \x01(\tR\fcompletionId\x12\x17\n" +
 	"\atask_id\x18\x02 \x01(\tR\x06taskId\x12\x1b\n" +
@@ -2237,7 +2785,11 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"acceptedAt\x127\n" +
 	"\tsealed_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\bsealedAt\x121\n" +
 	"\x06due_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\x05dueAt\x129\n" +
-	"\bdeadline\x18\x11 \x01(\x0e2\x1d.fieldsync.v1.DeadlineVerdictR\bdeadline\"\xcc\x02\n" +
+	"\bdeadline\x18\x11 \x01(\x0e2\x1d.fieldsync.v1.DeadlineVerdictR\bdeadline\x12\x14\n" +
+	"\x05claim\x18\x12 \x01(\fR\x05claim\x12'\n" +
+	"\x0fclaim_signature\x18\x13 \x01(\fR\x0eclaimSignature\x12\x1d\n" +
+	"\n" +
+	"device_key\x18\x14 \x01(\fR\tdeviceKey\"\xcc\x02\n" +
 	"\tPhotoFact\x12\x19\n" +
 	"\bphoto_id\x18\x01 \x01(\tR\aphotoId\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\fR\x06sha256\x12\x1d\n" +
@@ -2247,9 +2799,11 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\bcaptured\x18\x05 \x01(\v2\x1a.fieldsync.v1.TimeIntervalR\bcaptured\x122\n" +
 	"\bposition\x18\x06 \x01(\v2\x16.fieldsync.v1.PositionR\bposition\x12!\n" +
 	"\ffrom_gallery\x18\a \x01(\bR\vfromGallery\x121\n" +
-	"\bfindings\x18\b \x03(\v2\x15.fieldsync.v1.FindingR\bfindings\"[\n" +
-	"\x1dAcknowledgeCompletionsRequest\x12:\n" +
-	"\x0ecompletion_ids\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10\xf4\x03\"\x06r\x04\x10\x01\x18@R\rcompletionIds\"O\n" +
+	"\bfindings\x18\b \x03(\v2\x15.fieldsync.v1.FindingR\bfindings\"\x86\x02\n" +
+	"\x1dAcknowledgeCompletionsRequest\x128\n" +
+	"\x0ecompletion_ids\x18\x01 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\xf4\x03\"\x06r\x04\x10\x01\x18@R\rcompletionIds\x12\x1f\n" +
+	"\x06cursor\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor:\x89\x01\xbaH\x85\x01\x1a\x82\x01\n" +
+	"\x1facknowledge.completions.one_way\x12!either completion_ids or a cursor\x1a<(this.completion_ids.size() > 0) != (this.cursor.size() > 0)\"O\n" +
 	"\x1eAcknowledgeCompletionsResponse\x12-\n" +
 	"\x12newly_acknowledged\x18\x01 \x01(\rR\x11newlyAcknowledged\"\xfd\x02\n" +
 	"\aWebhook\x12\x0e\n" +
@@ -2290,25 +2844,38 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\x19INTAKE_RESULT_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15INTAKE_RESULT_CREATED\x10\x01\x12\x19\n" +
 	"\x15INTAKE_RESULT_UPDATED\x10\x02\x12\x1b\n" +
-	"\x17INTAKE_RESULT_UNCHANGED\x10\x03*\xd9\x01\n" +
+	"\x17INTAKE_RESULT_UNCHANGED\x10\x03*\x8d\x01\n" +
+	"\x0eWithdrawResult\x12\x1f\n" +
+	"\x1bWITHDRAW_RESULT_UNSPECIFIED\x10\x00\x12\x1d\n" +
+	"\x19WITHDRAW_RESULT_WITHDRAWN\x10\x01\x12\x1d\n" +
+	"\x19WITHDRAW_RESULT_UNCHANGED\x10\x02\x12\x1c\n" +
+	"\x18WITHDRAW_RESULT_TOO_LATE\x10\x03*\xc8\x02\n" +
 	"\x10TicketChangeKind\x12\"\n" +
 	"\x1eTICKET_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bTICKET_CHANGE_KIND_RECEIVED\x10\x01\x12\x1e\n" +
 	"\x1aTICKET_CHANGE_KIND_UPDATED\x10\x02\x12\x1d\n" +
 	"\x19TICKET_CHANGE_KIND_STATUS\x10\x03\x12\x1f\n" +
 	"\x1bTICKET_CHANGE_KIND_REFERRED\x10\x04\x12 \n" +
-	"\x1cTICKET_CHANGE_KIND_COMMENTED\x10\x05*\x85\x01\n" +
+	"\x1cTICKET_CHANGE_KIND_COMMENTED\x10\x05\x12 \n" +
+	"\x1cTICKET_CHANGE_KIND_WITHDRAWN\x10\x06\x12 \n" +
+	"\x1cTICKET_CHANGE_KIND_DUPLICATE\x10\a\x12)\n" +
+	"%TICKET_CHANGE_KIND_CLOSED_WITH_PARENT\x10\b*\x85\x01\n" +
 	"\x0fDeadlineVerdict\x12 \n" +
 	"\x1cDEADLINE_VERDICT_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14DEADLINE_VERDICT_MET\x10\x01\x12\x1b\n" +
 	"\x17DEADLINE_VERDICT_MISSED\x10\x02\x12\x19\n" +
-	"\x15DEADLINE_VERDICT_OPEN\x10\x032\xc6\a\n" +
+	"\x15DEADLINE_VERDICT_OPEN\x10\x032\xef\n" +
+	"\n" +
 	"\x0eHotlineService\x12X\n" +
 	"\rSubmitTickets\x12\".fieldsync.v1.SubmitTicketsRequest\x1a#.fieldsync.v1.SubmitTicketsResponse\x12^\n" +
+	"\x0fWithdrawTickets\x12$.fieldsync.v1.WithdrawTicketsRequest\x1a%.fieldsync.v1.WithdrawTicketsResponse\x12a\n" +
+	"\x10ListTicketStates\x12%.fieldsync.v1.ListTicketStatesRequest\x1a&.fieldsync.v1.ListTicketStatesResponse\x12^\n" +
 	"\x0fGetTicketStatus\x12$.fieldsync.v1.GetTicketStatusRequest\x1a%.fieldsync.v1.GetTicketStatusResponse\x12^\n" +
 	"\x0fListCompletions\x12$.fieldsync.v1.ListCompletionsRequest\x1a%.fieldsync.v1.ListCompletionsResponse\x12c\n" +
 	"\x10WatchCompletions\x12%.fieldsync.v1.WatchCompletionsRequest\x1a&.fieldsync.v1.WatchCompletionsResponse0\x01\x12d\n" +
-	"\x11ListTicketChanges\x12&.fieldsync.v1.ListTicketChangesRequest\x1a'.fieldsync.v1.ListTicketChangesResponse\x12O\n" +
+	"\x11ListTicketChanges\x12&.fieldsync.v1.ListTicketChangesRequest\x1a'.fieldsync.v1.ListTicketChangesResponse\x12i\n" +
+	"\x12WatchTicketChanges\x12'.fieldsync.v1.WatchTicketChangesRequest\x1a(.fieldsync.v1.WatchTicketChangesResponse0\x01\x12y\n" +
+	"\x18AcknowledgeTicketChanges\x12-.fieldsync.v1.AcknowledgeTicketChangesRequest\x1a..fieldsync.v1.AcknowledgeTicketChangesResponse\x12O\n" +
 	"\n" +
 	"PutWebhook\x12\x1f.fieldsync.v1.PutWebhookRequest\x1a .fieldsync.v1.PutWebhookResponse\x12U\n" +
 	"\fListWebhooks\x12!.fieldsync.v1.ListWebhooksRequest\x1a\".fieldsync.v1.ListWebhooksResponse\x12X\n" +
@@ -2329,118 +2896,140 @@ func file_fieldsync_v1_hotline_proto_rawDescGZIP() []byte {
 	return file_fieldsync_v1_hotline_proto_rawDescData
 }
 
-var file_fieldsync_v1_hotline_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_fieldsync_v1_hotline_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_fieldsync_v1_hotline_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_fieldsync_v1_hotline_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_fieldsync_v1_hotline_proto_goTypes = []any{
-	(IntakeResult)(0),                      // 0: fieldsync.v1.IntakeResult
-	(TicketChangeKind)(0),                  // 1: fieldsync.v1.TicketChangeKind
-	(DeadlineVerdict)(0),                   // 2: fieldsync.v1.DeadlineVerdict
-	(*TicketIntake)(nil),                   // 3: fieldsync.v1.TicketIntake
-	(*SubmitTicketsRequest)(nil),           // 4: fieldsync.v1.SubmitTicketsRequest
-	(*SubmitTicketsResponse)(nil),          // 5: fieldsync.v1.SubmitTicketsResponse
-	(*GetTicketStatusRequest)(nil),         // 6: fieldsync.v1.GetTicketStatusRequest
-	(*GetTicketStatusResponse)(nil),        // 7: fieldsync.v1.GetTicketStatusResponse
-	(*ListCompletionsRequest)(nil),         // 8: fieldsync.v1.ListCompletionsRequest
-	(*ListCompletionsResponse)(nil),        // 9: fieldsync.v1.ListCompletionsResponse
-	(*WatchCompletionsRequest)(nil),        // 10: fieldsync.v1.WatchCompletionsRequest
-	(*WatchCompletionsResponse)(nil),       // 11: fieldsync.v1.WatchCompletionsResponse
-	(*TicketChange)(nil),                   // 12: fieldsync.v1.TicketChange
-	(*ListTicketChangesRequest)(nil),       // 13: fieldsync.v1.ListTicketChangesRequest
-	(*ListTicketChangesResponse)(nil),      // 14: fieldsync.v1.ListTicketChangesResponse
-	(*Completion)(nil),                     // 15: fieldsync.v1.Completion
-	(*CompletionRecord)(nil),               // 16: fieldsync.v1.CompletionRecord
-	(*PhotoFact)(nil),                      // 17: fieldsync.v1.PhotoFact
-	(*AcknowledgeCompletionsRequest)(nil),  // 18: fieldsync.v1.AcknowledgeCompletionsRequest
-	(*AcknowledgeCompletionsResponse)(nil), // 19: fieldsync.v1.AcknowledgeCompletionsResponse
-	(*Webhook)(nil),                        // 20: fieldsync.v1.Webhook
-	(*PutWebhookRequest)(nil),              // 21: fieldsync.v1.PutWebhookRequest
-	(*PutWebhookResponse)(nil),             // 22: fieldsync.v1.PutWebhookResponse
-	(*ListWebhooksRequest)(nil),            // 23: fieldsync.v1.ListWebhooksRequest
-	(*ListWebhooksResponse)(nil),           // 24: fieldsync.v1.ListWebhooksResponse
-	(*DeleteWebhookRequest)(nil),           // 25: fieldsync.v1.DeleteWebhookRequest
-	(*DeleteWebhookResponse)(nil),          // 26: fieldsync.v1.DeleteWebhookResponse
-	(*ReplayWebhookRequest)(nil),           // 27: fieldsync.v1.ReplayWebhookRequest
-	(*ReplayWebhookResponse)(nil),          // 28: fieldsync.v1.ReplayWebhookResponse
-	(*SubmitTicketsResponse_Result)(nil),   // 29: fieldsync.v1.SubmitTicketsResponse.Result
-	(*Position)(nil),                       // 30: fieldsync.v1.Position
-	(Urgency)(0),                           // 31: fieldsync.v1.Urgency
-	(*Reporter)(nil),                       // 32: fieldsync.v1.Reporter
-	(*timestamppb.Timestamp)(nil),          // 33: google.protobuf.Timestamp
-	(TaskState)(0),                         // 34: fieldsync.v1.TaskState
-	(*CompletionFacet)(nil),                // 35: fieldsync.v1.CompletionFacet
-	(Outcome)(0),                           // 36: fieldsync.v1.Outcome
-	(ProofState)(0),                        // 37: fieldsync.v1.ProofState
-	(*Note)(nil),                           // 38: fieldsync.v1.Note
-	(*TimeInterval)(nil),                   // 39: fieldsync.v1.TimeInterval
-	(PhotoKind)(0),                         // 40: fieldsync.v1.PhotoKind
-	(*Finding)(nil),                        // 41: fieldsync.v1.Finding
+	(IntakeResult)(0),                         // 0: fieldsync.v1.IntakeResult
+	(WithdrawResult)(0),                       // 1: fieldsync.v1.WithdrawResult
+	(TicketChangeKind)(0),                     // 2: fieldsync.v1.TicketChangeKind
+	(DeadlineVerdict)(0),                      // 3: fieldsync.v1.DeadlineVerdict
+	(*TicketIntake)(nil),                      // 4: fieldsync.v1.TicketIntake
+	(*SubmitTicketsRequest)(nil),              // 5: fieldsync.v1.SubmitTicketsRequest
+	(*SubmitTicketsResponse)(nil),             // 6: fieldsync.v1.SubmitTicketsResponse
+	(*GetTicketStatusRequest)(nil),            // 7: fieldsync.v1.GetTicketStatusRequest
+	(*GetTicketStatusResponse)(nil),           // 8: fieldsync.v1.GetTicketStatusResponse
+	(*WithdrawTicketsRequest)(nil),            // 9: fieldsync.v1.WithdrawTicketsRequest
+	(*WithdrawTicketsResponse)(nil),           // 10: fieldsync.v1.WithdrawTicketsResponse
+	(*ListCompletionsRequest)(nil),            // 11: fieldsync.v1.ListCompletionsRequest
+	(*ListCompletionsResponse)(nil),           // 12: fieldsync.v1.ListCompletionsResponse
+	(*WatchCompletionsRequest)(nil),           // 13: fieldsync.v1.WatchCompletionsRequest
+	(*WatchCompletionsResponse)(nil),          // 14: fieldsync.v1.WatchCompletionsResponse
+	(*TicketChange)(nil),                      // 15: fieldsync.v1.TicketChange
+	(*ListTicketChangesRequest)(nil),          // 16: fieldsync.v1.ListTicketChangesRequest
+	(*ListTicketChangesResponse)(nil),         // 17: fieldsync.v1.ListTicketChangesResponse
+	(*WatchTicketChangesRequest)(nil),         // 18: fieldsync.v1.WatchTicketChangesRequest
+	(*WatchTicketChangesResponse)(nil),        // 19: fieldsync.v1.WatchTicketChangesResponse
+	(*AcknowledgeTicketChangesRequest)(nil),   // 20: fieldsync.v1.AcknowledgeTicketChangesRequest
+	(*AcknowledgeTicketChangesResponse)(nil),  // 21: fieldsync.v1.AcknowledgeTicketChangesResponse
+	(*Completion)(nil),                        // 22: fieldsync.v1.Completion
+	(*CompletionRecord)(nil),                  // 23: fieldsync.v1.CompletionRecord
+	(*PhotoFact)(nil),                         // 24: fieldsync.v1.PhotoFact
+	(*AcknowledgeCompletionsRequest)(nil),     // 25: fieldsync.v1.AcknowledgeCompletionsRequest
+	(*AcknowledgeCompletionsResponse)(nil),    // 26: fieldsync.v1.AcknowledgeCompletionsResponse
+	(*Webhook)(nil),                           // 27: fieldsync.v1.Webhook
+	(*PutWebhookRequest)(nil),                 // 28: fieldsync.v1.PutWebhookRequest
+	(*PutWebhookResponse)(nil),                // 29: fieldsync.v1.PutWebhookResponse
+	(*ListWebhooksRequest)(nil),               // 30: fieldsync.v1.ListWebhooksRequest
+	(*ListWebhooksResponse)(nil),              // 31: fieldsync.v1.ListWebhooksResponse
+	(*DeleteWebhookRequest)(nil),              // 32: fieldsync.v1.DeleteWebhookRequest
+	(*DeleteWebhookResponse)(nil),             // 33: fieldsync.v1.DeleteWebhookResponse
+	(*ReplayWebhookRequest)(nil),              // 34: fieldsync.v1.ReplayWebhookRequest
+	(*ReplayWebhookResponse)(nil),             // 35: fieldsync.v1.ReplayWebhookResponse
+	(*SubmitTicketsResponse_Result)(nil),      // 36: fieldsync.v1.SubmitTicketsResponse.Result
+	(*WithdrawTicketsRequest_Withdrawal)(nil), // 37: fieldsync.v1.WithdrawTicketsRequest.Withdrawal
+	(*Position)(nil),                          // 38: fieldsync.v1.Position
+	(Urgency)(0),                              // 39: fieldsync.v1.Urgency
+	(*Reporter)(nil),                          // 40: fieldsync.v1.Reporter
+	(*timestamppb.Timestamp)(nil),             // 41: google.protobuf.Timestamp
+	(TaskState)(0),                            // 42: fieldsync.v1.TaskState
+	(*CompletionFacet)(nil),                   // 43: fieldsync.v1.CompletionFacet
+	(Outcome)(0),                              // 44: fieldsync.v1.Outcome
+	(ProofState)(0),                           // 45: fieldsync.v1.ProofState
+	(*Note)(nil),                              // 46: fieldsync.v1.Note
+	(*TimeInterval)(nil),                      // 47: fieldsync.v1.TimeInterval
+	(PhotoKind)(0),                            // 48: fieldsync.v1.PhotoKind
+	(*Finding)(nil),                           // 49: fieldsync.v1.Finding
+	(*ListTicketStatesRequest)(nil),           // 50: fieldsync.v1.ListTicketStatesRequest
+	(*ListTicketStatesResponse)(nil),          // 51: fieldsync.v1.ListTicketStatesResponse
 }
 var file_fieldsync_v1_hotline_proto_depIdxs = []int32{
-	30, // 0: fieldsync.v1.TicketIntake.position:type_name -> fieldsync.v1.Position
-	31, // 1: fieldsync.v1.TicketIntake.urgency:type_name -> fieldsync.v1.Urgency
-	32, // 2: fieldsync.v1.TicketIntake.reporter:type_name -> fieldsync.v1.Reporter
-	33, // 3: fieldsync.v1.TicketIntake.reported_at:type_name -> google.protobuf.Timestamp
-	3,  // 4: fieldsync.v1.SubmitTicketsRequest.tickets:type_name -> fieldsync.v1.TicketIntake
-	29, // 5: fieldsync.v1.SubmitTicketsResponse.results:type_name -> fieldsync.v1.SubmitTicketsResponse.Result
-	34, // 6: fieldsync.v1.GetTicketStatusResponse.state:type_name -> fieldsync.v1.TaskState
-	35, // 7: fieldsync.v1.GetTicketStatusResponse.completion:type_name -> fieldsync.v1.CompletionFacet
-	33, // 8: fieldsync.v1.GetTicketStatusResponse.closed_at:type_name -> google.protobuf.Timestamp
-	15, // 9: fieldsync.v1.ListCompletionsResponse.completions:type_name -> fieldsync.v1.Completion
-	15, // 10: fieldsync.v1.WatchCompletionsResponse.completions:type_name -> fieldsync.v1.Completion
-	33, // 11: fieldsync.v1.TicketChange.at:type_name -> google.protobuf.Timestamp
-	1,  // 12: fieldsync.v1.TicketChange.kind:type_name -> fieldsync.v1.TicketChangeKind
-	34, // 13: fieldsync.v1.TicketChange.from_state:type_name -> fieldsync.v1.TaskState
-	34, // 14: fieldsync.v1.TicketChange.state:type_name -> fieldsync.v1.TaskState
-	36, // 15: fieldsync.v1.TicketChange.outcome:type_name -> fieldsync.v1.Outcome
-	37, // 16: fieldsync.v1.TicketChange.proof_state:type_name -> fieldsync.v1.ProofState
-	12, // 17: fieldsync.v1.ListTicketChangesResponse.changes:type_name -> fieldsync.v1.TicketChange
-	37, // 18: fieldsync.v1.Completion.state:type_name -> fieldsync.v1.ProofState
-	16, // 19: fieldsync.v1.Completion.decoded:type_name -> fieldsync.v1.CompletionRecord
-	36, // 20: fieldsync.v1.CompletionRecord.outcome:type_name -> fieldsync.v1.Outcome
-	38, // 21: fieldsync.v1.CompletionRecord.notes:type_name -> fieldsync.v1.Note
-	39, // 22: fieldsync.v1.CompletionRecord.completed:type_name -> fieldsync.v1.TimeInterval
-	30, // 23: fieldsync.v1.CompletionRecord.position:type_name -> fieldsync.v1.Position
-	17, // 24: fieldsync.v1.CompletionRecord.photos:type_name -> fieldsync.v1.PhotoFact
-	33, // 25: fieldsync.v1.CompletionRecord.accepted_at:type_name -> google.protobuf.Timestamp
-	33, // 26: fieldsync.v1.CompletionRecord.sealed_at:type_name -> google.protobuf.Timestamp
-	33, // 27: fieldsync.v1.CompletionRecord.due_at:type_name -> google.protobuf.Timestamp
-	2,  // 28: fieldsync.v1.CompletionRecord.deadline:type_name -> fieldsync.v1.DeadlineVerdict
-	40, // 29: fieldsync.v1.PhotoFact.kind:type_name -> fieldsync.v1.PhotoKind
-	39, // 30: fieldsync.v1.PhotoFact.captured:type_name -> fieldsync.v1.TimeInterval
-	30, // 31: fieldsync.v1.PhotoFact.position:type_name -> fieldsync.v1.Position
-	41, // 32: fieldsync.v1.PhotoFact.findings:type_name -> fieldsync.v1.Finding
-	33, // 33: fieldsync.v1.Webhook.delivered_at:type_name -> google.protobuf.Timestamp
-	33, // 34: fieldsync.v1.Webhook.paused_until:type_name -> google.protobuf.Timestamp
-	33, // 35: fieldsync.v1.Webhook.ended_at:type_name -> google.protobuf.Timestamp
-	20, // 36: fieldsync.v1.PutWebhookResponse.webhook:type_name -> fieldsync.v1.Webhook
-	20, // 37: fieldsync.v1.ListWebhooksResponse.webhooks:type_name -> fieldsync.v1.Webhook
-	33, // 38: fieldsync.v1.ReplayWebhookRequest.since:type_name -> google.protobuf.Timestamp
-	0,  // 39: fieldsync.v1.SubmitTicketsResponse.Result.result:type_name -> fieldsync.v1.IntakeResult
-	4,  // 40: fieldsync.v1.HotlineService.SubmitTickets:input_type -> fieldsync.v1.SubmitTicketsRequest
-	6,  // 41: fieldsync.v1.HotlineService.GetTicketStatus:input_type -> fieldsync.v1.GetTicketStatusRequest
-	8,  // 42: fieldsync.v1.HotlineService.ListCompletions:input_type -> fieldsync.v1.ListCompletionsRequest
-	10, // 43: fieldsync.v1.HotlineService.WatchCompletions:input_type -> fieldsync.v1.WatchCompletionsRequest
-	13, // 44: fieldsync.v1.HotlineService.ListTicketChanges:input_type -> fieldsync.v1.ListTicketChangesRequest
-	21, // 45: fieldsync.v1.HotlineService.PutWebhook:input_type -> fieldsync.v1.PutWebhookRequest
-	23, // 46: fieldsync.v1.HotlineService.ListWebhooks:input_type -> fieldsync.v1.ListWebhooksRequest
-	25, // 47: fieldsync.v1.HotlineService.DeleteWebhook:input_type -> fieldsync.v1.DeleteWebhookRequest
-	27, // 48: fieldsync.v1.HotlineService.ReplayWebhook:input_type -> fieldsync.v1.ReplayWebhookRequest
-	18, // 49: fieldsync.v1.HotlineService.AcknowledgeCompletions:input_type -> fieldsync.v1.AcknowledgeCompletionsRequest
-	5,  // 50: fieldsync.v1.HotlineService.SubmitTickets:output_type -> fieldsync.v1.SubmitTicketsResponse
-	7,  // 51: fieldsync.v1.HotlineService.GetTicketStatus:output_type -> fieldsync.v1.GetTicketStatusResponse
-	9,  // 52: fieldsync.v1.HotlineService.ListCompletions:output_type -> fieldsync.v1.ListCompletionsResponse
-	11, // 53: fieldsync.v1.HotlineService.WatchCompletions:output_type -> fieldsync.v1.WatchCompletionsResponse
-	14, // 54: fieldsync.v1.HotlineService.ListTicketChanges:output_type -> fieldsync.v1.ListTicketChangesResponse
-	22, // 55: fieldsync.v1.HotlineService.PutWebhook:output_type -> fieldsync.v1.PutWebhookResponse
-	24, // 56: fieldsync.v1.HotlineService.ListWebhooks:output_type -> fieldsync.v1.ListWebhooksResponse
-	26, // 57: fieldsync.v1.HotlineService.DeleteWebhook:output_type -> fieldsync.v1.DeleteWebhookResponse
-	28, // 58: fieldsync.v1.HotlineService.ReplayWebhook:output_type -> fieldsync.v1.ReplayWebhookResponse
-	19, // 59: fieldsync.v1.HotlineService.AcknowledgeCompletions:output_type -> fieldsync.v1.AcknowledgeCompletionsResponse
-	50, // [50:60] is the sub-list for method output_type
-	40, // [40:50] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	38, // 0: fieldsync.v1.TicketIntake.position:type_name -> fieldsync.v1.Position
+	39, // 1: fieldsync.v1.TicketIntake.urgency:type_name -> fieldsync.v1.Urgency
+	40, // 2: fieldsync.v1.TicketIntake.reporter:type_name -> fieldsync.v1.Reporter
+	41, // 3: fieldsync.v1.TicketIntake.reported_at:type_name -> google.protobuf.Timestamp
+	4,  // 4: fieldsync.v1.SubmitTicketsRequest.tickets:type_name -> fieldsync.v1.TicketIntake
+	36, // 5: fieldsync.v1.SubmitTicketsResponse.results:type_name -> fieldsync.v1.SubmitTicketsResponse.Result
+	42, // 6: fieldsync.v1.GetTicketStatusResponse.state:type_name -> fieldsync.v1.TaskState
+	43, // 7: fieldsync.v1.GetTicketStatusResponse.completion:type_name -> fieldsync.v1.CompletionFacet
+	41, // 8: fieldsync.v1.GetTicketStatusResponse.closed_at:type_name -> google.protobuf.Timestamp
+	41, // 9: fieldsync.v1.GetTicketStatusResponse.withdrawn_at:type_name -> google.protobuf.Timestamp
+	37, // 10: fieldsync.v1.WithdrawTicketsRequest.tickets:type_name -> fieldsync.v1.WithdrawTicketsRequest.Withdrawal
+	1,  // 11: fieldsync.v1.WithdrawTicketsResponse.results:type_name -> fieldsync.v1.WithdrawResult
+	22, // 12: fieldsync.v1.ListCompletionsResponse.completions:type_name -> fieldsync.v1.Completion
+	22, // 13: fieldsync.v1.WatchCompletionsResponse.completions:type_name -> fieldsync.v1.Completion
+	41, // 14: fieldsync.v1.TicketChange.at:type_name -> google.protobuf.Timestamp
+	2,  // 15: fieldsync.v1.TicketChange.kind:type_name -> fieldsync.v1.TicketChangeKind
+	42, // 16: fieldsync.v1.TicketChange.from_state:type_name -> fieldsync.v1.TaskState
+	42, // 17: fieldsync.v1.TicketChange.state:type_name -> fieldsync.v1.TaskState
+	44, // 18: fieldsync.v1.TicketChange.outcome:type_name -> fieldsync.v1.Outcome
+	45, // 19: fieldsync.v1.TicketChange.proof_state:type_name -> fieldsync.v1.ProofState
+	15, // 20: fieldsync.v1.ListTicketChangesResponse.changes:type_name -> fieldsync.v1.TicketChange
+	15, // 21: fieldsync.v1.WatchTicketChangesResponse.changes:type_name -> fieldsync.v1.TicketChange
+	45, // 22: fieldsync.v1.Completion.state:type_name -> fieldsync.v1.ProofState
+	23, // 23: fieldsync.v1.Completion.decoded:type_name -> fieldsync.v1.CompletionRecord
+	44, // 24: fieldsync.v1.CompletionRecord.outcome:type_name -> fieldsync.v1.Outcome
+	46, // 25: fieldsync.v1.CompletionRecord.notes:type_name -> fieldsync.v1.Note
+	47, // 26: fieldsync.v1.CompletionRecord.completed:type_name -> fieldsync.v1.TimeInterval
+	38, // 27: fieldsync.v1.CompletionRecord.position:type_name -> fieldsync.v1.Position
+	24, // 28: fieldsync.v1.CompletionRecord.photos:type_name -> fieldsync.v1.PhotoFact
+	41, // 29: fieldsync.v1.CompletionRecord.accepted_at:type_name -> google.protobuf.Timestamp
+	41, // 30: fieldsync.v1.CompletionRecord.sealed_at:type_name -> google.protobuf.Timestamp
+	41, // 31: fieldsync.v1.CompletionRecord.due_at:type_name -> google.protobuf.Timestamp
+	3,  // 32: fieldsync.v1.CompletionRecord.deadline:type_name -> fieldsync.v1.DeadlineVerdict
+	48, // 33: fieldsync.v1.PhotoFact.kind:type_name -> fieldsync.v1.PhotoKind
+	47, // 34: fieldsync.v1.PhotoFact.captured:type_name -> fieldsync.v1.TimeInterval
+	38, // 35: fieldsync.v1.PhotoFact.position:type_name -> fieldsync.v1.Position
+	49, // 36: fieldsync.v1.PhotoFact.findings:type_name -> fieldsync.v1.Finding
+	41, // 37: fieldsync.v1.Webhook.delivered_at:type_name -> google.protobuf.Timestamp
+	41, // 38: fieldsync.v1.Webhook.paused_until:type_name -> google.protobuf.Timestamp
+	41, // 39: fieldsync.v1.Webhook.ended_at:type_name -> google.protobuf.Timestamp
+	27, // 40: fieldsync.v1.PutWebhookResponse.webhook:type_name -> fieldsync.v1.Webhook
+	27, // 41: fieldsync.v1.ListWebhooksResponse.webhooks:type_name -> fieldsync.v1.Webhook
+	41, // 42: fieldsync.v1.ReplayWebhookRequest.since:type_name -> google.protobuf.Timestamp
+	0,  // 43: fieldsync.v1.SubmitTicketsResponse.Result.result:type_name -> fieldsync.v1.IntakeResult
+	5,  // 44: fieldsync.v1.HotlineService.SubmitTickets:input_type -> fieldsync.v1.SubmitTicketsRequest
+	9,  // 45: fieldsync.v1.HotlineService.WithdrawTickets:input_type -> fieldsync.v1.WithdrawTicketsRequest
+	50, // 46: fieldsync.v1.HotlineService.ListTicketStates:input_type -> fieldsync.v1.ListTicketStatesRequest
+	7,  // 47: fieldsync.v1.HotlineService.GetTicketStatus:input_type -> fieldsync.v1.GetTicketStatusRequest
+	11, // 48: fieldsync.v1.HotlineService.ListCompletions:input_type -> fieldsync.v1.ListCompletionsRequest
+	13, // 49: fieldsync.v1.HotlineService.WatchCompletions:input_type -> fieldsync.v1.WatchCompletionsRequest
+	16, // 50: fieldsync.v1.HotlineService.ListTicketChanges:input_type -> fieldsync.v1.ListTicketChangesRequest
+	18, // 51: fieldsync.v1.HotlineService.WatchTicketChanges:input_type -> fieldsync.v1.WatchTicketChangesRequest
+	20, // 52: fieldsync.v1.HotlineService.AcknowledgeTicketChanges:input_type -> fieldsync.v1.AcknowledgeTicketChangesRequest
+	28, // 53: fieldsync.v1.HotlineService.PutWebhook:input_type -> fieldsync.v1.PutWebhookRequest
+	30, // 54: fieldsync.v1.HotlineService.ListWebhooks:input_type -> fieldsync.v1.ListWebhooksRequest
+	32, // 55: fieldsync.v1.HotlineService.DeleteWebhook:input_type -> fieldsync.v1.DeleteWebhookRequest
+	34, // 56: fieldsync.v1.HotlineService.ReplayWebhook:input_type -> fieldsync.v1.ReplayWebhookRequest
+	25, // 57: fieldsync.v1.HotlineService.AcknowledgeCompletions:input_type -> fieldsync.v1.AcknowledgeCompletionsRequest
+	6,  // 58: fieldsync.v1.HotlineService.SubmitTickets:output_type -> fieldsync.v1.SubmitTicketsResponse
+	10, // 59: fieldsync.v1.HotlineService.WithdrawTickets:output_type -> fieldsync.v1.WithdrawTicketsResponse
+	51, // 60: fieldsync.v1.HotlineService.ListTicketStates:output_type -> fieldsync.v1.ListTicketStatesResponse
+	8,  // 61: fieldsync.v1.HotlineService.GetTicketStatus:output_type -> fieldsync.v1.GetTicketStatusResponse
+	12, // 62: fieldsync.v1.HotlineService.ListCompletions:output_type -> fieldsync.v1.ListCompletionsResponse
+	14, // 63: fieldsync.v1.HotlineService.WatchCompletions:output_type -> fieldsync.v1.WatchCompletionsResponse
+	17, // 64: fieldsync.v1.HotlineService.ListTicketChanges:output_type -> fieldsync.v1.ListTicketChangesResponse
+	19, // 65: fieldsync.v1.HotlineService.WatchTicketChanges:output_type -> fieldsync.v1.WatchTicketChangesResponse
+	21, // 66: fieldsync.v1.HotlineService.AcknowledgeTicketChanges:output_type -> fieldsync.v1.AcknowledgeTicketChangesResponse
+	29, // 67: fieldsync.v1.HotlineService.PutWebhook:output_type -> fieldsync.v1.PutWebhookResponse
+	31, // 68: fieldsync.v1.HotlineService.ListWebhooks:output_type -> fieldsync.v1.ListWebhooksResponse
+	33, // 69: fieldsync.v1.HotlineService.DeleteWebhook:output_type -> fieldsync.v1.DeleteWebhookResponse
+	35, // 70: fieldsync.v1.HotlineService.ReplayWebhook:output_type -> fieldsync.v1.ReplayWebhookResponse
+	26, // 71: fieldsync.v1.HotlineService.AcknowledgeCompletions:output_type -> fieldsync.v1.AcknowledgeCompletionsResponse
+	58, // [58:72] is the sub-list for method output_type
+	44, // [44:58] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_v1_hotline_proto_init() }
@@ -2449,14 +3038,15 @@ func file_fieldsync_v1_hotline_proto_init() {
 		return
 	}
 	file_fieldsync_v1_common_proto_init()
+	file_fieldsync_v1_reconcile_proto_init()
 	file_fieldsync_v1_task_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_v1_hotline_proto_rawDesc), len(file_fieldsync_v1_hotline_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   27,
+			NumEnums:      4,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -968,9 +968,14 @@ type Complete struct {
 	// What is to be said: at most 2,000 characters.
 	Note string `protobuf:"bytes,2,opt,name=note,proto3" json:"note,omitempty"`
 	// The photos that it stands on, attached to the task before: at most 50. Empty means all that are attached by then.
-	PhotoIds      []string `protobuf:"bytes,3,rep,name=photo_ids,json=photoIds,proto3" json:"photo_ids,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	PhotoIds []string `protobuf:"bytes,3,rep,name=photo_ids,json=photoIds,proto3" json:"photo_ids,omitempty"`
+	// A serialized CompletionClaim that says the same, at most 16 KiB, for the receipt. Empty from a phone that does not sign yet.
+	Claim []byte `protobuf:"bytes,4,opt,name=claim,proto3" json:"claim,omitempty"`
+	// The device key's signature: ECDSA P-256 with SHA-256 over "fieldsync/claim/v1\n" followed by the bytes of claim, as r and s of 32
+	// bytes each (RFC 7518, section 3.4). With another one the mutation is quarantined, "claim_invalid".
+	ClaimSignature []byte `protobuf:"bytes,5,opt,name=claim_signature,json=claimSignature,proto3" json:"claim_signature,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Complete) Reset() {
@@ -1020,6 +1025,20 @@ func (x *Complete) GetNote() string {
 func (x *Complete) GetPhotoIds() []string {
 	if x != nil {
 		return x.PhotoIds
+	}
+	return nil
+}
+
+func (x *Complete) GetClaim() []byte {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+func (x *Complete) GetClaimSignature() []byte {
+	if x != nil {
+		return x.ClaimSignature
 	}
 	return nil
 }
@@ -1130,7 +1149,9 @@ type Verdict struct {
 	// The task's revision after it; 0 where the task was not touched.
 	TaskRevision uint64 `protobuf:"varint,5,opt,name=task_revision,json=taskRevision,proto3" json:"task_revision,omitempty"`
 	// When it was judged.
-	JudgedAt      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=judged_at,json=judgedAt,proto3" json:"judged_at,omitempty"`
+	JudgedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=judged_at,json=judgedAt,proto3" json:"judged_at,omitempty"`
+	// The completion that it made, of which the phone should keep the receipt. Empty for all but a Complete that was applied.
+	CompletionId  string `protobuf:"bytes,7,opt,name=completion_id,json=completionId,proto3" json:"completion_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1205,6 +1226,13 @@ func (x *Verdict) GetJudgedAt() *timestamppb.Timestamp {
 		return x.JudgedAt
 	}
 	return nil
+}
+
+func (x *Verdict) GetCompletionId() string {
+	if x != nil {
+		return x.CompletionId
+	}
+	return ""
 }
 
 // Verdicts and the delta.
@@ -2911,25 +2939,29 @@ const file_fieldsync_v1_sync_proto_rawDesc = "" +
 	"\aitem_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06itemId\x12\x18\n" +
 	"\achecked\x18\x02 \x01(\bR\achecked\"K\n" +
 	"\vAttachPhoto\x12<\n" +
-	"\x05photo\x18\x01 \x01(\v2\x1e.fieldsync.v1.PhotoDeclarationB\x06\xbaH\x03\xc8\x01\x01R\x05photo\"\xb5\x01\n" +
+	"\x05photo\x18\x01 \x01(\v2\x1e.fieldsync.v1.PhotoDeclarationB\x06\xbaH\x03\xc8\x01\x01R\x05photo\"\xdc\x02\n" +
 	"\bComplete\x12;\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x15.fieldsync.v1.OutcomeB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\aoutcome\x12\x1c\n" +
 	"\x04note\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\x04note\x12N\n" +
-	"\tphoto_ids\x18\x03 \x03(\tB1\xbaH.\x92\x01+\x102\x18\x01\"%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$R\bphotoIds\"-\n" +
+	"\tphoto_ids\x18\x03 \x03(\tB1\xbaH.\x92\x01+\x102\x18\x01\"%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$R\bphotoIds\x12\x1f\n" +
+	"\x05claim\x18\x04 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x01R\x05claim\x12\x83\x01\n" +
+	"\x0fclaim_signature\x18\x05 \x01(\fBZ\xbaHW\xba\x01T\n" +
+	"\x18complete.claim_signature\x12\x1164 bytes, or none\x1a%this.size() == 0 || this.size() == 64R\x0eclaimSignature\"-\n" +
 	"\aDecline\x12\"\n" +
 	"\x06reason\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\".\n" +
 	"\bHandOver\x12\"\n" +
 	"\x06reason\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\"\xf4\x01\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\"\x99\x02\n" +
 	"\aVerdict\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12-\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x19.fieldsync.v1.VerdictKindR\x04kind\x12\x12\n" +
 	"\x04code\x18\x03 \x01(\tR\x04code\x120\n" +
 	"\amessage\x18\x04 \x01(\v2\x16.fieldsync.v1.SentenceR\amessage\x12#\n" +
 	"\rtask_revision\x18\x05 \x01(\x04R\ftaskRevision\x127\n" +
-	"\tjudged_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bjudgedAt\"\xed\x02\n" +
+	"\tjudged_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bjudgedAt\x12#\n" +
+	"\rcompletion_id\x18\a \x01(\tR\fcompletionId\"\xed\x02\n" +
 	"\fSyncResponse\x121\n" +
 	"\bverdicts\x18\x01 \x03(\v2\x15.fieldsync.v1.VerdictR\bverdicts\x12\x14\n" +
 	"\x05reset\x18\x02 \x01(\bR\x05reset\x12-\n" +

@@ -35,7 +35,11 @@ type Ticket struct {
 	// When the hotline handed it over.
 	ReceivedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
 	// When the hotline acknowledged the completion. Absent while it is open.
-	ClosedAt      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=closed_at,json=closedAt,proto3" json:"closed_at,omitempty"`
+	ClosedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=closed_at,json=closedAt,proto3" json:"closed_at,omitempty"`
+	// The ticket of which it is a duplicate. Empty where it is none.
+	ParentId string `protobuf:"bytes,6,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
+	// When the hotline withdrew it. Absent where it did not.
+	WithdrawnAt   *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=withdrawn_at,json=withdrawnAt,proto3" json:"withdrawn_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -101,6 +105,20 @@ func (x *Ticket) GetReceivedAt() *timestamppb.Timestamp {
 func (x *Ticket) GetClosedAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ClosedAt
+	}
+	return nil
+}
+
+func (x *Ticket) GetParentId() string {
+	if x != nil {
+		return x.ParentId
+	}
+	return ""
+}
+
+func (x *Ticket) GetWithdrawnAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.WithdrawnAt
 	}
 	return nil
 }
@@ -565,14 +583,16 @@ var File_fieldsync_storage_v1_dispatch_proto protoreflect.FileDescriptor
 
 const file_fieldsync_storage_v1_dispatch_proto_rawDesc = "" +
 	"\n" +
-	"#fieldsync/storage/v1/dispatch.proto\x12\x14fieldsync.storage.v1\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd8\x01\n" +
+	"#fieldsync/storage/v1/dispatch.proto\x12\x14fieldsync.storage.v1\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x02\n" +
 	"\x06Ticket\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12/\n" +
 	"\x05facts\x18\x02 \x01(\v2\x19.fieldsync.v1.TicketFacetR\x05facts\x12\x17\n" +
 	"\atask_id\x18\x03 \x01(\tR\x06taskId\x12;\n" +
 	"\vreceived_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"receivedAt\x127\n" +
-	"\tclosed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt\"\xd8\x01\n" +
+	"\tclosed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt\x12\x1b\n" +
+	"\tparent_id\x18\x06 \x01(\tR\bparentId\x12=\n" +
+	"\fwithdrawn_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vwithdrawnAt\"\xd8\x01\n" +
 	"\n" +
 	"TaskRecord\x12&\n" +
 	"\x04task\x18\x01 \x01(\v2\x12.fieldsync.v1.TaskR\x04task\x12\x16\n" +
@@ -644,20 +664,21 @@ var file_fieldsync_storage_v1_dispatch_proto_depIdxs = []int32{
 	6,  // 0: fieldsync.storage.v1.Ticket.facts:type_name -> fieldsync.v1.TicketFacet
 	7,  // 1: fieldsync.storage.v1.Ticket.received_at:type_name -> google.protobuf.Timestamp
 	7,  // 2: fieldsync.storage.v1.Ticket.closed_at:type_name -> google.protobuf.Timestamp
-	8,  // 3: fieldsync.storage.v1.TaskRecord.task:type_name -> fieldsync.v1.Task
-	3,  // 4: fieldsync.storage.v1.TaskRecord.tenures:type_name -> fieldsync.storage.v1.Tenure
-	2,  // 5: fieldsync.storage.v1.TaskRecord.places:type_name -> fieldsync.storage.v1.TaskPlace
-	7,  // 6: fieldsync.storage.v1.Tenure.from:type_name -> google.protobuf.Timestamp
-	7,  // 7: fieldsync.storage.v1.Tenure.until:type_name -> google.protobuf.Timestamp
-	9,  // 8: fieldsync.storage.v1.Completion.state:type_name -> fieldsync.v1.ProofState
-	7,  // 9: fieldsync.storage.v1.Completion.accepted_at:type_name -> google.protobuf.Timestamp
-	7,  // 10: fieldsync.storage.v1.Completion.sealed_at:type_name -> google.protobuf.Timestamp
-	7,  // 11: fieldsync.storage.v1.Completion.delivered_at:type_name -> google.protobuf.Timestamp
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	7,  // 3: fieldsync.storage.v1.Ticket.withdrawn_at:type_name -> google.protobuf.Timestamp
+	8,  // 4: fieldsync.storage.v1.TaskRecord.task:type_name -> fieldsync.v1.Task
+	3,  // 5: fieldsync.storage.v1.TaskRecord.tenures:type_name -> fieldsync.storage.v1.Tenure
+	2,  // 6: fieldsync.storage.v1.TaskRecord.places:type_name -> fieldsync.storage.v1.TaskPlace
+	7,  // 7: fieldsync.storage.v1.Tenure.from:type_name -> google.protobuf.Timestamp
+	7,  // 8: fieldsync.storage.v1.Tenure.until:type_name -> google.protobuf.Timestamp
+	9,  // 9: fieldsync.storage.v1.Completion.state:type_name -> fieldsync.v1.ProofState
+	7,  // 10: fieldsync.storage.v1.Completion.accepted_at:type_name -> google.protobuf.Timestamp
+	7,  // 11: fieldsync.storage.v1.Completion.sealed_at:type_name -> google.protobuf.Timestamp
+	7,  // 12: fieldsync.storage.v1.Completion.delivered_at:type_name -> google.protobuf.Timestamp
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_storage_v1_dispatch_proto_init() }

@@ -470,6 +470,52 @@ func (x *WebhookRetry) GetDueAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// How far a list has been acknowledged without a gap.
+type Acknowledged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All up to here.
+	Sequence      uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Acknowledged) Reset() {
+	*x = Acknowledged{}
+	mi := &file_fieldsync_storage_v1_hotline_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Acknowledged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Acknowledged) ProtoMessage() {}
+
+func (x *Acknowledged) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_storage_v1_hotline_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Acknowledged.ProtoReflect.Descriptor instead.
+func (*Acknowledged) Descriptor() ([]byte, []int) {
+	return file_fieldsync_storage_v1_hotline_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Acknowledged) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 var File_fieldsync_storage_v1_hotline_proto protoreflect.FileDescriptor
 
 const file_fieldsync_storage_v1_hotline_proto_rawDesc = "" +
@@ -512,7 +558,9 @@ const file_fieldsync_storage_v1_hotline_proto_rawDesc = "" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x1a\n" +
 	"\battempts\x18\x03 \x01(\rR\battempts\x125\n" +
 	"\bfirst_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\afirstAt\x121\n" +
-	"\x06due_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05dueAtB\xdc\x01\n" +
+	"\x06due_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05dueAt\"*\n" +
+	"\fAcknowledged\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequenceB\xdc\x01\n" +
 	"\x18com.fieldsync.storage.v1B\fHotlineProtoP\x01Z@github.com/cong1022/fieldsync/gen/fieldsync/storage/v1;storagev1\xa2\x02\x03FSX\xaa\x02\x14Fieldsync.Storage.V1\xca\x02\x14Fieldsync\\Storage\\V1\xe2\x02 Fieldsync\\Storage\\V1\\GPBMetadata\xea\x02\x16Fieldsync::Storage::V1b\x06proto3"
 
 var (
@@ -527,7 +575,7 @@ func file_fieldsync_storage_v1_hotline_proto_rawDescGZIP() []byte {
 	return file_fieldsync_storage_v1_hotline_proto_rawDescData
 }
 
-var file_fieldsync_storage_v1_hotline_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_fieldsync_storage_v1_hotline_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_fieldsync_storage_v1_hotline_proto_goTypes = []any{
 	(*TicketHead)(nil),            // 0: fieldsync.storage.v1.TicketHead
 	(*ApiKey)(nil),                // 1: fieldsync.storage.v1.ApiKey
@@ -535,23 +583,24 @@ var file_fieldsync_storage_v1_hotline_proto_goTypes = []any{
 	(*Webhook)(nil),               // 3: fieldsync.storage.v1.Webhook
 	(*WebhookSecret)(nil),         // 4: fieldsync.storage.v1.WebhookSecret
 	(*WebhookRetry)(nil),          // 5: fieldsync.storage.v1.WebhookRetry
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
-	(v1.TaskState)(0),             // 7: fieldsync.v1.TaskState
-	(v1.ProofState)(0),            // 8: fieldsync.v1.ProofState
-	(*v1.Webhook)(nil),            // 9: fieldsync.v1.Webhook
+	(*Acknowledged)(nil),          // 6: fieldsync.storage.v1.Acknowledged
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(v1.TaskState)(0),             // 8: fieldsync.v1.TaskState
+	(v1.ProofState)(0),            // 9: fieldsync.v1.ProofState
+	(*v1.Webhook)(nil),            // 10: fieldsync.v1.Webhook
 }
 var file_fieldsync_storage_v1_hotline_proto_depIdxs = []int32{
-	6,  // 0: fieldsync.storage.v1.TicketHead.changed_at:type_name -> google.protobuf.Timestamp
-	7,  // 1: fieldsync.storage.v1.TicketHead.state:type_name -> fieldsync.v1.TaskState
-	8,  // 2: fieldsync.storage.v1.TicketHead.proof_state:type_name -> fieldsync.v1.ProofState
-	6,  // 3: fieldsync.storage.v1.ApiKey.created_at:type_name -> google.protobuf.Timestamp
-	6,  // 4: fieldsync.storage.v1.Posted.at:type_name -> google.protobuf.Timestamp
-	9,  // 5: fieldsync.storage.v1.Webhook.shown:type_name -> fieldsync.v1.Webhook
+	7,  // 0: fieldsync.storage.v1.TicketHead.changed_at:type_name -> google.protobuf.Timestamp
+	8,  // 1: fieldsync.storage.v1.TicketHead.state:type_name -> fieldsync.v1.TaskState
+	9,  // 2: fieldsync.storage.v1.TicketHead.proof_state:type_name -> fieldsync.v1.ProofState
+	7,  // 3: fieldsync.storage.v1.ApiKey.created_at:type_name -> google.protobuf.Timestamp
+	7,  // 4: fieldsync.storage.v1.Posted.at:type_name -> google.protobuf.Timestamp
+	10, // 5: fieldsync.storage.v1.Webhook.shown:type_name -> fieldsync.v1.Webhook
 	4,  // 6: fieldsync.storage.v1.Webhook.secrets:type_name -> fieldsync.storage.v1.WebhookSecret
-	6,  // 7: fieldsync.storage.v1.Webhook.leased_until:type_name -> google.protobuf.Timestamp
-	6,  // 8: fieldsync.storage.v1.WebhookSecret.until:type_name -> google.protobuf.Timestamp
-	6,  // 9: fieldsync.storage.v1.WebhookRetry.first_at:type_name -> google.protobuf.Timestamp
-	6,  // 10: fieldsync.storage.v1.WebhookRetry.due_at:type_name -> google.protobuf.Timestamp
+	7,  // 7: fieldsync.storage.v1.Webhook.leased_until:type_name -> google.protobuf.Timestamp
+	7,  // 8: fieldsync.storage.v1.WebhookSecret.until:type_name -> google.protobuf.Timestamp
+	7,  // 9: fieldsync.storage.v1.WebhookRetry.first_at:type_name -> google.protobuf.Timestamp
+	7,  // 10: fieldsync.storage.v1.WebhookRetry.due_at:type_name -> google.protobuf.Timestamp
 	11, // [11:11] is the sub-list for method output_type
 	11, // [11:11] is the sub-list for method input_type
 	11, // [11:11] is the sub-list for extension type_name
@@ -570,7 +619,7 @@ func file_fieldsync_storage_v1_hotline_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_storage_v1_hotline_proto_rawDesc), len(file_fieldsync_storage_v1_hotline_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -36,6 +36,12 @@ const (
 	// HotlineServiceSubmitTicketsProcedure is the fully-qualified name of the HotlineService's
 	// SubmitTickets RPC.
 	HotlineServiceSubmitTicketsProcedure = "/fieldsync.v1.HotlineService/SubmitTickets"
+	// HotlineServiceWithdrawTicketsProcedure is the fully-qualified name of the HotlineService's
+	// WithdrawTickets RPC.
+	HotlineServiceWithdrawTicketsProcedure = "/fieldsync.v1.HotlineService/WithdrawTickets"
+	// HotlineServiceListTicketStatesProcedure is the fully-qualified name of the HotlineService's
+	// ListTicketStates RPC.
+	HotlineServiceListTicketStatesProcedure = "/fieldsync.v1.HotlineService/ListTicketStates"
 	// HotlineServiceGetTicketStatusProcedure is the fully-qualified name of the HotlineService's
 	// GetTicketStatus RPC.
 	HotlineServiceGetTicketStatusProcedure = "/fieldsync.v1.HotlineService/GetTicketStatus"
@@ -48,6 +54,12 @@ const (
 	// HotlineServiceListTicketChangesProcedure is the fully-qualified name of the HotlineService's
 	// ListTicketChanges RPC.
 	HotlineServiceListTicketChangesProcedure = "/fieldsync.v1.HotlineService/ListTicketChanges"
+	// HotlineServiceWatchTicketChangesProcedure is the fully-qualified name of the HotlineService's
+	// WatchTicketChanges RPC.
+	HotlineServiceWatchTicketChangesProcedure = "/fieldsync.v1.HotlineService/WatchTicketChanges"
+	// HotlineServiceAcknowledgeTicketChangesProcedure is the fully-qualified name of the
+	// HotlineService's AcknowledgeTicketChanges RPC.
+	HotlineServiceAcknowledgeTicketChangesProcedure = "/fieldsync.v1.HotlineService/AcknowledgeTicketChanges"
 	// HotlineServicePutWebhookProcedure is the fully-qualified name of the HotlineService's PutWebhook
 	// RPC.
 	HotlineServicePutWebhookProcedure = "/fieldsync.v1.HotlineService/PutWebhook"
@@ -68,10 +80,18 @@ const (
 // HotlineServiceClient is a client for the fieldsync.v1.HotlineService service.
 type HotlineServiceClient interface {
 	// Hands tickets over: all of the call or none, durable when the answer leaves. Safe to repeat: a ticket is known by its
-	// hotline_id; the same facts again change nothing, other facts update the ticket and the task it became.
-	// Errors: InvalidArgument (which field of which ticket), NotFound "unit_unknown", ResourceExhausted "batch_too_large" (the
-	// call has more than 256 KiB as protobuf: split it).
+	// hotline_id; the same facts again change nothing, other facts update the ticket and the task it became, also while a crew is
+	// offline with it. Errors: InvalidArgument (which field of which ticket; "parent_invalid": a ticket is no duplicate of itself, and
+	// has at most 1,000), NotFound "unit_unknown", "parent_unknown", ResourceExhausted "batch_too_large" (the call has more than 256
+	// KiB as protobuf: split it).
 	SubmitTickets(context.Context, *v1.SubmitTicketsRequest) (*v1.SubmitTicketsResponse, error)
+	// Takes tickets back, as the citizen or the hotline wishes: all of the call or none. The task is called off, and leaves its crew;
+	// what the crew does offline meanwhile is kept for review. What a crew has completed already is not undone. Safe to repeat.
+	// Errors: NotFound "ticket_unknown" (names the first).
+	WithdrawTickets(context.Context, *v1.WithdrawTicketsRequest) (*v1.WithdrawTicketsResponse, error)
+	// Lists where all tickets stand, by the time of the report: for `fieldsync hotline reconcile`, which compares them with the
+	// hotline's own list. Errors: InvalidArgument "page_token_invalid".
+	ListTicketStates(context.Context, *v1.ListTicketStatesRequest) (*v1.ListTicketStatesResponse, error)
 	// Where a ticket stands, by the hotline's own id. Errors: NotFound "ticket_unknown".
 	GetTicketStatus(context.Context, *v1.GetTicketStatusRequest) (*v1.GetTicketStatusResponse, error)
 	// Lists sealed completions in the order in which they were sealed, from a cursor, without gaps.
@@ -85,6 +105,11 @@ type HotlineServiceClient interface {
 	// Lists the changes of tickets in the order in which the server accepted them, from a cursor, without gaps: received,
 	// given other facts, moved on, completed, closed. Errors: as ListCompletions.
 	ListTicketChanges(context.Context, *v1.ListTicketChangesRequest) (*v1.ListTicketChangesResponse, error)
+	// Streams what ListTicketChanges lists, as WatchCompletions does.
+	WatchTicketChanges(context.Context, *v1.WatchTicketChangesRequest) (*connect.ServerStreamForClient[v1.WatchTicketChangesResponse], error)
+	// Acknowledges changes, durable when the answer leaves: they are not listed any more where only what is unacknowledged is asked
+	// for. Safe to repeat. Errors: InvalidArgument "cursor_invalid", OutOfRange "cursor_ahead", NotFound "change_unknown".
+	AcknowledgeTicketChanges(context.Context, *v1.AcknowledgeTicketChangesRequest) (*v1.AcknowledgeTicketChangesResponse, error)
 	// Registers an address to which completions and changes are posted as they come, or changes one; a webhook that was ended by
 	// the answer 410 is taken up again. What came before a webhook was made is not posted, unless it is replayed.
 	// Errors: InvalidArgument "webhook_url_invalid", ResourceExhausted "webhooks_full".
@@ -95,9 +120,10 @@ type HotlineServiceClient interface {
 	DeleteWebhook(context.Context, *v1.DeleteWebhookRequest) (*v1.DeleteWebhookResponse, error)
 	// Posts again what has come since a time, under the same ids. Errors: NotFound "webhook_unknown".
 	ReplayWebhook(context.Context, *v1.ReplayWebhookRequest) (*v1.ReplayWebhookResponse, error)
-	// Acknowledges completions: the proof is delivered and the ticket closed, durable when the answer leaves. Safe to repeat.
-	// Errors: NotFound "completion_unknown" (names the first; none was acknowledged). After any other error some may have been
-	// acknowledged: repeat the call.
+	// Acknowledges completions, one by one or all up to a cursor: the proof is delivered and the ticket closed, with its duplicates,
+	// durable when the answer leaves. Safe to repeat. Errors: NotFound "completion_unknown" (names the first; none was acknowledged),
+	// InvalidArgument "cursor_invalid", OutOfRange "cursor_ahead". After any other error some may have been acknowledged: repeat the
+	// call.
 	AcknowledgeCompletions(context.Context, *v1.AcknowledgeCompletionsRequest) (*v1.AcknowledgeCompletionsResponse, error)
 }
 
@@ -116,6 +142,18 @@ func NewHotlineServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			httpClient,
 			baseURL+HotlineServiceSubmitTicketsProcedure,
 			connect.WithSchema(hotlineServiceMethods.ByName("SubmitTickets")),
+			connect.WithClientOptions(opts...),
+		),
+		withdrawTickets: connect.NewClient[v1.WithdrawTicketsRequest, v1.WithdrawTicketsResponse](
+			httpClient,
+			baseURL+HotlineServiceWithdrawTicketsProcedure,
+			connect.WithSchema(hotlineServiceMethods.ByName("WithdrawTickets")),
+			connect.WithClientOptions(opts...),
+		),
+		listTicketStates: connect.NewClient[v1.ListTicketStatesRequest, v1.ListTicketStatesResponse](
+			httpClient,
+			baseURL+HotlineServiceListTicketStatesProcedure,
+			connect.WithSchema(hotlineServiceMethods.ByName("ListTicketStates")),
 			connect.WithClientOptions(opts...),
 		),
 		getTicketStatus: connect.NewClient[v1.GetTicketStatusRequest, v1.GetTicketStatusResponse](
@@ -140,6 +178,18 @@ func NewHotlineServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			httpClient,
 			baseURL+HotlineServiceListTicketChangesProcedure,
 			connect.WithSchema(hotlineServiceMethods.ByName("ListTicketChanges")),
+			connect.WithClientOptions(opts...),
+		),
+		watchTicketChanges: connect.NewClient[v1.WatchTicketChangesRequest, v1.WatchTicketChangesResponse](
+			httpClient,
+			baseURL+HotlineServiceWatchTicketChangesProcedure,
+			connect.WithSchema(hotlineServiceMethods.ByName("WatchTicketChanges")),
+			connect.WithClientOptions(opts...),
+		),
+		acknowledgeTicketChanges: connect.NewClient[v1.AcknowledgeTicketChangesRequest, v1.AcknowledgeTicketChangesResponse](
+			httpClient,
+			baseURL+HotlineServiceAcknowledgeTicketChangesProcedure,
+			connect.WithSchema(hotlineServiceMethods.ByName("AcknowledgeTicketChanges")),
 			connect.WithClientOptions(opts...),
 		),
 		putWebhook: connect.NewClient[v1.PutWebhookRequest, v1.PutWebhookResponse](
@@ -177,21 +227,43 @@ func NewHotlineServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 
 // hotlineServiceClient implements HotlineServiceClient.
 type hotlineServiceClient struct {
-	submitTickets          *connect.Client[v1.SubmitTicketsRequest, v1.SubmitTicketsResponse]
-	getTicketStatus        *connect.Client[v1.GetTicketStatusRequest, v1.GetTicketStatusResponse]
-	listCompletions        *connect.Client[v1.ListCompletionsRequest, v1.ListCompletionsResponse]
-	watchCompletions       *connect.Client[v1.WatchCompletionsRequest, v1.WatchCompletionsResponse]
-	listTicketChanges      *connect.Client[v1.ListTicketChangesRequest, v1.ListTicketChangesResponse]
-	putWebhook             *connect.Client[v1.PutWebhookRequest, v1.PutWebhookResponse]
-	listWebhooks           *connect.Client[v1.ListWebhooksRequest, v1.ListWebhooksResponse]
-	deleteWebhook          *connect.Client[v1.DeleteWebhookRequest, v1.DeleteWebhookResponse]
-	replayWebhook          *connect.Client[v1.ReplayWebhookRequest, v1.ReplayWebhookResponse]
-	acknowledgeCompletions *connect.Client[v1.AcknowledgeCompletionsRequest, v1.AcknowledgeCompletionsResponse]
+	submitTickets            *connect.Client[v1.SubmitTicketsRequest, v1.SubmitTicketsResponse]
+	withdrawTickets          *connect.Client[v1.WithdrawTicketsRequest, v1.WithdrawTicketsResponse]
+	listTicketStates         *connect.Client[v1.ListTicketStatesRequest, v1.ListTicketStatesResponse]
+	getTicketStatus          *connect.Client[v1.GetTicketStatusRequest, v1.GetTicketStatusResponse]
+	listCompletions          *connect.Client[v1.ListCompletionsRequest, v1.ListCompletionsResponse]
+	watchCompletions         *connect.Client[v1.WatchCompletionsRequest, v1.WatchCompletionsResponse]
+	listTicketChanges        *connect.Client[v1.ListTicketChangesRequest, v1.ListTicketChangesResponse]
+	watchTicketChanges       *connect.Client[v1.WatchTicketChangesRequest, v1.WatchTicketChangesResponse]
+	acknowledgeTicketChanges *connect.Client[v1.AcknowledgeTicketChangesRequest, v1.AcknowledgeTicketChangesResponse]
+	putWebhook               *connect.Client[v1.PutWebhookRequest, v1.PutWebhookResponse]
+	listWebhooks             *connect.Client[v1.ListWebhooksRequest, v1.ListWebhooksResponse]
+	deleteWebhook            *connect.Client[v1.DeleteWebhookRequest, v1.DeleteWebhookResponse]
+	replayWebhook            *connect.Client[v1.ReplayWebhookRequest, v1.ReplayWebhookResponse]
+	acknowledgeCompletions   *connect.Client[v1.AcknowledgeCompletionsRequest, v1.AcknowledgeCompletionsResponse]
 }
 
 // SubmitTickets calls fieldsync.v1.HotlineService.SubmitTickets.
 func (c *hotlineServiceClient) SubmitTickets(ctx context.Context, req *v1.SubmitTicketsRequest) (*v1.SubmitTicketsResponse, error) {
 	response, err := c.submitTickets.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// WithdrawTickets calls fieldsync.v1.HotlineService.WithdrawTickets.
+func (c *hotlineServiceClient) WithdrawTickets(ctx context.Context, req *v1.WithdrawTicketsRequest) (*v1.WithdrawTicketsResponse, error) {
+	response, err := c.withdrawTickets.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListTicketStates calls fieldsync.v1.HotlineService.ListTicketStates.
+func (c *hotlineServiceClient) ListTicketStates(ctx context.Context, req *v1.ListTicketStatesRequest) (*v1.ListTicketStatesResponse, error) {
+	response, err := c.listTicketStates.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -224,6 +296,20 @@ func (c *hotlineServiceClient) WatchCompletions(ctx context.Context, req *v1.Wat
 // ListTicketChanges calls fieldsync.v1.HotlineService.ListTicketChanges.
 func (c *hotlineServiceClient) ListTicketChanges(ctx context.Context, req *v1.ListTicketChangesRequest) (*v1.ListTicketChangesResponse, error) {
 	response, err := c.listTicketChanges.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// WatchTicketChanges calls fieldsync.v1.HotlineService.WatchTicketChanges.
+func (c *hotlineServiceClient) WatchTicketChanges(ctx context.Context, req *v1.WatchTicketChangesRequest) (*connect.ServerStreamForClient[v1.WatchTicketChangesResponse], error) {
+	return c.watchTicketChanges.CallServerStream(ctx, connect.NewRequest(req))
+}
+
+// AcknowledgeTicketChanges calls fieldsync.v1.HotlineService.AcknowledgeTicketChanges.
+func (c *hotlineServiceClient) AcknowledgeTicketChanges(ctx context.Context, req *v1.AcknowledgeTicketChangesRequest) (*v1.AcknowledgeTicketChangesResponse, error) {
+	response, err := c.acknowledgeTicketChanges.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -278,10 +364,18 @@ func (c *hotlineServiceClient) AcknowledgeCompletions(ctx context.Context, req *
 // HotlineServiceHandler is an implementation of the fieldsync.v1.HotlineService service.
 type HotlineServiceHandler interface {
 	// Hands tickets over: all of the call or none, durable when the answer leaves. Safe to repeat: a ticket is known by its
-	// hotline_id; the same facts again change nothing, other facts update the ticket and the task it became.
-	// Errors: InvalidArgument (which field of which ticket), NotFound "unit_unknown", ResourceExhausted "batch_too_large" (the
-	// call has more than 256 KiB as protobuf: split it).
+	// hotline_id; the same facts again change nothing, other facts update the ticket and the task it became, also while a crew is
+	// offline with it. Errors: InvalidArgument (which field of which ticket; "parent_invalid": a ticket is no duplicate of itself, and
+	// has at most 1,000), NotFound "unit_unknown", "parent_unknown", ResourceExhausted "batch_too_large" (the call has more than 256
+	// KiB as protobuf: split it).
 	SubmitTickets(context.Context, *v1.SubmitTicketsRequest) (*v1.SubmitTicketsResponse, error)
+	// Takes tickets back, as the citizen or the hotline wishes: all of the call or none. The task is called off, and leaves its crew;
+	// what the crew does offline meanwhile is kept for review. What a crew has completed already is not undone. Safe to repeat.
+	// Errors: NotFound "ticket_unknown" (names the first).
+	WithdrawTickets(context.Context, *v1.WithdrawTicketsRequest) (*v1.WithdrawTicketsResponse, error)
+	// Lists where all tickets stand, by the time of the report: for `fieldsync hotline reconcile`, which compares them with the
+	// hotline's own list. Errors: InvalidArgument "page_token_invalid".
+	ListTicketStates(context.Context, *v1.ListTicketStatesRequest) (*v1.ListTicketStatesResponse, error)
 	// Where a ticket stands, by the hotline's own id. Errors: NotFound "ticket_unknown".
 	GetTicketStatus(context.Context, *v1.GetTicketStatusRequest) (*v1.GetTicketStatusResponse, error)
 	// Lists sealed completions in the order in which they were sealed, from a cursor, without gaps.
@@ -295,6 +389,11 @@ type HotlineServiceHandler interface {
 	// Lists the changes of tickets in the order in which the server accepted them, from a cursor, without gaps: received,
 	// given other facts, moved on, completed, closed. Errors: as ListCompletions.
 	ListTicketChanges(context.Context, *v1.ListTicketChangesRequest) (*v1.ListTicketChangesResponse, error)
+	// Streams what ListTicketChanges lists, as WatchCompletions does.
+	WatchTicketChanges(context.Context, *v1.WatchTicketChangesRequest, *connect.ServerStream[v1.WatchTicketChangesResponse]) error
+	// Acknowledges changes, durable when the answer leaves: they are not listed any more where only what is unacknowledged is asked
+	// for. Safe to repeat. Errors: InvalidArgument "cursor_invalid", OutOfRange "cursor_ahead", NotFound "change_unknown".
+	AcknowledgeTicketChanges(context.Context, *v1.AcknowledgeTicketChangesRequest) (*v1.AcknowledgeTicketChangesResponse, error)
 	// Registers an address to which completions and changes are posted as they come, or changes one; a webhook that was ended by
 	// the answer 410 is taken up again. What came before a webhook was made is not posted, unless it is replayed.
 	// Errors: InvalidArgument "webhook_url_invalid", ResourceExhausted "webhooks_full".
@@ -305,9 +404,10 @@ type HotlineServiceHandler interface {
 	DeleteWebhook(context.Context, *v1.DeleteWebhookRequest) (*v1.DeleteWebhookResponse, error)
 	// Posts again what has come since a time, under the same ids. Errors: NotFound "webhook_unknown".
 	ReplayWebhook(context.Context, *v1.ReplayWebhookRequest) (*v1.ReplayWebhookResponse, error)
-	// Acknowledges completions: the proof is delivered and the ticket closed, durable when the answer leaves. Safe to repeat.
-	// Errors: NotFound "completion_unknown" (names the first; none was acknowledged). After any other error some may have been
-	// acknowledged: repeat the call.
+	// Acknowledges completions, one by one or all up to a cursor: the proof is delivered and the ticket closed, with its duplicates,
+	// durable when the answer leaves. Safe to repeat. Errors: NotFound "completion_unknown" (names the first; none was acknowledged),
+	// InvalidArgument "cursor_invalid", OutOfRange "cursor_ahead". After any other error some may have been acknowledged: repeat the
+	// call.
 	AcknowledgeCompletions(context.Context, *v1.AcknowledgeCompletionsRequest) (*v1.AcknowledgeCompletionsResponse, error)
 }
 
@@ -322,6 +422,18 @@ func NewHotlineServiceHandler(svc HotlineServiceHandler, opts ...connect.Handler
 		HotlineServiceSubmitTicketsProcedure,
 		svc.SubmitTickets,
 		connect.WithSchema(hotlineServiceMethods.ByName("SubmitTickets")),
+		connect.WithHandlerOptions(opts...),
+	)
+	hotlineServiceWithdrawTicketsHandler := connect.NewUnaryHandlerSimple(
+		HotlineServiceWithdrawTicketsProcedure,
+		svc.WithdrawTickets,
+		connect.WithSchema(hotlineServiceMethods.ByName("WithdrawTickets")),
+		connect.WithHandlerOptions(opts...),
+	)
+	hotlineServiceListTicketStatesHandler := connect.NewUnaryHandlerSimple(
+		HotlineServiceListTicketStatesProcedure,
+		svc.ListTicketStates,
+		connect.WithSchema(hotlineServiceMethods.ByName("ListTicketStates")),
 		connect.WithHandlerOptions(opts...),
 	)
 	hotlineServiceGetTicketStatusHandler := connect.NewUnaryHandlerSimple(
@@ -346,6 +458,18 @@ func NewHotlineServiceHandler(svc HotlineServiceHandler, opts ...connect.Handler
 		HotlineServiceListTicketChangesProcedure,
 		svc.ListTicketChanges,
 		connect.WithSchema(hotlineServiceMethods.ByName("ListTicketChanges")),
+		connect.WithHandlerOptions(opts...),
+	)
+	hotlineServiceWatchTicketChangesHandler := connect.NewServerStreamHandlerSimple(
+		HotlineServiceWatchTicketChangesProcedure,
+		svc.WatchTicketChanges,
+		connect.WithSchema(hotlineServiceMethods.ByName("WatchTicketChanges")),
+		connect.WithHandlerOptions(opts...),
+	)
+	hotlineServiceAcknowledgeTicketChangesHandler := connect.NewUnaryHandlerSimple(
+		HotlineServiceAcknowledgeTicketChangesProcedure,
+		svc.AcknowledgeTicketChanges,
+		connect.WithSchema(hotlineServiceMethods.ByName("AcknowledgeTicketChanges")),
 		connect.WithHandlerOptions(opts...),
 	)
 	hotlineServicePutWebhookHandler := connect.NewUnaryHandlerSimple(
@@ -382,6 +506,10 @@ func NewHotlineServiceHandler(svc HotlineServiceHandler, opts ...connect.Handler
 		switch r.URL.Path {
 		case HotlineServiceSubmitTicketsProcedure:
 			hotlineServiceSubmitTicketsHandler.ServeHTTP(w, r)
+		case HotlineServiceWithdrawTicketsProcedure:
+			hotlineServiceWithdrawTicketsHandler.ServeHTTP(w, r)
+		case HotlineServiceListTicketStatesProcedure:
+			hotlineServiceListTicketStatesHandler.ServeHTTP(w, r)
 		case HotlineServiceGetTicketStatusProcedure:
 			hotlineServiceGetTicketStatusHandler.ServeHTTP(w, r)
 		case HotlineServiceListCompletionsProcedure:
@@ -390,6 +518,10 @@ func NewHotlineServiceHandler(svc HotlineServiceHandler, opts ...connect.Handler
 			hotlineServiceWatchCompletionsHandler.ServeHTTP(w, r)
 		case HotlineServiceListTicketChangesProcedure:
 			hotlineServiceListTicketChangesHandler.ServeHTTP(w, r)
+		case HotlineServiceWatchTicketChangesProcedure:
+			hotlineServiceWatchTicketChangesHandler.ServeHTTP(w, r)
+		case HotlineServiceAcknowledgeTicketChangesProcedure:
+			hotlineServiceAcknowledgeTicketChangesHandler.ServeHTTP(w, r)
 		case HotlineServicePutWebhookProcedure:
 			hotlineServicePutWebhookHandler.ServeHTTP(w, r)
 		case HotlineServiceListWebhooksProcedure:
@@ -413,6 +545,14 @@ func (UnimplementedHotlineServiceHandler) SubmitTickets(context.Context, *v1.Sub
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.HotlineService.SubmitTickets is not implemented"))
 }
 
+func (UnimplementedHotlineServiceHandler) WithdrawTickets(context.Context, *v1.WithdrawTicketsRequest) (*v1.WithdrawTicketsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.HotlineService.WithdrawTickets is not implemented"))
+}
+
+func (UnimplementedHotlineServiceHandler) ListTicketStates(context.Context, *v1.ListTicketStatesRequest) (*v1.ListTicketStatesResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.HotlineService.ListTicketStates is not implemented"))
+}
+
 func (UnimplementedHotlineServiceHandler) GetTicketStatus(context.Context, *v1.GetTicketStatusRequest) (*v1.GetTicketStatusResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.HotlineService.GetTicketStatus is not implemented"))
 }
@@ -427,6 +567,14 @@ func (UnimplementedHotlineServiceHandler) WatchCompletions(context.Context, *v1.
 
 func (UnimplementedHotlineServiceHandler) ListTicketChanges(context.Context, *v1.ListTicketChangesRequest) (*v1.ListTicketChangesResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.HotlineService.ListTicketChanges is not implemented"))
+}
+
+func (UnimplementedHotlineServiceHandler) WatchTicketChanges(context.Context, *v1.WatchTicketChangesRequest, *connect.ServerStream[v1.WatchTicketChangesResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.HotlineService.WatchTicketChanges is not implemented"))
+}
+
+func (UnimplementedHotlineServiceHandler) AcknowledgeTicketChanges(context.Context, *v1.AcknowledgeTicketChangesRequest) (*v1.AcknowledgeTicketChangesResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.HotlineService.AcknowledgeTicketChanges is not implemented"))
 }
 
 func (UnimplementedHotlineServiceHandler) PutWebhook(context.Context, *v1.PutWebhookRequest) (*v1.PutWebhookResponse, error) {

@@ -1,0 +1,167 @@
+package georeport
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+)
+
+// columns are the names under which a CSV file may head a column, as slug writes them: GeoReport's own, and those of the hotline's
+// sheets. Columns of other names are left alone.
+var columns = map[string]func(*request) *text{
+	"service-request-id": func(r *request) *text { return &r.ID },
+	"hotline-id":         func(r *request) *text { return &r.ID },
+	"ma-phieu":           func(r *request) *text { return &r.ID },
+	"service-name":       func(r *request) *text { return &r.Name },
+	"loai":               func(r *request) *text { return &r.Name },
+	"linh-vuc":           func(r *request) *text { return &r.Name },
+	"service-code":       func(r *request) *text { return &r.Code },
+	"category":           func(r *request) *text { return &r.Code },
+	"description":        func(r *request) *text { return &r.Description },
+	"noi-dung":           func(r *request) *text { return &r.Description },
+	"status-notes":       func(r *request) *text { return &r.StatusNotes },
+	"address":            func(r *request) *text { return &r.Address },
+	"dia-chi":            func(r *request) *text { return &r.Address },
+	"lat":                func(r *request) *text { return &r.Lat },
+	"vi-do":              func(r *request) *text { return &r.Lat },
+	"long":               func(r *request) *text { return &r.Long },
+	"lng":                func(r *request) *text { return &r.Long },
+	"kinh-do":            func(r *request) *text { return &r.Long },
+	"requested-datetime": func(r *request) *text { return &r.Requested },
+	"reported-at":        func(r *request) *text { return &r.Requested },
+	"thoi-gian":          func(r *request) *text { return &r.Requested },
+	"reporter-name":      func(r *request) *text { return &r.ReporterName },
+	"nguoi-phan-anh":     func(r *request) *text { return &r.ReporterName },
+	"reporter-phone":     func(r *request) *text { return &r.ReporterPhone },
+	"so-dien-thoai":      func(r *request) *text { return &r.ReporterPhone },
+	"parent-id":          func(r *request) *text { return &r.Parent },
+	"phieu-goc":          func(r *request) *text { return &r.Parent },
+	"status":             func(r *request) *text { return &r.Status },
+	"trang-thai":         func(r *request) *text { return &r.Status },
+}
+
+// table reads the rows of a CSV file (RFC 4180), whose first line names the columns.
+type table struct {
+	csv     *csv.Reader
+	lines   *bounded
+	columns []func(*request) *text // Nil for one that means nothing here.
+	line    int                    // Of the row read last.
+}
+
+// newTable reads the head. The separator is the one of comma, semicolon and tab that the first line has most of: office programs
+// write what the country of the computer is used to.
+func newTable(r *bufio.Reader) (*table, error) {
+	head, err := r.Peek(4096)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
+		return nil, err
+	}
+	if bytes.HasPrefix(head, []byte("\xff\xfe")) || bytes.HasPrefix(head, []byte("\xfe\xff")) {
+		return nil, &fileError{1, "tệp là UTF-16: hãy lưu lại thành CSV UTF-8", "it is UTF-16: save it as CSV in UTF-8"}
+	}
+	if bytes.HasPrefix(head, []byte("\xef\xbb\xbf")) {
+		_, _ = r.Discard(3) // It was peeked: it is there.
+		head = head[3:]
+	}
+	first, _, _ := bytes.Cut(head, []byte("\n"))
+	t := &table{lines: &bounded{r: r}, line: 1}
+	t.csv = csv.NewReader(t.lines)
+	t.csv.ReuseRecord = true
+	for _, separator := range ",;\t" {
+		if bytes.Count(first, []byte(string(separator))) > bytes.Count(first, []byte(string(t.csv.Comma))) {
+			t.csv.Comma = separator
+		}
+	}
+	names, err := t.csv.Read()
+	if err != nil {
+		return nil, &fileError{1, "dòng đầu phải ghi tên các cột", "the first line must name the columns"}
+	}
+	var hasID bool
+	for _, name := range names {
+		column := columns[slug(name)]
+		hasID = hasID || isID(name)
+		t.columns = append(t.columns, column)
+	}
+	if !hasID {
+		return nil, &fileError{
+			1, "không có cột service_request_id (hoặc \"Mã phiếu\")", "there is no column service_request_id (or \"Mã phiếu\")",
+		}
+	}
+	return t, nil
+}
+
+func isID(name string) bool {
+	name = slug(name)
+	return name == "service-request-id" || name == "hotline-id" || name == "ma-phieu"
+}
+
+// next returns the next row and the line on which it begins. reason tells what is wrong with it alone; err ends the file.
+func (t *table) next() (in request, line int, reason *fieldsyncv1.Sentence, err error) {
+	t.lines.row()
+	cells, err := t.csv.Read()
+	if errors.Is(err, io.EOF) || errors.Is(err, errRowTooLong) {
+		return in, t.line + 1, nil, err
+	}
+	if len(cells) > 0 {
+		t.line, _ = t.csv.FieldPos(0)
+	}
+	line = t.line
+	var syntax *csv.ParseError
+	switch {
+	case errors.As(err, &syntax) && errors.Is(err, csv.ErrFieldCount):
+		return in, syntax.StartLine, &fieldsyncv1.Sentence{
+			Vi: fmt.Sprintf("có %d ô, dòng đầu có %d", len(cells), len(t.columns)),
+			En: fmt.Sprintf("it has %d cells, the first line has %d", len(cells), len(t.columns)),
+		}, nil
+	case errors.As(err, &syntax):
+		return in, syntax.StartLine, &fieldsyncv1.Sentence{
+			Vi: fmt.Sprintf("dấu ngoặc kép đặt sai (ảnh hưởng đến hết dòng %d)", syntax.Line),
+			En: fmt.Sprintf("a quotation mark is out of place (all up to line %d is part of the row)", syntax.Line),
+		}, nil
+	case err != nil:
+		return in, line, nil, err
+	}
+	for i, cell := range cells {
+		if !utf8.ValidString(cell) {
+			return in, line, &fieldsyncv1.Sentence{Vi: "hàng không phải là UTF-8", En: "the row is not UTF-8"}, nil
+		}
+		if i < len(t.columns) && t.columns[i] != nil {
+			place := t.columns[i](&in)
+			*place = cmp.Or(*place, text(strings.TrimSpace(cell)))
+		}
+	}
+	return in, line, nil, nil
+}
+
+var errRowTooLong = errors.New("a row is longer than 1 MiB")
+
+// bounded ends the file where a row does not: a quotation mark that is missing would make the rest of the file one cell. It hands out
+// little at a time, so that what the reader has of the next row counts little.
+type bounded struct {
+	r    io.Reader
+	left int
+}
+
+func (b *bounded) row() { b.left = MaxRowBytes + 8<<10 }
+
+// Read implements io.Reader.
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		b.left = MaxRowBytes + 8<<10 // The head.
+	}
+	if b.left < 0 {
+		return 0, errRowTooLong
+	}
+	n, err := b.r.Read(p[:min(len(p), 4<<10)])
+	if b.left -= n; b.left == 0 {
+		b.left = -1
+	}
+	return n, err
+}
