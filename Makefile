@@ -36,6 +36,10 @@ proto-lint: ## Check the style of proto/ (needs npm)
 proto-breaking: ## Check that proto/ changed only by adding (needs npm)
 	internal/tools/proto-breaking
 
+.PHONY: fuzz
+fuzz: ## Fuzz every parser that sees the outside, FUZZTIME each (1m)
+	internal/tools/fuzz $(or $(FUZZTIME),1m)
+
 .PHONY: ci
 ci: ## Run everything that has to hold before a change lands
 	.ci/run
