@@ -10,6 +10,8 @@ import (
 	"net/http/httptest"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
 )
 
@@ -124,10 +126,18 @@ func (w *world) serve(c call) *http.Response {
 
 // plain returns a body as it was before compression.
 func plain(header http.Header, body []byte) ([]byte, error) {
-	if header.Get("Content-Encoding") != "gzip" {
+	var z io.Reader
+	var err error
+	switch encoding := header.Get("Content-Encoding"); encoding {
+	case "", "identity":
 		return body, nil
+	case "gzip":
+		z, err = gzip.NewReader(bytes.NewReader(body))
+	case "zstd":
+		z, err = zstd.NewReader(bytes.NewReader(body), zstd.WithDecoderConcurrency(1))
+	default:
+		err = fmt.Errorf("no such encoding: %q", encoding)
 	}
-	z, err := gzip.NewReader(bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("reading a compressed body: %w", err)
 	}
