@@ -172,6 +172,9 @@ func (p *Phone) update(f func(tx *bolt.Tx, st *state) error) error {
 		if err := f(tx, st); err != nil {
 			return err
 		}
+		if err := p.fail("commit"); err != nil {
+			return err
+		}
 		return saveState(tx, st)
 	})
 }

@@ -59,10 +59,16 @@ type Options struct {
 	Changed func(Report)
 	// RetryMin and RetryMax bound the waits between attempts. Default: 1 second and 5 minutes.
 	RetryMin, RetryMax time.Duration
+	// StreamWait is how long a watch stream may take until its first message, which the server sends at once; after that it is
+	// taken for held back, and long polls are used. Default: 10 seconds.
+	StreamWait time.Duration
 	// Random gives the bytes of photos' ids. Default: crypto/rand. Keys and proofs never come from it.
 	Random io.Reader
 	// NoSync leaves out every fsync: what is recorded survives the process, but no power cut. For simulations.
 	NoSync bool
+	// Fail is asked ahead of each transaction ("commit") and each copy of a photo ("copy"): an error stands for storage that
+	// fails there, and nothing is stored. For simulations. Default: nothing fails.
+	Fail func(step string) error
 }
 
 // Phone is one device. Its methods may be called from several goroutines. They return a *fault.Error, with a sentence for
@@ -88,6 +94,7 @@ type Phone struct {
 	woken  atomic.Bool
 	random io.Reader
 	noSync bool
+	fail   func(step string) error
 
 	// One sync at a time, one upload at a time, one refresh at a time; each may go on beside the others and beside recording.
 	syncing    chan struct{}
@@ -132,7 +139,7 @@ func newPhone(dir string, db *bolt.DB, o Options) *Phone {
 		http: o.HTTPClient, clock: o.Clock, bootID: o.BootID, monotonic: o.Monotonic, position: o.Position, log: o.Log,
 		appVersion: o.AppVersion, chunk: o.ChunkBytes,
 		changed: o.Changed, patience: defaultPatience(), retry: Backoff{Min: o.RetryMin, Max: o.RetryMax},
-		random: o.Random, noSync: o.NoSync,
+		random: o.Random, noSync: o.NoSync, fail: o.Fail,
 		syncing: make(chan struct{}, 1), uploading: make(chan struct{}, 1), refreshing: make(chan struct{}, 1),
 		recorded: make(chan struct{}, 1),
 	}
@@ -163,6 +170,12 @@ func newPhone(dir string, db *bolt.DB, o Options) *Phone {
 		p.chunk = 256 << 10
 	}
 	p.pages.fixed = min(o.BudgetBytes, maxBudget)
+	if o.StreamWait > 0 {
+		p.patience.first = o.StreamWait
+	}
+	if p.fail == nil {
+		p.fail = func(string) error { return nil }
+	}
 	if p.changed == nil {
 		p.changed = func(Report) {}
 	}

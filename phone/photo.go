@@ -81,6 +81,9 @@ func (p *Phone) copyPhoto(id, file string) (_ *fieldsyncv1.PhotoDeclaration, err
 			err = errors.Join(err, os.Remove(path))
 		}
 	}()
+	if err := p.fail("copy"); err != nil {
+		return nil, err
+	}
 	hash := sha256.New()
 	size, err := io.Copy(io.MultiWriter(to, hash), io.LimitReader(from, maxPhoto+1))
 	if err != nil {

@@ -208,6 +208,9 @@ func ResolvedKey(device string, epoch uint32, number uint64, payload [sha256.Siz
 	return newKey("resolved").text(device).number(uint64(epoch)).number(number).raw(payload[:]).bytes()
 }
 
+// ResolvedAll is the prefix of everything that was taken out of the quarantine.
+func ResolvedAll() Prefix[storagev1.Quarantined] { return newKey("resolved").bytes() }
+
 // Verdicts is the prefix of the verdicts on a device's mutations under an install epoch.
 func Verdicts(device string, epoch uint32) Prefix[storagev1.VerdictRecord] {
 	return newKey("verdict").text(device).number(uint64(epoch)).bytes()

@@ -34,6 +34,9 @@ type Options struct {
 	Claim func(tx *store.Tx, record *storagev1.TaskRecord, by auth.Principal, revision uint64, said *fieldsyncv1.Complete) error
 	// CheckClaim tells whether what a device signed with a completion is what the mutation says, by its key. Nil: nobody checks.
 	CheckClaim func(tx *store.Tx, by auth.Principal, m *fieldsyncv1.Mutation) (good bool, err error)
+	// OfflineTime is the longest time that a phone may be offline: how long removals and verdicts are remembered.
+	// DefaultOfflineTime where it is 0.
+	OfflineTime time.Duration
 }
 
 // Engine serves fieldsync.v1.SyncService. All methods are safe for concurrent use.
@@ -43,6 +46,7 @@ type Engine struct {
 	claim    func(*store.Tx, *storagev1.TaskRecord, auth.Principal, uint64, *fieldsyncv1.Complete) error
 	signed   func(*store.Tx, auth.Principal, *fieldsyncv1.Mutation) (bool, error)
 	validate protovalidate.Validator
+	offline  time.Duration
 	draining chan struct{}
 	tasks    taskMemory
 	heard    heardStatuses
@@ -72,9 +76,13 @@ func New(o Options) (*Engine, error) {
 	if o.CheckClaim == nil {
 		o.CheckClaim = func(*store.Tx, auth.Principal, *fieldsyncv1.Mutation) (bool, error) { return true, nil }
 	}
+	if o.OfflineTime == 0 {
+		o.OfflineTime = DefaultOfflineTime
+	}
 	// The one that requests are checked with: rules are compiled once.
 	return &Engine{
-		store: o.Store, log: o.Log, claim: o.Claim, signed: o.CheckClaim, validate: protovalidate.GlobalValidator, draining: make(chan struct{}),
+		store: o.Store, log: o.Log, claim: o.Claim, signed: o.CheckClaim, validate: protovalidate.GlobalValidator,
+		offline: o.OfflineTime, draining: make(chan struct{}),
 	}, nil
 }
 

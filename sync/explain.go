@@ -93,14 +93,14 @@ func (e *Engine) gather(tx *store.Tx, device *storagev1.Device) (*explanation, e
 		}
 		x.resp.Head = publicHead(head)
 	}
-	for number := numbers.GetNumber(); number > 0 && len(x.resp.GetVerdicts()) < explainedVerdicts; number-- {
+	for number := numbers.GetNumber(); number > numbers.GetForgotten() && len(x.resp.GetVerdicts()) < explainedVerdicts; number-- {
 		stored, err := store.Get(tx, store.VerdictKey(device.GetId(), device.GetInstallEpoch(), number))
 		if err != nil {
 			return nil, err
 		}
 		verdict := &fieldsyncv1.Verdict{}
 		if err := proto.Unmarshal(stored.GetVerdict(), verdict); err != nil {
-			return nil, fmt.Errorf("the verdict on %d of %s is damaged: %w", number, device.GetId(), err)
+			return nil, damagedVerdict(device.GetId(), number, err)
 		}
 		x.resp.Verdicts = append(x.resp.Verdicts, verdict)
 	}

@@ -21,8 +21,8 @@ const maxPhotos = 50
 // author is what merge must know about a mutation besides its words.
 type author struct {
 	memberID, deviceID, crewID string
-	// formerCrews are those that the member had left by now but may have belonged to when this was recorded.
-	formerCrews []string
+	// stays are the member's times in crews, the present one included.
+	stays []stay
 	// at is the server's time, which decides; interval is the phone's account of when, which is displayed.
 	at       time.Time
 	interval *fieldsyncv1.TimeInterval
@@ -32,32 +32,63 @@ type author struct {
 	photoVerified bool
 	// item is the id of what the mutation adds: the same for each repeat.
 	item string
+	// first is what the item's id was where the mutation took effect at its arrival: for one that is released later, without
+	// anybody knowing whether it did.
+	first string
 }
 
-// standing is what a crew is to a task.
+// stay is a time of the member in a crew, by the server's clock.
+type stay struct {
+	crew string
+	// from and until bound it. Zero: since ever, and until now.
+	from, until time.Time
+	// then: the member may have been in the crew when this was recorded.
+	then bool
+}
+
+// met tells whether the crew had a task during the stay: only then can the member have seen it.
+func (s stay) met(t *storagev1.Tenure) bool {
+	if t.GetCrewId() != s.crew {
+		return false
+	}
+	from, until := s.from, s.until
+	if !until.IsZero() && until.Before(from) {
+		from, until = until, from // The server's clock was set back in between.
+	}
+	return (until.IsZero() || !t.GetFrom().AsTime().After(until)) &&
+		(t.GetUntil() == nil || !t.GetUntil().AsTime().Before(from))
+}
+
+// standing is what the author is to a task.
 type standing int
 
 const (
-	stranger standing = iota // Never had it.
-	former                   // Had it, or has it again since: what was recorded under the older assignment is late.
-	holder                   // Has it.
+	stranger standing = iota // None of the member's crews had it while the member was there.
+	departed                 // One had, but the member had left it before this was recorded.
+	former                   // One had, or has it again since: what was recorded under the older assignment is late.
+	holder                   // The present crew has it.
 )
 
-// standingTo tells what the author's crews are to the task, in respect of the assignment epoch that the phone showed when
-// the mutation was recorded (0: it did not say).
+// standingTo tells what the author is to the task, in respect of the assignment epoch that the phone showed when the mutation
+// was recorded (0: it did not say).
 func (a author) standingTo(record *storagev1.TaskRecord, epoch uint64) standing {
-	had := slices.ContainsFunc(record.GetTenures(), func(t *storagev1.Tenure) bool {
-		return t.GetCrewId() == a.crewID || slices.Contains(a.formerCrews, t.GetCrewId())
-	})
 	now := record.GetTask().GetAssignment()
-	switch {
-	case now.GetCrewId() != "" && now.GetCrewId() == a.crewID && (epoch == 0 || epoch == now.GetAssignmentEpoch()):
+	if now.GetCrewId() != "" && now.GetCrewId() == a.crewID && (epoch == 0 || epoch == now.GetAssignmentEpoch()) {
 		return holder
-	case had:
-		return former
-	default:
-		return stranger
 	}
+	best := stranger
+	for _, tenure := range record.GetTenures() {
+		for _, s := range a.stays {
+			switch {
+			case !s.met(tenure):
+			case s.then:
+				return former
+			default:
+				best = departed
+			}
+		}
+	}
+	return best
 }
 
 // merge lets an intent of a crew that has or had the task take effect on it, and judges it. It is pure: the same record,
@@ -65,8 +96,12 @@ func (a author) standingTo(record *storagev1.TaskRecord, epoch uint64) standing 
 // the next revision. The caller has checked that the mutation keeps its rules.
 func merge(record *storagev1.TaskRecord, m *fieldsyncv1.Mutation, by author) judgement {
 	standing := by.standingTo(record, m.GetAssignmentEpoch())
-	if standing == stranger {
+	switch standing {
+	case stranger:
 		return unknownTask
+	case departed:
+		return departure(m)
+	default:
 	}
 	task := merging{record: record, task: record.GetTask(), by: by, late: standing == former}
 	switch intent := m.GetIntent().(type) {
@@ -94,6 +129,17 @@ func merge(record *storagev1.TaskRecord, m *fieldsyncv1.Mutation, by author) jud
 		return task.see()
 	default:
 		return unknownIntent
+	}
+}
+
+// departure judges what a member recorded who had left the crew without knowing: evidence waits for a dispatcher, who can let
+// it take effect; a wish about the state has come too late.
+func departure(m *fieldsyncv1.Mutation) judgement {
+	switch m.GetIntent().(type) {
+	case *fieldsyncv1.Mutation_AddNote, *fieldsyncv1.Mutation_AttachPhoto, *fieldsyncv1.Mutation_Complete:
+		return afterMove
+	default:
+		return alreadyEnded
 	}
 }
 
@@ -174,6 +220,11 @@ func (g *merging) resume() judgement {
 }
 
 func (g *merging) note(text string) judgement {
+	for _, note := range g.task.GetNotes() {
+		if note.GetId() == g.by.first && note.GetText() == text {
+			return already
+		}
+	}
 	revision := store.NextRevision(g.record)
 	g.task.Notes = append(g.task.Notes, &fieldsyncv1.Note{
 		Revision: revision, Id: g.by.item, Text: text, MemberId: g.by.memberID, Recorded: g.by.interval,
@@ -234,6 +285,11 @@ func (g *merging) complete(c *fieldsyncv1.Complete, position *fieldsyncv1.Positi
 	state := g.task.GetStatus().GetState()
 	if !g.late && g.ended() && state != fieldsyncv1.TaskState_TASK_STATE_CANCELLED {
 		return already
+	}
+	for _, late := range g.task.GetLateCompletions() {
+		if late.GetCompletionId() == g.by.first && late.GetNote() == c.GetNote() {
+			return already
+		}
 	}
 	revision := store.NextRevision(g.record)
 	completion := &fieldsyncv1.CompletionFacet{

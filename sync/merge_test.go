@@ -40,7 +40,8 @@ func inState(state fieldsyncv1.TaskState) *storagev1.TaskRecord {
 func by(crew string) author {
 	return author{
 		memberID: "member", deviceID: "device", crewID: crew, item: "device-1-9",
-		at: time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC), interval: &fieldsyncv1.TimeInterval{},
+		stays: []stay{{crew: crew, then: true}},
+		at:    time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC), interval: &fieldsyncv1.TimeInterval{},
 	}
 }
 

@@ -226,11 +226,11 @@ func TestForgottenRemovals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.now = h.now.Add(RemovalsKept - time.Hour)
+	h.now = h.now.Add(DefaultOfflineTime - time.Hour)
 	h.assign(t, "goes-late", "")
 	pull := func(cursor []byte) *fieldsyncv1.SyncResponse {
 		t.Helper()
-		if err := h.engine.ForgetOldRemovals(ctx); err != nil {
+		if err := h.engine.Forget(ctx); err != nil {
 			t.Fatal(err)
 		}
 		resp, err := h.engine.Sync(ctx, &fieldsyncv1.SyncRequest{Cursor: cursor})

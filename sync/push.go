@@ -20,6 +20,8 @@ import (
 const (
 	// maxTaskBytes bounds a task's record: what would make it larger is quarantined.
 	maxTaskBytes = 256 << 10
+	// maxKeptBytes bounds what is kept of one mutation in quarantine.
+	maxKeptBytes = 128 << 10
 	// chunkBytes ends a transaction over part of a batch well below what one may write.
 	chunkBytes = store.MaxTransactionBytes / 4
 )
@@ -189,6 +191,9 @@ func (c *chunk) take(m *fieldsyncv1.Mutation, head *storagev1.MutationHead) erro
 	if err != nil {
 		return err
 	}
+	if judged.kind == kindQuarantined && len(payload) > maxKeptBytes {
+		judged = tooLarge
+	}
 	if judged.kind == kindQuarantined {
 		if err := c.quarantine(m, payload, sum, judged); err != nil {
 			return err
@@ -200,24 +205,25 @@ func (c *chunk) take(m *fieldsyncv1.Mutation, head *storagev1.MutationHead) erro
 	if err != nil {
 		return err
 	}
+	record := &storagev1.VerdictRecord{PayloadSha256: sum[:], Verdict: encoded}
 	if mayBeRenumbered {
 		content, err := contentOf(m)
 		if err != nil {
 			return err
 		}
+		record.ContentSha256 = content[:]
 		if err := store.Put(c.tx, store.RenumberedKey(c.by.DeviceID, content), &storagev1.VerdictRecord{Verdict: encoded}); err != nil {
 			return err
 		}
 	}
-	return c.keep(m, sum, head, verdict, encoded)
+	return c.keep(m, head, verdict, record)
 }
 
 // keep stores the verdict on a new number.
-func (c *chunk) keep(m *fieldsyncv1.Mutation, sum [sha256.Size]byte, head *storagev1.MutationHead, verdict *fieldsyncv1.Verdict, encoded []byte) error {
+func (c *chunk) keep(m *fieldsyncv1.Mutation, head *storagev1.MutationHead, verdict *fieldsyncv1.Verdict, record *storagev1.VerdictRecord) error {
 	head.Number = m.GetNumber()
 	c.verdicts = append(c.verdicts, verdict)
-	return store.Put(c.tx, store.VerdictKey(c.by.DeviceID, c.epoch, m.GetNumber()),
-		&storagev1.VerdictRecord{PayloadSha256: sum[:], Verdict: encoded})
+	return store.Put(c.tx, store.VerdictKey(c.by.DeviceID, c.epoch, m.GetNumber()), record)
 }
 
 // renumbered tells whether the mutation was judged under another number of a later install epoch, and answers it as it was
@@ -241,7 +247,7 @@ func (c *chunk) renumbered(m *fieldsyncv1.Mutation, sum [sha256.Size]byte, head 
 	if err != nil {
 		return false, err
 	}
-	return true, c.keep(m, sum, head, verdict, encoded)
+	return true, c.keep(m, head, verdict, &storagev1.VerdictRecord{PayloadSha256: sum[:], Verdict: encoded})
 }
 
 // tellsItselfApart: the time of recording stands in the mutation, so that two with one content are one. Without it two
@@ -269,14 +275,25 @@ func (c *chunk) repeat(m *fieldsyncv1.Mutation, payload []byte, sum [sha256.Size
 	if string(stored.GetPayloadSha256()) == string(sum[:]) {
 		verdict := &fieldsyncv1.Verdict{}
 		if err := proto.Unmarshal(stored.GetVerdict(), verdict); err != nil {
-			return fmt.Errorf("the verdict on %d of %s is damaged: %w", m.GetNumber(), c.by.DeviceID, err)
+			return damagedVerdict(c.by.DeviceID, m.GetNumber(), err)
 		}
 		c.verdicts = append(c.verdicts, verdict)
 		return nil
 	}
-	head.Conflicted = true
-	verdict := reusedNumber.verdict(c.tx, m.GetNumber(), 0)
+	judged := reusedNumber
+	if stored == nil && m.GetNumber() <= head.GetForgotten() {
+		judged = forgotten // It may or may not have been this one: nothing else is said of the numbering.
+	} else {
+		head.Conflicted = true
+	}
+	if len(payload) > maxKeptBytes {
+		judged = tooLarge
+	}
+	verdict := judged.verdict(c.tx, m.GetNumber(), 0)
 	c.verdicts = append(c.verdicts, verdict)
+	if judged.kind != kindQuarantined {
+		return nil
+	}
 	kept, err := store.Get(c.tx, store.QuarantinedKey(c.by.DeviceID, c.epoch, m.GetNumber(), sum))
 	if err == nil && kept == nil {
 		// A dispatcher may have resolved it since: that stands, and it must not come back to be resolved again.
@@ -286,10 +303,19 @@ func (c *chunk) repeat(m *fieldsyncv1.Mutation, payload []byte, sum [sha256.Size
 		return err
 	}
 	if kept != nil {
+		if judged = forgotten; kept.GetCode() == reusedNumber.code {
+			judged = reusedNumber // Also where the verdict on the number's first use is forgotten by now.
+		}
+		verdict = judged.verdict(c.tx, m.GetNumber(), 0)
 		verdict.JudgedAt = kept.GetAt()
+		c.verdicts[len(c.verdicts)-1] = verdict
 		return nil
 	}
-	return c.quarantine(m, payload, sum, reusedNumber)
+	return c.quarantine(m, payload, sum, judged)
+}
+
+func damagedVerdict(device string, number uint64, err error) error {
+	return fmt.Errorf("the verdict on %d of %s is damaged: %w", number, device, err)
 }
 
 func (c *chunk) quarantine(m *fieldsyncv1.Mutation, payload []byte, sum [sha256.Size]byte, judged judgement) error {
@@ -390,10 +416,9 @@ func (c *chunk) author(m *fieldsyncv1.Mutation) (author, error) {
 		at: c.tx.Now(), interval: bounds(m.GetRecorded(), c.sent, c.arrived),
 		item: itemID(c.by.DeviceID, c.epoch, m.GetNumber(), c.release),
 	}
-	for _, membership := range c.history.GetMemberships() {
-		if membership.GetCrewId() != by.crewID && mayHaveBelonged(membership, by.interval) {
-			by.formerCrews = append(by.formerCrews, membership.GetCrewId())
-		}
+	by.stays = c.stays(by.interval)
+	if c.release != "" {
+		by.first = itemID(c.by.DeviceID, c.epoch, m.GetNumber(), "")
 	}
 	if photo := m.GetAttachPhoto().GetPhoto(); photo != nil {
 		by.photo = bounds(photo.GetCaptured(), c.sent, c.arrived)
@@ -402,6 +427,24 @@ func (c *chunk) author(m *fieldsyncv1.Mutation) (author, error) {
 		return by, err
 	}
 	return by, nil
+}
+
+// stays are the author's times in crews. What a dispatcher releases counts as recorded in each of them.
+func (c *chunk) stays(recorded *fieldsyncv1.TimeInterval) (all []stay) {
+	present := false
+	for _, m := range c.history.GetMemberships() {
+		s := stay{crew: m.GetCrewId(), from: m.GetFrom().AsTime(), then: c.release != "" || mayHaveBelonged(m, recorded)}
+		if m.GetUntil() != nil {
+			s.until = m.GetUntil().AsTime()
+		} else if s.crew == c.by.CrewID {
+			present = true
+		}
+		all = append(all, s)
+	}
+	if !present {
+		all = append(all, stay{crew: c.by.CrewID, then: true}) // No history tells since when.
+	}
+	return all
 }
 
 // moveGrace is how long after leaving a crew a member's work for it still counts as done before: a phone may have heard the

@@ -125,7 +125,8 @@ func TestReusedNumberIsQuarantined(t *testing.T) {
 }
 
 // Protects authorship: what was recorded before the member moved to another crew is judged by the crew of that time, kept and
-// flagged; what was recorded long after is a stranger's.
+// flagged; of what was recorded after it, by somebody who could not know, evidence waits for a dispatcher, who can let it take
+// effect; and a task that the old crew got after the member had left it is a stranger's, which looks as if it never was.
 func TestMovedMemberIsJudgedByTheTimeOfAuthorship(t *testing.T) {
 	h := newHouse(t)
 	h.task(t, "t")
@@ -138,16 +139,44 @@ func TestMovedMemberIsJudgedByTheTimeOfAuthorship(t *testing.T) {
 			{CrewId: "new", From: timestamppb.New(left)},
 		}})
 	})
+	h.now = h.now.Add(time.Minute)
+	h.task(t, "later")
+	h.assign(t, "later", "old")
 	h.now = h.now.Add(30 * 24 * time.Hour)
-	before, after := note(1, "t", "trước khi chuyển tổ"), note(2, "t", "sau khi chuyển tổ")
-	before.Recorded = &fieldsyncv1.CaptureTime{ServerTime: timestamppb.New(left.Add(-time.Hour))}
-	after.Recorded = &fieldsyncv1.CaptureTime{ServerTime: timestamppb.New(left.Add(25 * time.Hour))}
-	verdicts := h.mustPush(ctx, t, before, after)
-	if verdicts[0].GetCode() != keptLate.code || verdicts[1].GetCode() != unknownTask.code {
-		t.Errorf("before: %s, after: %s", verdicts[0].GetCode(), verdicts[1].GetCode())
+	at := func(m *fieldsyncv1.Mutation, when time.Time) *fieldsyncv1.Mutation {
+		m.Recorded = &fieldsyncv1.CaptureTime{ServerTime: timestamppb.New(when)}
+		return m
+	}
+	late := left.Add(25 * time.Hour)
+	verdicts := h.mustPush(ctx, t,
+		at(note(1, "t", "trước khi chuyển tổ"), left.Add(-time.Hour)),
+		at(note(2, "t", "sau khi chuyển tổ"), late),
+		at(attach(3, "t", "p", 1), late),
+		at(complete(4, "t"), late),
+		at(start(5, "t"), late),
+		note(6, "later", "?"), // Nobody can tell when: it might have been before the move.
+		note(7, "never-was", "?"),
+	)
+	for i, want := range []judgement{keptLate, afterMove, afterMove, afterMove, alreadyEnded, unknownTask, unknownTask} {
+		if verdicts[i].GetCode() != want.code || verdicts[i].GetKind() != want.kind {
+			t.Errorf("number %d: %s, want %s", i+1, verdicts[i].GetCode(), want.code)
+		}
+	}
+	verdicts[6].Number = 6
+	if !proto.Equal(verdicts[5], verdicts[6]) {
+		t.Errorf("a task of later: %v, one that never was: %v", verdicts[5], verdicts[6])
 	}
 	if task := h.load(t, "t"); len(task.GetNotes()) != 1 || !task.GetStatus().GetReview() {
 		t.Errorf("%d notes, review %t", len(task.GetNotes()), task.GetStatus().GetReview())
+	}
+	desk := h.desk(t, "unit")
+	for _, q := range h.mustList(desk, t) {
+		if _, err := h.engine.ReleaseQuarantined(desk, &fieldsyncv1.ReleaseQuarantinedRequest{Id: q.GetId(), Reason: "đúng là đã làm"}); err != nil {
+			t.Errorf("releasing %d: %v", q.GetMutation().GetNumber(), err)
+		}
+	}
+	if task := h.load(t, "t"); len(task.GetNotes()) != 2 || len(task.GetPhotos()) != 1 || len(task.GetLateCompletions()) != 1 {
+		t.Errorf("after the release: %v", task)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/store"
 )
 
@@ -27,6 +28,10 @@ func (e *Engine) Repair(ctx context.Context, req *fieldsyncv1.RepairRequest) (*f
 	from, err := decodeCursor(req.GetCursor())
 	if err != nil {
 		return nil, err
+	}
+	if len(req.GetBuckets()) != repairBuckets {
+		return nil, fault.New(fault.Invalid, "request_invalid",
+			"Cần đúng 256 tổng kiểm, mỗi phần một tổng.", "Exactly 256 sums are needed, one for each bucket.")
 	}
 	budget := int(req.GetBudgetBytes())
 	if budget == 0 {

@@ -34,6 +34,16 @@ func (h *house) desk(t *testing.T, unit string, devices ...string) context.Conte
 	})
 }
 
+// mustList returns what a dispatcher sees in quarantine.
+func (h *house) mustList(desk context.Context, t *testing.T) []*fieldsyncv1.QuarantinedMutation {
+	t.Helper()
+	listed, err := h.engine.ListQuarantined(desk, &fieldsyncv1.ListQuarantinedRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return listed.GetMutations()
+}
+
 // Protects what lies in quarantine: a dispatcher of the unit sees it, mends, releases it once in the author's name or
 // discards it with a reason; anyone else is told that there is no such thing.
 func TestQuarantineIsResolvedOnce(t *testing.T) {

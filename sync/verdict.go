@@ -67,8 +67,20 @@ var (
 		kindQuarantined, "claim_invalid", "Chữ ký của máy không khớp với báo cáo; được giữ lại cho điều phối viên.",
 		"The device's signature does not fit the completion; it is kept for a dispatcher.",
 	}
+	afterMove = judgement{
+		kindQuarantined, "recorded_after_move", "Bạn đã rời tổ trước khi ghi nội dung này; nội dung được giữ lại cho điều phối viên.",
+		"You had left the crew before this was recorded; it is kept for a dispatcher.",
+	}
+	forgotten = judgement{
+		kindQuarantined, "verdict_forgotten", "Mục này đã được xử lý từ lâu và phán quyết không còn lưu; nội dung được giữ lại cho điều phối viên.",
+		"This number was judged too long ago and the verdict is no longer stored; the content is kept for a dispatcher.",
+	}
 
 	unknownTask = judgement{kindRejected, "task_unknown", "Không có công việc này.", "There is no such task."}
+	tooLarge    = judgement{
+		kindRejected, "mutation_too_large", "Nội dung vượt quá 128 KiB nên máy chủ không giữ; nội dung vẫn còn trên máy.",
+		"The mutation is larger than 128 KiB and not kept by the server; it stays on the phone.",
+	}
 	unknownItem = judgement{
 		kindRejected, "item_unknown", "Danh mục kiểm tra không có mục này.", "The checklist has no such item.",
 	}

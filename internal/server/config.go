@@ -46,6 +46,7 @@ type Config struct {
 	Edge            EdgeConfig    `yaml:"edge"`
 	Report          ReportConfig  `yaml:"report"`
 	OIDC            OIDCConfig    `yaml:"oidc"`
+	Sync            SyncConfig    `yaml:"sync"`
 }
 
 // ReportConfig is the section report.
@@ -53,6 +54,13 @@ type ReportConfig struct {
 	Day  int `yaml:"day"`
 	Hour int `yaml:"hour"`
 }
+
+// SyncConfig is the section sync.
+type SyncConfig struct {
+	OfflineDays int `yaml:"offline_days"`
+}
+
+func (c SyncConfig) offlineTime() time.Duration { return time.Duration(c.OfflineDays) * 24 * time.Hour }
 
 // LogConfig is the section log.
 type LogConfig struct {
@@ -251,6 +259,7 @@ func (c Config) check() error {
 	require(c.Review.Share >= 0 && c.Review.Share <= 1, "review.share: %v is not between 0 and 1", c.Review.Share)
 	require(c.Review.SharePerFinding >= 0 && c.Review.SharePerFinding <= 1,
 		"review.share_per_finding: %v is not between 0 and 1", c.Review.SharePerFinding)
+	require(c.Sync.OfflineDays >= 1 && c.Sync.OfflineDays <= 3650, "sync.offline_days: %d is not between 1 and 3650", c.Sync.OfflineDays)
 	_, err = c.Webhooks.networks()
 	require(err == nil, "%w", err)
 	err = c.TLS.check()

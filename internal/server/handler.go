@@ -64,6 +64,8 @@ func (s *Rooms) Handler() http.Handler {
 				connect.WithCompression("zstd", newBoundedZstd(maxPublicBytes), newZstd),
 			}
 		}),
+		connect.WithCodec(jsonCodec{"json"}),
+		connect.WithCodec(jsonCodec{"json; charset=utf-8"}),
 		connect.WithCompressMinBytes(compressAboveBytes),
 		connect.WithInterceptors(faultInterceptor{s.log}),
 		connect.WithRecover(s.recovered), // Within the former, which puts its fault on the wire.

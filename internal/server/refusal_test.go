@@ -207,6 +207,18 @@ func TestInvalidRequests(t *testing.T) {
 			_, err := fieldsyncv1connect.NewSyncServiceClient(client(t, false, crew), r.url).Sync(t.Context(), notes(task, 201, 1))
 			return err
 		}},
+		{"10,000 mutations", "200 mutations", func() error {
+			_, err := fieldsyncv1connect.NewSyncServiceClient(client(t, false, crew), r.url).Sync(t.Context(), notes(task, 10_000, 1))
+			return err
+		}},
+		{"a cursor of 257 bytes", "cursor", func() error {
+			_, err := fieldsyncv1connect.NewSyncServiceClient(client(t, false, crew), r.url).Sync(t.Context(), &fieldsyncv1.SyncRequest{Cursor: make([]byte, 257)})
+			return err
+		}},
+		{"a repair of 255 parts", "buckets", func() error {
+			_, err := fieldsyncv1connect.NewSyncServiceClient(client(t, false, crew), r.url).Repair(t.Context(), &fieldsyncv1.RepairRequest{Buckets: make([]uint64, 255)})
+			return err
+		}},
 		{"a bad id", "unit.id", func() error {
 			_, err := fieldsyncv1connect.NewDispatchServiceClient(client(t, false, admin), r.url).PutUnit(t.Context(),
 				&fieldsyncv1.PutUnitRequest{Unit: &fieldsyncv1.Unit{Id: "Ô 1", Name: "Ô 1"}})

@@ -44,7 +44,9 @@ type Parts struct {
 	Review media.ReviewRules
 	// Report is what the configuration calls so. The zero value: the 25th at noon.
 	Report ReportConfig
-	Log    *slog.Logger
+	// OfflineTime is the longest time that a phone may be offline. 0: 90 days.
+	OfflineTime time.Duration
+	Log         *slog.Logger
 }
 
 // Rooms are the rooms of the house over one store, without a port and without workers.
@@ -84,7 +86,9 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 	if s.sealer, err = proof.Open(ctx, s.store); err != nil {
 		return nil, err
 	}
-	if s.sync, err = syncengine.New(syncengine.Options{Store: s.store, Log: s.log, Claim: s.claim, CheckClaim: s.sealer.CheckClaim}); err != nil {
+	if s.sync, err = syncengine.New(syncengine.Options{
+		Store: s.store, Log: s.log, Claim: s.claim, CheckClaim: s.sealer.CheckClaim, OfflineTime: parts.OfflineTime,
+	}); err != nil {
 		return nil, err
 	}
 	s.dispatch = dispatch.New(dispatch.Options{Store: s.store, Log: s.log})
@@ -131,3 +135,6 @@ func (s *Rooms) reviewed(tx *store.Tx, record *storagev1.TaskRecord, revision ui
 func (s *Rooms) AdminCode(ctx context.Context) (code string, expires time.Time, err error) {
 	return s.auth.Bootstrap(ctx)
 }
+
+// Forget does what the daily worker does: removals and verdicts older than the longest offline time are forgotten.
+func (s *Rooms) Forget(ctx context.Context) error { return s.sync.Forget(ctx) }

@@ -67,6 +67,7 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err 
 		Store: st, Blobs: blobs, SpoolDir: filepath.Join(config.Data, "uploads"), SpoolBytes: int64(config.Media.SpoolGiB) << 30, Log: log,
 		Issuer: config.Issuer, Tokens: config.Tokens, CORS: config.CORS, Review: config.Review.rules(), Report: config.Report,
 		Edge: config.Edge, OIDC: config.OIDC, Open311: config.Open311, PlainWebhooks: len(config.Webhooks.AllowedNetworks) > 0,
+		OfflineTime: config.Sync.offlineTime(),
 	}); err != nil {
 		return nil, err
 	}

@@ -21,6 +21,8 @@ type action struct {
 	// at counts the commits of the step until the one that meets the fate. Without a fate all are kept.
 	at   int
 	fate fate
+	// disk counts the writes of phones in the step until the one that fails, 0 where none does.
+	disk int
 }
 
 // op is what is done in a step.
@@ -39,6 +41,8 @@ const (
 	opHandOver op = "hand-over"
 	opSync     op = "sync"
 	opUpload   op = "upload"
+	opWatch    op = "watch"
+	opFuture   op = "future" // A note that an app of a newer version sends as an intent of its own.
 
 	opCreate  op = "create-task"
 	opAssign  op = "assign"
@@ -53,6 +57,10 @@ const (
 	opFeed    op = "read-feed"
 	opConfirm op = "acknowledge"
 	opProbe   op = "probe"
+	opReunit  op = "move-dispatcher"
+	opRelease op = "release"
+	opMend    op = "mend"
+	opDiscard op = "discard"
 
 	opReopen   op = "reopen-phone"
 	opReboot   op = "reboot-phone"
@@ -62,12 +70,15 @@ const (
 	opClone    op = "clone-phone"
 	opBackup   op = "back-phone-up"
 	opRollback op = "restore-phone"
+	opDamage   op = "damage-replica"
 
 	opRestart      op = "restart-server"
 	opServerBackup op = "back-server-up"
 	opServerRevert op = "restore-server"
+	opServerClock  op = "set-server-clock"
 
 	opWait    op = "wait"
+	opMonths  op = "months"
 	opDeliver op = "deliver-late"
 )
 
@@ -82,6 +93,8 @@ const (
 	late        cut = "request-delayed" // The phone gives up; the request arrives some steps later.
 	held        cut = "answer-delayed"  // Something else happens before the answer is here.
 	killed      cut = "phone-killed"    // The phone dies before it has read the answer.
+	cutRequest  cut = "request-cut"     // The connection ends somewhere in the request.
+	cutAnswer   cut = "answer-cut"      // The connection ends somewhere in the answer.
 )
 
 // fate is what becomes of a commit.
@@ -118,6 +131,15 @@ var weights = []weight{
 	{opHandOver, 1, false},
 	{opSync, 24, false},
 	{opUpload, 8, false},
+	{opWatch, 8, false},
+	{opFuture, 2, false},
+	{opRelease, 4, false},
+	{opMend, 2, false},
+	{opDiscard, 1, false},
+	{opReunit, 1, true},
+	{opDamage, 2, true},
+	{opServerClock, 1, true},
+	{opMonths, 1, true},
 	{opCreate, 4, false},
 	{opAssign, 9, false},
 	{opRecall, 2, false},
@@ -147,12 +169,12 @@ var weights = []weight{
 }
 
 var (
-	allCuts  = []cut{dropRequest, dropAnswer, twice, late, held, killed}
+	allCuts  = []cut{dropRequest, dropAnswer, twice, late, held, killed, cutRequest, cutAnswer}
 	allFates = []fate{diskFull, refused, unknownKept, unknownLost, crashAfter, crashBefore}
 	// asides are what may happen while a phone waits for an answer.
 	asides = []op{
 		opNote, opNote, opPhoto, opComplete, opAssign, opAssign, opRecall, opCancel, opMove, opRevoke, opReroute, opRetitle,
-		opConfirm, opWait, opSync, opServerBackup, opReboot, opSkew,
+		opConfirm, opWait, opSync, opServerBackup, opReboot, opSkew, opRelease,
 	}
 )
 
@@ -172,11 +194,19 @@ func generate(seed uint64) []action {
 		}
 	}
 	cuts, fates := some(r, allCuts), some(r, allFates)
-	cutShare, fateShare := r.IntN(50), r.IntN(20)
+	cutShare, fateShare, diskShare := r.IntN(50), r.IntN(20), r.IntN(20)-10
 	actions := make([]action, 0, steps)
 	for range steps {
 		a := draw(r, pick(r, ops))
-		for range r.IntN(5) {
+		if a.op == opWatch {
+			chain := &a
+			for range r.IntN(4) {
+				aside := draw(r, pick(r, asides))
+				chain.during = &aside
+				chain = &aside
+			}
+		}
+		for range r.IntN(8) {
 			c := pass
 			if len(cuts) > 0 && r.IntN(100) < cutShare {
 				c = pick(r, cuts)
@@ -190,6 +220,9 @@ func generate(seed uint64) []action {
 		if len(fates) > 0 && r.IntN(100) < fateShare {
 			a.at, a.fate = r.IntN(3), pick(r, fates)
 		}
+		if r.IntN(100) < diskShare {
+			a.disk = 1 + r.IntN(4)
+		}
 		actions = append(actions, a)
 	}
 	return actions
@@ -200,6 +233,9 @@ func draw(r *rand.Rand, what op) action {
 	a := action{op: what, who: r.IntN(1 << 10), what: r.IntN(1 << 10), how: r.IntN(1 << 10), wait: time.Duration(1+r.IntN(90)) * time.Second}
 	if what == opWait {
 		a.wait = pick(r, []time.Duration{10 * time.Minute, 16 * time.Minute, time.Hour, 26 * time.Hour, 4 * 24 * time.Hour})
+	}
+	if what == opMonths {
+		a.wait = time.Duration(20+r.IntN(100)) * 24 * time.Hour
 	}
 	return a
 }
@@ -227,6 +263,9 @@ func (a action) String() string {
 	}
 	if a.during != nil {
 		fmt.Fprintf(&b, "; meanwhile %s", a.during)
+	}
+	if a.disk > 0 {
+		fmt.Fprintf(&b, "; write %d of a phone fails", a.disk)
 	}
 	if a.fate != committed {
 		fmt.Fprintf(&b, "; commit %d: %s", a.at+1, a.fate)

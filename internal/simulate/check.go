@@ -26,7 +26,9 @@ type model struct {
 	// verdicts are those that were ever answered, by device, epoch, number and payload.
 	verdicts map[string][]byte
 	// heads and revisions never go back.
-	heads     map[string]uint64
+	heads map[string]uint64
+	// taken is the newest sequence of each scope after the last commit.
+	taken     map[string]uint64
 	revisions map[string]uint64
 	// scopes are all in which a task ever was, crews all that a member was ever in, units of a dispatcher alike.
 	scopes  map[string]map[string]bool
@@ -35,7 +37,7 @@ type model struct {
 
 func (m *model) reset() {
 	*m = model{
-		verdicts: make(map[string][]byte), heads: make(map[string]uint64), revisions: make(map[string]uint64),
+		verdicts: make(map[string][]byte), heads: make(map[string]uint64), taken: make(map[string]uint64), revisions: make(map[string]uint64),
 		scopes: make(map[string]map[string]bool), members: make(map[string]map[string]bool),
 	}
 }
@@ -73,13 +75,8 @@ func (w *world) check() {
 	w.checkTasks(t)
 	w.checkFeed(t)
 	err := w.house.truth.View(w.ctx, func(tx *store.Tx) error {
-		for _, unit := range units {
-			if err := w.checkScope(tx, t, store.UnitScope(unit)); err != nil {
-				return err
-			}
-		}
-		for _, crew := range crews {
-			if err := w.checkScope(tx, t, store.CrewScope(crew)); err != nil {
+		for _, scope := range logs() {
+			if err := w.checkScope(tx, t, scope); err != nil {
 				return err
 			}
 		}
@@ -109,7 +106,7 @@ func (w *world) checkFacts(t *truth) {
 				w.failf("acknowledged", "%s was answered with %s and is nowhere", f.key, f.verdict.GetCode())
 			}
 		case fieldsyncv1.VerdictKind_VERDICT_KIND_QUARANTINED:
-			if len(places) == 0 && !t.quarantined(f.key) {
+			if len(places) == 0 && !t.quarantined(f.key) && t.resolved(f.key) == nil {
 				w.failf("acknowledged", "%s was answered with %s and is not in quarantine", f.key, f.verdict.GetCode())
 			}
 		default:
@@ -144,7 +141,7 @@ func (w *world) checkTasks(t *truth) {
 
 func (w *world) checkInterval(key string, in *fieldsyncv1.TimeInterval) {
 	f := w.byKey[key]
-	if f == nil {
+	if f == nil || !w.setBack.IsZero() {
 		return
 	}
 	early := in.GetEarliest() != nil && f.at.Before(in.GetEarliest().AsTime().Add(-tolerance))
@@ -210,11 +207,46 @@ func (w *world) checkScope(tx *store.Tx, t *truth, scope store.Scope) error {
 			digest += store.TaskDigest(id, entry.GetRevision())
 		}
 	}
-	if want := uint64(len(t.in(scope))); tasks != want || head.GetTasks() != want || head.GetDigest() != digest || last != head.GetSequence() {
+	if want := uint64(len(t.in(scope))); tasks != want || head.GetTasks() != want || head.GetDigest() != digest || last != head.GetSequence() && head.GetFloor() < last {
 		return fmt.Errorf("%s has %d tasks, its log %d and its head %d; digest %d, head %d; last %d, head %d",
 			scope, want, tasks, head.GetTasks(), digest, head.GetDigest(), last, head.GetSequence())
 	}
 	return nil
+}
+
+// checkDense: each commit takes the numbers that come next in the logs that it writes to, and leaves an entry under each.
+func (w *world) checkDense() {
+	if w.bad != nil || w.house.truth == nil {
+		return
+	}
+	err := w.house.truth.View(w.ctx, func(tx *store.Tx) error {
+		for _, scope := range logs() {
+			head, err := store.Head(tx, scope)
+			if err != nil {
+				return err
+			}
+			before, known := w.model.taken[string(scope)]
+			for n := before + 1; known && n <= head.GetSequence(); n++ {
+				if entry, err := store.Get(tx, store.ScopeEntryKey(scope, n)); err != nil || entry == nil {
+					w.failf("dense", "a commit took %d to %d of %s and left nothing at %d (%v)", before+1, head.GetSequence(), scope, n, err)
+				}
+			}
+			w.model.taken[string(scope)] = head.GetSequence()
+		}
+		return nil
+	})
+	w.must("reading the logs", err)
+}
+
+// logs are the scopes of the city.
+func logs() (scopes []store.Scope) {
+	for _, unit := range units {
+		scopes = append(scopes, store.UnitScope(unit))
+	}
+	for _, crew := range crews {
+		scopes = append(scopes, store.CrewScope(crew))
+	}
+	return scopes
 }
 
 // checkCursor: a replica never goes back in a scope, in one life of the server's data.
@@ -272,6 +304,13 @@ func (w *world) seen(c call, path string, status int, body []byte) {
 	if path == fieldsyncv1connect.SyncServiceSyncProcedure && status == 200 {
 		w.seenSync(t, c, device, member, body)
 	}
+	if strings.HasSuffix(path, "/ListQuarantined") && status == 200 {
+		listed := &fieldsyncv1.ListQuarantinedResponse{}
+		if err := proto.Unmarshal(body, listed); err != nil {
+			w.failf("harness", "reading a quarantine: %v", err)
+		}
+		w.checkSeen(t, c, member, listed.GetMutations())
+	}
 	if role := t.members[member].GetRole(); role == fieldsyncv1.Role_ROLE_CREW || c.set == w.ward() && path == fieldsyncv1connect.SyncServiceSyncProcedure {
 		w.seenLeak(t, c, member, path, body)
 	}
@@ -320,6 +359,15 @@ func (w *world) seenSync(t *truth, c call, device, member string, body []byte) {
 		return
 	}
 	scope := string(t.scope(member))
+	if c.set.told != "" && c.set.told != scope && !answer.GetReset_() {
+		w.failf("drop", "%s has lost %s for %s and is not told to forget it", c.set.name, c.set.told, scope)
+	}
+	w.seenDelta(t, c, scope, answer)
+	w.seenVerdicts(c, device, request, answer)
+}
+
+// seenDelta: what is sent is of the scope.
+func (w *world) seenDelta(t *truth, c call, scope string, answer *fieldsyncv1.SyncResponse) {
 	in := func(id string) bool { return slices.Contains(t.byID[id].GetScopes(), scope) }
 	for _, task := range answer.GetTasks() {
 		if id := task.GetTask().GetId(); !in(id) {
@@ -334,6 +382,10 @@ func (w *world) seenSync(t *truth, c call, device, member string, body []byte) {
 	if before := w.model.heads[scope]; answer.GetHead() != nil && answer.GetHead().GetSequence() < before {
 		w.failf("stale", "%s is sent the head %d of %s, which had come to %d", c.set.name, answer.GetHead().GetSequence(), scope, before)
 	}
+}
+
+// seenVerdicts: a verdict that comes again is the same.
+func (w *world) seenVerdicts(c call, device string, request *fieldsyncv1.SyncRequest, answer *fieldsyncv1.SyncResponse) {
 	for i, verdict := range answer.GetVerdicts() {
 		if i >= len(request.GetMutations()) {
 			w.failf("verdict", "%s sent %d mutations and got %d verdicts", c.set.name, len(request.GetMutations()), len(answer.GetVerdicts()))
@@ -383,8 +435,32 @@ func (w *world) reverted() {
 	w.model.reset()
 	w.model.remember(t)
 	for _, f := range w.facts {
-		f.undone = f.verdict != nil && len(t.places[f.key]) == 0 && !t.quarantined(f.key)
+		f.undone = f.verdict != nil && len(t.places[f.key]) == 0 && !t.quarantined(f.key) && t.resolved(f.key) == nil
 	}
+	w.keepVerdicts(keep, func(stored *storagev1.VerdictRecord, payload string, _ []byte) bool {
+		return fmt.Sprintf("%x", stored.GetPayloadSha256()) == payload
+	})
+}
+
+// offlineTime is how long the server has promised to remember.
+const offlineTime = 90 * 24 * time.Hour
+
+// pruneVerdicts adapts the model to a server that has forgotten what it may forget.
+func (w *world) pruneVerdicts() {
+	keep := w.model.verdicts
+	w.model.verdicts = make(map[string][]byte)
+	w.keepVerdicts(keep, func(stored *storagev1.VerdictRecord, _ string, said []byte) bool {
+		v := &fieldsyncv1.Verdict{}
+		_ = proto.Unmarshal(said, v)
+		if stored == nil && w.house.clock().Sub(v.GetJudgedAt().AsTime()) <= offlineTime {
+			w.failf("verdict", "the verdict %s is forgotten too early", show(said))
+		}
+		return stored != nil
+	})
+}
+
+// keepVerdicts takes those of the verdicts over that are good still.
+func (w *world) keepVerdicts(keep map[string][]byte, good func(stored *storagev1.VerdictRecord, payload string, said []byte) bool) {
 	err := w.house.truth.View(w.ctx, func(tx *store.Tx) error {
 		for key, said := range keep {
 			var device string
@@ -394,12 +470,11 @@ func (w *world) reverted() {
 			if _, err := fmt.Sscanf(strings.ReplaceAll(key, "/", " "), "%s %d %d %s", &device, &epoch, &number, &payload); err != nil {
 				return err
 			}
-			var stored *storagev1.VerdictRecord
 			stored, err := store.Get(tx, store.VerdictKey(device, epoch, number))
 			if err != nil {
 				return err
 			}
-			if fmt.Sprintf("%x", stored.GetPayloadSha256()) == payload {
+			if good(stored, payload, said) {
 				w.model.verdicts[key] = said
 			}
 		}

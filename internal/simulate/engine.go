@@ -18,6 +18,8 @@ var (
 type faulty struct {
 	store.Engine
 
+	// after is called behind each transaction that was kept.
+	after func()
 	// next is asked once for each transaction.
 	next   func() fate
 	failed chan struct{}
@@ -27,8 +29,8 @@ type faulty struct {
 	dead, crashed bool
 }
 
-func newFaulty(over store.Engine, next func() fate) *faulty {
-	return &faulty{Engine: over, next: next, failed: make(chan struct{})}
+func newFaulty(over store.Engine, next func() fate, after func()) *faulty {
+	return &faulty{Engine: over, next: next, after: after, failed: make(chan struct{})}
 }
 
 // Failed implements store.Engine.
@@ -51,7 +53,11 @@ func (f *faulty) Update(ctx context.Context, fn func(store.KV) error) error {
 	fate := f.next()
 	switch fate {
 	case committed:
-		return f.Engine.Update(ctx, fn)
+		err := f.Engine.Update(ctx, fn)
+		if err == nil {
+			f.after()
+		}
+		return err
 	case diskFull:
 		return f.lose(ctx, fn, errDiskFull)
 	case refused:
@@ -60,6 +66,7 @@ func (f *faulty) Update(ctx context.Context, fn func(store.KV) error) error {
 		if err := f.Engine.Update(ctx, fn); err != nil {
 			return err
 		}
+		f.after()
 	default:
 		if err := f.lose(ctx, fn, errLost); !errors.Is(err, errLost) {
 			return err

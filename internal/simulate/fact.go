@@ -2,10 +2,8 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
-	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/phone"
 	"github.com/cong1022/fieldsync/store"
@@ -29,7 +27,7 @@ type fact struct {
 
 // recorded enters a new fact. Text is unique in the run.
 func (w *world) recorded(h *handset, kind op, task, key string) {
-	f := &fact{key: key, kind: kind, task: task, at: w.now, on: map[*handset]bool{h: true}}
+	f := &fact{key: key, kind: kind, task: task, at: w.house.clock(), on: map[*handset]bool{h: true}}
 	w.facts = append(w.facts, f)
 	w.byKey[key] = f
 }
@@ -50,7 +48,7 @@ func keyOf(m *fieldsyncv1.Mutation) string {
 	case m.GetComplete() != nil:
 		return m.GetComplete().GetNote()
 	default:
-		return ""
+		return futureText(m)
 	}
 }
 
@@ -63,15 +61,12 @@ func (w *world) judged(h *handset, j phone.Judged) {
 	if f.undone || better(j.Verdict.GetKind(), f.verdict.GetKind()) {
 		f.verdict, f.undone = j.Verdict, false
 	}
-	if code := j.Verdict.GetCode(); code == "task_unknown" && w.house.epochs == 0 && w.entitled(h.member, f) {
+	if code := j.Verdict.GetCode(); code == "task_unknown" && w.house.epochs == 0 && w.setBack.IsZero() && w.entitled(h.member, f) {
 		w.failf("dropped", "%s recorded %s for a task that its crew had, and was told %s", h.name, f.key, code)
 	}
 }
 
-// moveGrace is how long after a member left a crew, without the phone's knowing, work for it still counts: see package sync.
-const moveGrace = 24 * time.Hour
-
-// entitled tells whether the member had been, or might not have known better, in a crew that had the fact's task.
+// entitled tells whether a crew of the member had the fact's task while the member was in it.
 func (w *world) entitled(member string, f *fact) (entitled bool) {
 	err := w.house.truth.View(w.ctx, func(tx *store.Tx) error {
 		history, err := store.Get(tx, store.MemberHistoryKey(member))
@@ -80,8 +75,11 @@ func (w *world) entitled(member string, f *fact) (entitled bool) {
 		}
 		record, err := store.Get(tx, store.TaskKey(f.task))
 		for _, m := range history.GetMemberships() {
-			had := slices.ContainsFunc(record.GetTenures(), func(t *storagev1.Tenure) bool { return t.GetCrewId() == m.GetCrewId() })
-			entitled = entitled || had && (m.GetUntil() == nil || !f.at.After(m.GetUntil().AsTime().Add(moveGrace)))
+			for _, t := range record.GetTenures() {
+				apart := m.GetUntil() != nil && m.GetUntil().AsTime().Before(t.GetFrom().AsTime()) ||
+					t.GetUntil() != nil && t.GetUntil().AsTime().Before(m.GetFrom().AsTime())
+				entitled = entitled || t.GetCrewId() == m.GetCrewId() && !apart
+			}
 		}
 		return err
 	})

@@ -36,6 +36,11 @@ type handset struct {
 	saved int
 	// busy: a call of its own is under way, so it cannot begin another.
 	busy bool
+	// damaged: its replica was changed behind its back. savedDamaged: so was the one in its newest backup.
+	damaged, savedDamaged bool
+	// old: its app is of an older version. budget is how much of a delta it takes in one answer.
+	old    bool
+	budget uint32
 	// told is the scope of the newest answer that reached it, empty where the server was set back since.
 	told string
 	// sequence is the head of the scope that its replica stood at.
@@ -46,11 +51,16 @@ type handset struct {
 func (w *world) newHandset(name, member string, role fieldsyncv1.Role) *handset {
 	h := &handset{w: w, name: name, member: member, role: role, dir: filepath.Join(w.dir, name), booted: w.now.Add(-time.Hour), saved: -1}
 	h.link = &link{w: w, set: h}
+	n := int(w.seed/3) + len(w.sets) //nolint:gosec // Any will do.
+	h.budget = []uint32{0, 1, 400, 3000}[n%4]
+	h.old = n%7 == 0
 	w.sets = append(w.sets, h)
 	return h
 }
 
 func (h *handset) open() (err error) {
+	h.w.opening = true
+	defer func() { h.w.opening = false }()
 	h.phone, err = phone.Open(h.dir, phone.Options{
 		HTTPClient: &http.Client{Transport: h.link},
 		Clock:      func() time.Time { return h.w.now.Add(h.skew) },
@@ -59,8 +69,11 @@ func (h *handset) open() (err error) {
 		AppVersion: "simulated",
 		ChunkBytes: 24,
 		RetryMin:   1, RetryMax: 1,
-		Random: h.w.random,
-		NoSync: true,
+		Random:      h.w.random,
+		NoSync:      true,
+		BudgetBytes: h.budget,
+		StreamWait:  time.Hour, // Of this machine's time, which is none of the run's.
+		Fail:        func(string) error { return h.w.nextDisk() },
 	})
 	return err
 }
@@ -113,9 +126,10 @@ func (h *handset) sync() (phone.Report, error) {
 	for _, j := range report.Verdicts {
 		h.w.judged(h, j)
 	}
-	if report.Repaired || report.Resynced {
+	if (report.Repaired || report.Resynced) && !h.damaged {
 		h.w.failf("replica", "%s found its replica wrong and had to mend it", h.name)
 	}
+	h.damaged = h.damaged && err != nil
 	if code := fault.CodeOf(err); code == "replica_mismatch" || code == "answer_malformed" {
 		h.w.failf("replica", "%s: %v", h.name, err)
 	}

@@ -42,6 +42,9 @@ type house struct {
 	engine  *faulty
 	handler http.Handler
 	rooms   *server.Rooms
+	store   *store.Store
+	// skew is by how much the server's clock is ahead.
+	skew time.Duration
 	// truth reads what is durable, past the faults.
 	truth *store.Store
 	// log keeps the newest thing that the server called an error.
@@ -58,6 +61,7 @@ func newHouse(w *world, mutant mutant, on disk) *house {
 
 // start starts the server over what lies on its disk.
 func (h *house) start() error {
+	h.truth = nil // What it read is closed.
 	inner, err := h.disk.open()
 	if err != nil {
 		return err
@@ -65,12 +69,13 @@ func (h *house) start() error {
 	if h.mutant.engine != nil {
 		inner = h.mutant.engine(inner)
 	}
-	h.engine = newFaulty(inner, h.w.nextFate)
-	options := store.Options{Clock: func() time.Time { return h.w.now }, Random: h.w.random}
+	h.engine = newFaulty(inner, h.w.nextFate, h.w.checkDense)
+	options := store.Options{Clock: h.clock, Random: h.w.random}
 	st, err := store.Open(h.w.ctx, h.engine, options)
 	if err != nil {
 		return err
 	}
+	h.store = st
 	if h.truth, err = store.Open(h.w.ctx, inner, options); err != nil {
 		return err
 	}
@@ -91,6 +96,9 @@ func (h *house) start() error {
 	return nil
 }
 
+// clock is the server's.
+func (h *house) clock() time.Time { return h.w.now.Add(h.skew) }
+
 // restart ends the server as it is and starts another: after a kill, or in good order.
 func (h *house) restart() error {
 	_ = h.engine.Close() // A killed one is past caring.
@@ -108,7 +116,7 @@ func (h *house) revert() error {
 	if err != nil {
 		return err
 	}
-	st, err := store.Open(h.w.ctx, inner, store.Options{Clock: func() time.Time { return h.w.now }, Random: h.w.random})
+	st, err := store.Open(h.w.ctx, inner, store.Options{Clock: h.clock, Random: h.w.random})
 	if err != nil {
 		return err
 	}

@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -27,6 +29,8 @@ type call struct {
 	url    string
 	header http.Header
 	body   []byte
+	// cut is one more than the number of bytes of the body that arrive, 0 for all.
+	cut int
 }
 
 // link is the air between one phone and the server. A request runs in the caller's goroutine from end to end, so a run has
@@ -51,12 +55,35 @@ func (l *link) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = r.Body.Close()
 	}
 	w.now = w.now.Add(40 * time.Millisecond)
+	switch r.URL.Path {
+	case fieldsyncv1connect.SyncServiceWatchProcedure:
+		return l.stream(c)
+	case fieldsyncv1connect.SyncServiceAwaitChangeProcedure:
+		return l.poll(c)
+	case fieldsyncv1connect.SyncServiceSyncProcedure:
+		w.otherVersion(&c)
+	}
+	answer, err := l.unary(c)
+	if answer != nil {
+		answer.Request = r
+	}
+	return answer, err
+}
+
+// unary is a call with one answer.
+func (l *link) unary(c call) (*http.Response, error) {
+	w := l.w
 	meets := w.nextCut()
 	if meets == dropRequest {
 		return nil, errCut
 	}
 	if meets == late {
 		w.late = append(w.late, c)
+		return nil, errCut
+	}
+	if meets == cutRequest {
+		c.cut = 1 + int(w.somewhere(len(c.body)))
+		_ = w.serve(c)
 		return nil, errCut
 	}
 	answer := w.serve(c)
@@ -79,11 +106,22 @@ func (l *link) RoundTrip(r *http.Request) (*http.Response, error) {
 	if answer == nil {
 		return nil, errDown
 	}
-	if r.URL.Path == fieldsyncv1connect.SyncServiceSyncProcedure && answer.StatusCode == http.StatusOK {
+	if meets == cutAnswer {
+		whole, err := io.ReadAll(answer.Body)
+		w.must("reading an answer", err)
+		answer.Body = io.NopCloser(io.MultiReader(bytes.NewReader(whole[:w.somewhere(len(whole))]), brokenReader{}))
+		return answer, nil
+	}
+	if strings.HasSuffix(c.url, fieldsyncv1connect.SyncServiceSyncProcedure) && answer.StatusCode == http.StatusOK {
 		l.set.told = scope
 	}
-	answer.Request = r
 	return answer, nil
+}
+
+// somewhere is a place in so many bytes: another one in each call of the step.
+func (w *world) somewhere(size int) int64 {
+	w.places++
+	return int64((w.action.how*31 + w.action.what + 7*w.places) % (size + 1))
 }
 
 // serve lets the server answer, and looks at what it has answered. Nil where the server is down or dies over it.
@@ -92,15 +130,41 @@ func (w *world) serve(c call) *http.Response {
 	if h.engine.dead {
 		return nil
 	}
-	r, err := http.NewRequestWithContext(w.ctx, c.method, c.url, bytes.NewReader(c.body))
+	r, err := w.request(w.ctx, c)
 	if err != nil {
-		w.failf("harness", "making a request: %v", err)
 		return nil
 	}
-	r.Header, r.RemoteAddr, r.RequestURI = c.header.Clone(), "192.0.2.1:1", r.URL.RequestURI()
-	h.log.text = ""
 	rec := httptest.NewRecorder()
-	aborted := func() (aborted bool) {
+	if w.pass(rec, r, c) || h.engine.crashed {
+		return nil
+	}
+	body, err := plain(rec.Header(), rec.Body.Bytes())
+	w.must("reading an answer", err)
+	w.seen(c, r.URL.Path, rec.Code, body)
+	return rec.Result()
+}
+
+// request is the call as the server gets it.
+func (w *world) request(ctx context.Context, c call) (*http.Request, error) {
+	body := io.Reader(bytes.NewReader(c.body))
+	if c.cut > 0 {
+		body = io.MultiReader(bytes.NewReader(c.body[:c.cut-1]), brokenReader{})
+	}
+	r, err := http.NewRequestWithContext(ctx, c.method, c.url, body)
+	if err != nil {
+		w.failf("harness", "making a request: %v", err)
+		return nil, err
+	}
+	r.ContentLength = int64(len(c.body))
+	r.Header, r.RemoteAddr, r.RequestURI = c.header.Clone(), "192.0.2.1:1", r.URL.RequestURI()
+	return r, nil
+}
+
+// pass lets the server's handler answer. aborted: it has cut the connection.
+func (w *world) pass(to http.ResponseWriter, r *http.Request, c call) (aborted bool) {
+	h := w.house
+	h.log.text = ""
+	aborted = func() (aborted bool) {
 		defer func() {
 			if reason := recover(); reason != nil {
 				aborted = true
@@ -109,19 +173,13 @@ func (w *world) serve(c call) *http.Response {
 				}
 			}
 		}()
-		h.handler.ServeHTTP(rec, r)
+		h.handler.ServeHTTP(to, r)
 		return false
 	}()
 	if h.log.text != "" && !w.harmed {
 		w.failf("internal error", "%s %s: %s", c.method, r.URL.Path, h.log.text)
 	}
-	if aborted || h.engine.crashed {
-		return nil
-	}
-	body, err := plain(rec.Header(), rec.Body.Bytes())
-	w.must("reading an answer", err)
-	w.seen(c, r.URL.Path, rec.Code, body)
-	return rec.Result()
+	return aborted
 }
 
 // plain returns a body as it was before compression.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"io"
 	"maps"
@@ -11,12 +12,12 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
 	"github.com/cong1022/fieldsync/media"
@@ -38,7 +39,7 @@ func TestMutants(t *testing.T) {
 		{"verdicts are not stored", []string{"verdict", "twice", "acknowledged", "rest"}, func() mutant {
 			return loses(func(int) bool { return true }, "verdict\x00")
 		}},
-		{"an entry of a scope's log is lost now and then", []string{"scope log", "internal error", "replica"}, func() mutant {
+		{"an entry of a scope's log is lost now and then", []string{"dense", "scope log", "internal error", "replica"}, func() mutant {
 			return loses(func(n int) bool { return n%25 == 0 }, "scope-log\x00")
 		}},
 		{"a head is not stored now and then", []string{"scope log", "internal error", "replica"}, func() mutant {
@@ -76,6 +77,29 @@ func TestMutants(t *testing.T) {
 		{"photos are taken and not kept", []string{"evidence"}, func() mutant {
 			return mutant{blobs: func(b media.Blobs) media.Blobs { return sieve{b} }}
 		}},
+		{"the hotline's feed comes in another order", []string{"feed"}, func() mutant { return feeds(slices.Reverse[[]*fieldsyncv1.Completion]) }},
+		{"a sequence is skipped now and then", []string{"dense", "scope log"}, func() mutant { return mutant{engine: skips} }},
+		{"one device's outbox is never taken", []string{"rest", "harness"}, neverTaken},
+		{"what a newer app means is dropped", []string{"acknowledged"}, func() mutant {
+			return requests(func(req *fieldsyncv1.SyncRequest) {
+				for _, m := range req.GetMutations() {
+					m.ProtoReflect().SetUnknown(nil)
+				}
+			})
+		}},
+		{"a phone that changed crews is not told to forget", []string{"drop", "replica"}, func() mutant {
+			return answers(func(_ *fieldsyncv1.SyncRequest, resp *fieldsyncv1.SyncResponse) { resp.Reset_ = false })
+		}},
+		{"a removal of another crew's task is sent along", []string{"leak"}, removesForeign},
+		{"a stranger is told that a task exists", []string{"leak"}, tellsStrangers},
+		{"the quarantine is shown to every ward", []string{"leak"}, showsAll},
+		{"what is released stays in quarantine", []string{"twice", "replica"}, func() mutant {
+			return mutant{engine: func(e store.Engine) store.Engine { return hoarder{e} }}
+		}},
+		{"a repair sends nothing", []string{"replica"}, func() mutant {
+			return rewrites(fieldsyncv1connect.SyncServiceRepairProcedure, func(resp *fieldsyncv1.RepairResponse) { resp.Buckets, resp.More = nil, false })
+		}},
+		{"a stream tells of a head that is not", []string{"watch"}, wrongHeads},
 		{"the hotline's feed leaves one out", []string{"feed", "delivered"}, leavesOneOut},
 	} {
 		t.Run(m.name, func(t *testing.T) {
@@ -302,19 +326,36 @@ func (sieve) Put(context.Context, [sha256.Size]byte, io.ReadSeeker) error { retu
 
 // leavesOneOut drops the second completion of a page of the hotline's feed.
 func leavesOneOut() mutant {
+	return rewrites(fieldsyncv1connect.HotlineServiceListCompletionsProcedure, func(page *fieldsyncv1.ListCompletionsResponse) {
+		page.Completions = page.GetCompletions()[:min(1, len(page.GetCompletions()))]
+	})
+}
+
+// feeds lets change work on each page of the hotline's feed.
+func feeds(change func([]*fieldsyncv1.Completion)) mutant {
+	return rewrites(fieldsyncv1connect.HotlineServiceListCompletionsProcedure, func(page *fieldsyncv1.ListCompletionsResponse) {
+		change(page.GetCompletions())
+	})
+}
+
+// rewrites lets change work on every good answer of a procedure.
+func rewrites[T any, M interface {
+	*T
+	proto.Message
+}](procedure string, change func(M)) mutant {
 	return mutant{handler: func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if !strings.HasSuffix(r.URL.Path, "/ListCompletions") {
+			if r.URL.Path != procedure {
 				next.ServeHTTP(w, r)
 				return
 			}
 			rec := httptest.NewRecorder()
 			next.ServeHTTP(rec, r)
 			body, _ := plain(rec.Header(), rec.Body.Bytes())
-			page := &fieldsyncv1.ListCompletionsResponse{}
-			if rec.Code == http.StatusOK && proto.Unmarshal(body, page) == nil && len(page.GetCompletions()) > 1 {
-				page.Completions = page.GetCompletions()[:1]
-				body, _ = proto.Marshal(page)
+			answer := M(new(T))
+			if rec.Code == http.StatusOK && proto.Unmarshal(body, answer) == nil {
+				change(answer)
+				body, _ = proto.Marshal(answer)
 			}
 			w.Header().Set("Content-Type", rec.Header().Get("Content-Type"))
 			w.WriteHeader(rec.Code)
@@ -323,16 +364,177 @@ func leavesOneOut() mutant {
 	}}
 }
 
+// skips lets every 15th head of a scope that is stored be one further than its log.
+func skips(e store.Engine) store.Engine {
+	n := 0
+	return rewriter{e, func(key, value []byte) []byte {
+		head := &storagev1.ScopeHead{}
+		if !bytes.HasPrefix(key, []byte("scope-head\x00")) || proto.Unmarshal(value, head) != nil {
+			return value
+		}
+		if n++; n%15 == 0 {
+			head.Sequence++
+			value, _ = proto.Marshal(head)
+		}
+		return value
+	}}
+}
+
+type rewriter struct {
+	store.Engine
+
+	change func(key, value []byte) []byte
+}
+
+func (r rewriter) Update(ctx context.Context, fn func(store.KV) error) error {
+	return r.Engine.Update(ctx, func(kv store.KV) error { return fn(rewriterKV{kv, r.change}) })
+}
+
+type rewriterKV struct {
+	store.KV
+
+	change func(key, value []byte) []byte
+}
+
+func (r rewriterKV) Set(key, value []byte) error { return r.KV.Set(key, r.change(key, value)) }
+
+// hoarder deletes nothing from the quarantine.
+type hoarder struct{ store.Engine }
+
+func (h hoarder) Update(ctx context.Context, fn func(store.KV) error) error {
+	return h.Engine.Update(ctx, func(kv store.KV) error { return fn(hoarderKV{kv}) })
+}
+
+type hoarderKV struct{ store.KV }
+
+func (h hoarderKV) Delete(key []byte) error {
+	if bytes.HasPrefix(key, []byte("quarantined\x00")) {
+		return nil
+	}
+	return h.KV.Delete(key)
+}
+
+// neverTaken answers 503 to one device whenever it sends mutations.
+func neverTaken() mutant {
+	victim := ""
+	return mutant{handler: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			if r.URL.Path == fieldsyncv1connect.SyncServiceSyncProcedure {
+				sent, _ := plain(r.Header, body)
+				req := &fieldsyncv1.SyncRequest{}
+				device, _ := bearer(call{header: r.Header})
+				if proto.Unmarshal(sent, req) == nil && len(req.GetMutations()) > 0 && (victim == "" || victim == device) {
+					victim = device
+					w.WriteHeader(http.StatusServiceUnavailable)
+					return
+				}
+			}
+			next.ServeHTTP(w, r)
+		})
+	}}
+}
+
+// removesForeign sends along now and then what has left the scope of another.
+func removesForeign() mutant {
+	last := ""
+	n := 0
+	return answers(func(_ *fieldsyncv1.SyncRequest, resp *fieldsyncv1.SyncResponse) {
+		foreign := last
+		if len(resp.GetTasks()) > 0 {
+			last = resp.GetTasks()[0].GetTask().GetId()
+		}
+		if n++; n%5 == 0 && foreign != "" {
+			resp.Removals = append(resp.Removals, &fieldsyncv1.Removal{TaskId: foreign, Reason: fieldsyncv1.RemovalReason_REMOVAL_REASON_CLOSED})
+		}
+	})
+}
+
+// tellsStrangers answers otherwise where a task does not exist at all than where it is another crew's.
+func tellsStrangers() mutant {
+	return mutant{handler: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			if r.URL.Path == fieldsyncv1connect.MediaServiceDeclareProcedure && bytes.Contains(body, []byte("there-is-no-such-task")) {
+				w.WriteHeader(http.StatusNotFound)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}}
+}
+
+// showsAll lists the quarantine to whoever asks as to the one who asked first.
+func showsAll() mutant {
+	token := ""
+	return mutant{handler: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, member := bearer(call{header: r.Header}); member == "d-city" {
+				token = r.Header.Get("Authorization")
+			}
+			if r.URL.Path == fieldsyncv1connect.SupportServiceListQuarantinedProcedure && token != "" {
+				r.Header.Set("Authorization", token)
+			}
+			next.ServeHTTP(w, r)
+		})
+	}}
+}
+
+// wrongHeads makes the first message of every stream tell of a head one further than it is.
+func wrongHeads() mutant {
+	return mutant{handler: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == fieldsyncv1connect.SyncServiceWatchProcedure {
+				w = &headChanger{ResponseWriter: w}
+			}
+			next.ServeHTTP(w, r)
+		})
+	}}
+}
+
+type headChanger struct {
+	http.ResponseWriter
+
+	frame bytes.Buffer
+}
+
+func (h *headChanger) Write(b []byte) (int, error) { return h.frame.Write(b) }
+
+func (h *headChanger) Flush() {
+	frame := bytes.Clone(h.frame.Bytes())
+	h.frame.Reset()
+	if len(frame) > 5 && frame[0]&2 == 0 {
+		header := http.Header{}
+		if frame[0]&1 != 0 {
+			header.Set("Content-Encoding", "gzip")
+		}
+		body, _ := plain(header, frame[5:])
+		said := &fieldsyncv1.WatchResponse{}
+		_ = proto.Unmarshal(body, said)
+		said.Head.Sequence++
+		body, _ = proto.Marshal(said)
+		frame = append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body))), body...) //nolint:gosec // Small.
+	}
+	_, _ = h.ResponseWriter.Write(frame)
+	h.ResponseWriter.(http.Flusher).Flush() //nolint:forcetypeassert // It is the simulation's.
+}
+
 // Protects whoever has to understand a failure: a run that breaks a rule is cut down to a few steps that break the same one.
 func TestShrink(t *testing.T) {
-	s := setting{seed: 3, cities: runs(t), mutant: answers(func(_ *fieldsyncv1.SyncRequest, resp *fieldsyncv1.SyncResponse) { resp.Removals = nil })}
-	actions := generate(s.seed)
-	whole, err := run(t.Context(), s, actions)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if whole.bad == nil {
-		t.Fatal("the mutant was not found")
+	s := setting{cities: runs(t), mutant: answers(func(_ *fieldsyncv1.SyncRequest, resp *fieldsyncv1.SyncResponse) { resp.Removals = nil })}
+	var whole result
+	var actions []action
+	for whole.bad == nil {
+		if s.seed++; s.seed > mutantSeeds {
+			t.Fatal("the mutant was not found")
+		}
+		actions = generate(s.seed)
+		var err error
+		if whole, err = run(t.Context(), s, actions); err != nil {
+			t.Fatal(err)
+		}
 	}
 	short, err := shrink(t.Context(), s, actions, whole.bad)
 	if err != nil {

@@ -43,6 +43,14 @@ func (w *world) dispatch(a *action) string {
 			Id: h.member, Name: h.name, Role: h.role, CrewId: crews[a.how%2],
 		}})
 		return fmt.Sprintf("%s to %s: %s", h.member, crews[a.how%2], outcome(err))
+	case opReunit:
+		w.injected["unit-changed"]++
+		h := w.ward()
+		chief := fieldsyncv1connect.NewDispatchServiceClient(w.sets[0].phone.Client(), origin)
+		_, err := chief.PutMember(w.ctx, &fieldsyncv1.PutMemberRequest{Member: &fieldsyncv1.Member{
+			Id: h.member, Name: h.name, Role: h.role, UnitId: units[1+a.how%2],
+		}})
+		return fmt.Sprintf("%s to %s: %s", h.member, units[1+a.how%2], outcome(err))
 	case opRevoke:
 		h := w.crewSets()[a.who%len(w.crewSets())]
 		id := h.status().DeviceID

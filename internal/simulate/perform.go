@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,16 +17,22 @@ const nothing = "nothing to do"
 // perform does what an action says, and tells in a few words what came of it.
 func (w *world) perform(a *action) string {
 	switch a.op {
-	case opNote, opPhoto, opAccept, opStart, opPause, opResume, opTick, opComplete, opDecline, opHandOver:
+	case opNote, opFuture, opPhoto, opAccept, opStart, opPause, opResume, opTick, opComplete, opDecline, opHandOver:
 		return w.record(a)
-	case opCreate, opAssign, opRecall, opCancel, opRepeat, opMove, opRevoke:
+	case opCreate, opAssign, opRecall, opCancel, opRepeat, opMove, opRevoke, opReunit:
 		return w.dispatch(a)
+	case opRelease, opMend, opDiscard:
+		return w.resolve(a)
 	case opTicket, opRetitle, opReroute, opFeed, opConfirm:
 		return w.callHotline(a)
 	case opRestart, opServerBackup, opServerRevert:
 		return w.trouble(a)
 	case opWait:
 		return "time passes"
+	case opMonths:
+		return w.months()
+	case opServerClock:
+		return w.setServerClock(a.how)
 	case opDeliver:
 		return w.deliver(a.what)
 	default:
@@ -45,7 +52,7 @@ func (w *world) record(a *action) string {
 	id, p := task.GetId(), h.phone
 	said := fmt.Sprintf("%s on %s", h.name, id)
 	switch a.op {
-	case opNote:
+	case opNote, opFuture:
 		text := w.text(a.op)
 		if err = p.Note(id, text); err == nil {
 			w.recorded(h, a.op, id, text)
@@ -80,6 +87,9 @@ func (w *world) record(a *action) string {
 			return said + ": " + nothing
 		}
 		err = p.Tick(id, task.GetChecklist()[a.how%len(task.GetChecklist())].GetId(), a.how%3 != 0)
+	}
+	if errors.Is(err, errPhoneDisk) {
+		return said + ": " + outcome(err) // The person sees it, and nothing was recorded.
 	}
 	if err != nil {
 		w.failf("recording", "%s: %v", said, err)
@@ -121,6 +131,10 @@ func (w *world) handle(a *action) string {
 	case opSync:
 		report, err := h.sync()
 		return fmt.Sprintf("%s: %s, %d judged, %d changed, %d removed%s", h.name, outcome(err), report.Sent, report.Changed, report.Removed, verdictsOf(report))
+	case opWatch:
+		return w.watch(h, a.how)
+	case opDamage:
+		return w.damage(h, a.how)
 	case opUpload:
 		return h.name + ": " + outcome(h.phone.Upload(w.ctx, nil))
 	case opProbe:
@@ -138,7 +152,7 @@ func (w *world) handle(a *action) string {
 		h.boot, h.booted = h.boot+1, w.now
 		w.must("reopening a phone", h.reopen(""))
 	case opBackup:
-		h.saved = len(w.facts)
+		h.saved, h.savedDamaged = len(w.facts), h.damaged
 		w.must("backing a phone up", h.save("backup"))
 	case opRollback:
 		if h.saved < 0 {
@@ -147,6 +161,7 @@ func (w *world) handle(a *action) string {
 		w.injected["phone-restored"]++
 		w.must("restoring a phone", h.reopen("backup"))
 		w.forget(h, h.saved)
+		h.damaged = h.savedDamaged
 		h.enrolled = h.status().DeviceID != ""
 		h.told, h.sequence = "", 0
 	case opClone:
@@ -174,7 +189,7 @@ func (w *world) clone(h *handset) string {
 	}
 	w.injected["phone-cloned"]++
 	twin := w.newHandset(fmt.Sprintf("phone-%d", len(w.sets)-4), h.member, h.role)
-	twin.skew, twin.enrolled = h.skew, h.enrolled
+	twin.skew, twin.enrolled, twin.damaged, twin.old = h.skew, h.enrolled, h.damaged, h.old
 	w.must("cloning a phone", copyTree(h.dir, twin.dir))
 	w.must("opening a clone", twin.open())
 	for _, f := range w.facts {

@@ -17,6 +17,8 @@ type truth struct {
 	devices map[string]*storagev1.Device
 	// quarantine is everything in it, as it was recorded.
 	quarantine []*storagev1.Quarantined
+	// settled is what dispatchers have taken out of it.
+	settled []*storagev1.Quarantined
 	// feed are the completions in the order of the hotline's feed.
 	feed []*storagev1.Completion
 	// places is how often each fact's key stands in each task.
@@ -69,6 +71,12 @@ func (w *world) readTruth() *truth {
 				return err
 			}
 			t.quarantine = append(t.quarantine, q)
+		}
+		for q, err := range store.Scan(tx, store.ResolvedAll(), nil) {
+			if err != nil {
+				return err
+			}
+			t.settled = append(t.settled, q)
 		}
 		for stub, err := range store.Scan(tx, store.Feed(), nil) {
 			if err != nil {

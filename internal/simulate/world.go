@@ -50,10 +50,18 @@ type world struct {
 	// The present step's faults.
 	action   *action
 	commits  int
+	writes   int
+	places   int
 	cuts     []cut
 	off      bool // No faults any more.
 	harmed   bool // A commit of this step has met its fate.
 	injected map[string]int
+
+	// opening: a phone is being started, which is not a step's own work.
+	opening bool
+	// setBack is when the server's clock was last set back, zero while it never was.
+	setBack time.Time
+	seed    uint64
 
 	trace strings.Builder
 	depth int
@@ -124,7 +132,7 @@ func newWorld(ctx context.Context, dir string, seed uint64) (_ *world, err error
 	var key [32]byte
 	binary.BigEndian.PutUint64(key[:], seed)
 	w := &world{
-		ctx: ctx,
+		ctx: ctx, seed: seed,
 		now: time.Date(2026, 3, 2, 1, 0, 0, 0, time.UTC), random: rand.NewChaCha8(key),
 		byKey: make(map[string]*fact), injected: make(map[string]int), off: true,
 	}
@@ -149,7 +157,7 @@ func (w *world) close() error {
 // step performs one action with its faults, and then looks at everything.
 func (w *world) step(number int, a *action) {
 	w.now = w.now.Add(a.wait)
-	w.action, w.commits, w.cuts, w.harmed = a, 0, a.cuts, false
+	w.action, w.commits, w.writes, w.places, w.cuts, w.harmed = a, 0, 0, 0, a.cuts, false
 	w.logf("%d %s", number+1, a)
 	w.depth++
 	w.logf("%s", w.perform(a))
@@ -223,8 +231,12 @@ func (w *world) aside(waiting *handset) {
 	if w.action == nil || w.action.during == nil || w.depth > 1 {
 		return
 	}
-	a := w.action.during
-	w.now = w.now.Add(a.wait)
+	w.now = w.now.Add(w.action.during.wait)
+	w.meanwhile(waiting, w.action.during)
+}
+
+// meanwhile performs what somebody else does while the handset waits.
+func (w *world) meanwhile(waiting *handset, a *action) {
 	w.depth++
 	waiting.busy = true
 	w.logf("meanwhile %s: %s", a, w.perform(a))

@@ -314,7 +314,9 @@ type MutationHead struct {
 	// The newest number with a verdict.
 	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	// A number came with two payloads: nothing new is taken under this epoch any more.
-	Conflicted    bool `protobuf:"varint,2,opt,name=conflicted,proto3" json:"conflicted,omitempty"`
+	Conflicted bool `protobuf:"varint,2,opt,name=conflicted,proto3" json:"conflicted,omitempty"`
+	// Numbers up to here have no stored verdict any more: they were judged longer ago than a phone may be offline.
+	Forgotten     uint64 `protobuf:"varint,3,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -363,13 +365,22 @@ func (x *MutationHead) GetConflicted() bool {
 	return false
 }
 
+func (x *MutationHead) GetForgotten() uint64 {
+	if x != nil {
+		return x.Forgotten
+	}
+	return 0
+}
+
 // The stored answer to a mutation.
 type VerdictRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// SHA-256 of the mutation's deterministic serialization.
 	PayloadSha256 []byte `protobuf:"bytes,1,opt,name=payload_sha256,json=payloadSha256,proto3" json:"payload_sha256,omitempty"`
 	// A serialized fieldsync.v1.Verdict, returned byte for byte.
-	Verdict       []byte `protobuf:"bytes,2,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	Verdict []byte `protobuf:"bytes,2,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	// Where the verdict can also be found by content: SHA-256 of the mutation without its number.
+	ContentSha256 []byte `protobuf:"bytes,3,opt,name=content_sha256,json=contentSha256,proto3" json:"content_sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -414,6 +425,13 @@ func (x *VerdictRecord) GetPayloadSha256() []byte {
 func (x *VerdictRecord) GetVerdict() []byte {
 	if x != nil {
 		return x.Verdict
+	}
+	return nil
+}
+
+func (x *VerdictRecord) GetContentSha256() []byte {
+	if x != nil {
+		return x.ContentSha256
 	}
 	return nil
 }
@@ -634,15 +652,17 @@ const file_fieldsync_storage_v1_sync_proto_rawDesc = "" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\"(\n" +
 	"\n" +
 	"ScopePlace\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x04R\bsequence\"F\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\"d\n" +
 	"\fMutationHead\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x1e\n" +
 	"\n" +
 	"conflicted\x18\x02 \x01(\bR\n" +
-	"conflicted\"P\n" +
+	"conflicted\x12\x1c\n" +
+	"\tforgotten\x18\x03 \x01(\x04R\tforgotten\"w\n" +
 	"\rVerdictRecord\x12%\n" +
 	"\x0epayload_sha256\x18\x01 \x01(\fR\rpayloadSha256\x12\x18\n" +
-	"\averdict\x18\x02 \x01(\fR\averdict\"\xa3\x02\n" +
+	"\averdict\x18\x02 \x01(\fR\averdict\x12%\n" +
+	"\x0econtent_sha256\x18\x03 \x01(\fR\rcontentSha256\"\xa3\x02\n" +
 	"\vQuarantined\x12\x1b\n" +
 	"\tdevice_id\x18\x01 \x01(\tR\bdeviceId\x12\x1b\n" +
 	"\tmember_id\x18\x02 \x01(\tR\bmemberId\x12#\n" +

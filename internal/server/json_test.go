@@ -1,0 +1,97 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
+)
+
+// Protects apps that speak JSON: what a newer one means, or an odd one says, is judged mutation by mutation, and lies in
+// quarantine with every word of it, as it would in protobuf. Nothing is dropped, and nothing holds up the rest.
+func TestUnknownJSONIsKept(t *testing.T) {
+	r := settled(t, testConfig(t))
+	task, token := r.assigned(t), r.token(t, "an")
+	const weather = `{"number":"2","taskId":"TASK","measureWater":{"depthCm":41,"where":"ngã tư"},"newField":true}`
+	body := strings.ReplaceAll(`{
+		"installEpoch": 1, "somethingNew": {"a": [1, 2]},
+		"mutations": [
+			{"number": 1, "taskId": "TASK", "addNote": {"text": "một"}},
+			`+weather+`,
+			{"number": "3", "taskId": "TASK", "complete": {"outcome": "OUTCOME_FIXED_BY_MAGIC", "note": "xong"}},
+			{"number": "4", "taskId": "TASK", "addNote": {"text": 17}},
+			{"number": "5", "taskId": "TASK", "addNote": {"text": "năm", "mood": "vui"}},
+			{"number": "6", "taskId": "TASK", "addNote": {"text": "sáu"}}
+		]}`, "TASK", task)
+	want := []string{"applied", "intent_unknown", "mutation_invalid", "intent_unknown", "applied", "applied"}
+	var first string
+	for range 2 {
+		got := do(t, client(t, false, token), http.MethodPost, r.url+syncPath, "application/json; charset=utf-8", strings.NewReader(body))
+		answer := &fieldsyncv1.SyncResponse{}
+		if err := protojson.Unmarshal([]byte(got.body), answer); err != nil || got.status != http.StatusOK {
+			t.Fatalf("%d %s: %v", got.status, got.body, err)
+		}
+		said := ""
+		for i, v := range answer.GetVerdicts() {
+			said += v.String()
+			if v.GetCode() != want[i] || v.GetNumber() != uint64(i+1) {
+				t.Errorf("mutation %d: %v, want %s", i+1, v, want[i])
+			}
+		}
+		if first == "" {
+			first = said
+		} else if said != first {
+			t.Errorf("repeated: %s, was %s", said, first)
+		}
+	}
+	kept, err := fieldsyncv1connect.NewSupportServiceClient(client(t, false, r.token(t, "sep")), r.url).
+		ListQuarantined(t.Context(), &fieldsyncv1.ListQuarantinedRequest{})
+	if err != nil || len(kept.GetMutations()) != 3 {
+		t.Fatalf("%v, %v", kept, err)
+	}
+	if said := kept.GetMutations()[0].GetMutation().GetUnreadJson(); said != strings.ReplaceAll(weather, "TASK", task) {
+		t.Errorf("kept: %s", said)
+	}
+	for _, q := range kept.GetMutations() {
+		if !json.Valid([]byte(q.GetMutation().GetUnreadJson())) {
+			t.Errorf("number %d is kept as %q", q.GetMutation().GetNumber(), q.GetMutation().GetUnreadJson())
+		}
+	}
+	for _, bad := range []string{`{"mutations":[{"taskId":"t"}]}`, `{"mutations":[17]}`, `{"mutations":{}}`, `[]`, `{"cursor":5,"mutations":[]}`} {
+		got := do(t, client(t, false, token), http.MethodPost, r.url+syncPath, jsonType, strings.NewReader(bad))
+		if got.code() != "invalid_argument" {
+			t.Errorf("%s: %d %s", bad, got.status, got.body)
+		}
+	}
+}
+
+// Protects the reader of JSON: whatever the bytes are, it takes no more than protobuf's own does, loses no number, and a
+// request that it takes is one that can be encoded.
+func FuzzJSONRequest(f *testing.F) {
+	for _, seed := range []string{
+		`{}`, `{"mutations":[{"number":"1","addNote":{"text":"x"}},{"number":2,"new":{}}]}`, `{"mutations":[{"number":-1}]}`,
+		`{"mutations":null,"cursor":"AQ=="}`, `{"mutations":[{"number":1e3,"number":2}]}`, "\xff", `{"clock":{"wall":"1970-01-01T00:00:00Z"}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, plain := &fieldsyncv1.SyncRequest{}, &fieldsyncv1.SyncRequest{}
+		err := jsonCodec{"json"}.Unmarshal(data, got)
+		if perr := lenient.Unmarshal(data, plain); perr == nil && err == nil {
+			if len(plain.GetMutations()) != len(got.GetMutations()) {
+				t.Errorf("%d mutations instead of %d", len(got.GetMutations()), len(plain.GetMutations()))
+			}
+		}
+		if err != nil {
+			return
+		}
+		if _, err := (jsonCodec{"json"}).Marshal(got); err != nil {
+			t.Errorf("what was read cannot be written: %v", err)
+		}
+	})
+}
