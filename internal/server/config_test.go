@@ -186,6 +186,7 @@ func TestEnv(t *testing.T) {
 			DeviceCalls: 9, AddressPerSecond: 10.5, AddressBurst: 11, FailuresPerSecond: 12, FailureBurst: 13, Uploads: 14, DeviceUploads: 15,
 		},
 		Report: ReportConfig{Day: 1},
+		Sync:   SyncConfig{OfflineDays: 30},
 		OIDC: OIDCConfig{
 			Issuer: "https://login.example/realms/city", Audiences: []string{"fieldsync"}, MemberClaim: "sub", RolesClaim: "r",
 			Roles: map[string]string{"d": "dispatcher"}, UnitsClaim: "u", Units: map[string]string{"g": "binh-thanh"},
