@@ -184,20 +184,21 @@ func (w *world) pass(to http.ResponseWriter, r *http.Request, c call) (aborted b
 
 // plain returns a body as it was before compression.
 func plain(header http.Header, body []byte) ([]byte, error) {
-	var z io.Reader
-	var err error
-	switch encoding := header.Get("Content-Encoding"); encoding {
-	case "", "identity":
-		return body, nil
+	switch header.Get("Content-Encoding") {
 	case "gzip":
-		z, err = gzip.NewReader(bytes.NewReader(body))
+		z, err := gzip.NewReader(bytes.NewReader(body))
+		if err != nil {
+			return nil, fmt.Errorf("reading a compressed body: %w", err)
+		}
+		return io.ReadAll(z)
 	case "zstd":
-		z, err = zstd.NewReader(bytes.NewReader(body), zstd.WithDecoderConcurrency(1))
+		z, err := zstd.NewReader(bytes.NewReader(body), zstd.WithDecoderConcurrency(1))
+		if err != nil {
+			return nil, fmt.Errorf("reading a compressed body: %w", err)
+		}
+		defer z.Close()
+		return io.ReadAll(z)
 	default:
-		err = fmt.Errorf("no such encoding: %q", encoding)
+		return body, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("reading a compressed body: %w", err)
-	}
-	return io.ReadAll(z)
 }

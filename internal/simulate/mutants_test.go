@@ -508,7 +508,7 @@ func (h *headChanger) Flush() {
 	if len(frame) > 5 && frame[0]&2 == 0 {
 		header := http.Header{}
 		if frame[0]&1 != 0 {
-			header.Set("Content-Encoding", "gzip")
+			header.Set("Content-Encoding", h.Header().Get("Connect-Content-Encoding"))
 		}
 		body, _ := plain(header, frame[5:])
 		said := &fieldsyncv1.WatchResponse{}

@@ -60,7 +60,7 @@ func (s *stream) Flush() {
 	}
 	fresh := s.sent.Bytes()[s.told:]
 	s.told = s.sent.Len()
-	if s.w.seenFrame(s.call, s.member, fresh) {
+	if s.w.seenFrame(s.call, s.member, s.header.Get("Connect-Content-Encoding"), fresh) {
 		return // The server has ended it.
 	}
 	select {
@@ -137,14 +137,14 @@ type brokenReader struct{}
 func (brokenReader) Read([]byte) (int, error) { return 0, errCut }
 
 // seenFrame looks at a message of a stream as it leaves. last: it is the stream's end.
-func (w *world) seenFrame(c call, member string, frame []byte) (last bool) {
+func (w *world) seenFrame(c call, member, encoding string, frame []byte) (last bool) {
 	if len(frame) < 5 || len(frame) != 5+int(binary.BigEndian.Uint32(frame[1:])) {
 		w.failf("harness", "a message of a stream has %d bytes", len(frame))
 		return true
 	}
 	header := http.Header{}
 	if frame[0]&1 != 0 {
-		header.Set("Content-Encoding", "gzip")
+		header.Set("Content-Encoding", encoding)
 	}
 	body, err := plain(header, frame[5:])
 	w.must("reading a message of a stream", err)
