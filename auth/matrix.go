@@ -56,6 +56,10 @@ var rights = map[string][]fieldsyncv1.Role{
 	fieldsyncv1connect.MediaServiceDeclareProcedure: {crew, lead},
 	fieldsyncv1connect.MediaServiceCommitProcedure:  {crew, lead},
 
+	fieldsyncv1connect.HoldServicePutLegalHoldProcedure:   {dispatcher, head, admin},
+	fieldsyncv1connect.HoldServiceLiftLegalHoldProcedure:  {dispatcher, head, admin},
+	fieldsyncv1connect.HoldServiceListLegalHoldsProcedure: {dispatcher, head, supervisor, admin},
+
 	fieldsyncv1connect.DispatchServicePutUnitProcedure:     {admin},
 	fieldsyncv1connect.DispatchServiceListUnitsProcedure:   {dispatcher, head, supervisor, admin},
 	fieldsyncv1connect.DispatchServicePutCrewProcedure:     {dispatcher, head, admin},

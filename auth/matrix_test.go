@@ -68,7 +68,7 @@ func TestMatrix(t *testing.T) {
 	)
 	services := map[string]string{
 		"SyncService": "crew lead dispatcher head supervisor", "MediaService": "crew lead", "HotlineService": "hotline",
-		"DispatchService": moves, "SupportService": moves, "ProofService": everybody,
+		"DispatchService": moves, "SupportService": moves, "HoldService": moves, "ProofService": everybody,
 		"BoardService": "dispatcher admin",
 	}
 	exceptions := map[string]string{
@@ -78,7 +78,8 @@ func TestMatrix(t *testing.T) {
 		"DispatchService/PutUnit":         "admin", "DispatchService/ListUnits": reads, "DispatchService/ListCrews": reads,
 		"DispatchService/ListMembers": reads, "DispatchService/ListTickets": reads, "DispatchService/ListTasks": reads,
 		"DispatchService/GetTask": reads, "SupportService/ExplainDevice": reads, "SupportService/ListQuarantined": reads,
-		"ProofService/RotateLogKey": "admin", "HotlineService/SubmitTickets": "hotline admin",
+		"HoldService/ListLegalHolds": reads,
+		"ProofService/RotateLogKey":  "admin", "HotlineService/SubmitTickets": "hotline admin",
 		"HotlineService/WithdrawTickets": "hotline admin", "HotlineService/ListTicketStates": "hotline admin",
 		"IdentityService/Enrol": "anybody", "IdentityService/Refresh": "anybody",
 		"IdentityService/IssueCode": moves, "IdentityService/RevokeDevice": "lead " + moves,

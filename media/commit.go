@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io/fs"
 	"strings"
 	"time"
@@ -89,22 +88,18 @@ func stateOf(look *storagev1.Look) fieldsyncv1.PhotoState {
 
 // keep puts the spooled bytes where originals are kept, if they are all here and are what was declared.
 func (s *Service) keep(ctx context.Context, upload *storagev1.Upload) error {
-	file, err := s.spool.open(upload.GetId())
+	spooled, size, err := s.spool.bytes.Open(ctx, upload.GetId())
 	if errors.Is(err, fs.ErrNotExist) {
 		return uploadIncomplete()
 	}
 	if err != nil {
-		return fmt.Errorf("looking into the spool: %w", err)
+		return s.storeFailed(ctx, upload.GetId(), err)
 	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return fmt.Errorf("looking into the spool: %w", err)
-	}
-	if uint64(info.Size()) < upload.GetSizeBytes() { //nolint:gosec // The size of a file.
+	defer spooled.Close()
+	if uint64(size) < upload.GetSizeBytes() { //nolint:gosec // A size.
 		return uploadIncomplete()
 	}
-	switch err := s.blobs.Put(ctx, [sha256.Size]byte(upload.GetSha256()), file); {
+	switch err := s.blobs.Put(ctx, [sha256.Size]byte(upload.GetSha256()), spooled); {
 	case err == nil:
 		return nil
 	case errors.Is(err, ErrBlobMismatch):
@@ -120,11 +115,7 @@ func (s *Service) storeFailed(ctx context.Context, what string, err error) error
 		return ctx.Err()
 	}
 	s.log.ErrorContext(ctx, "the store of photos failed", "photo", what, "error", err)
-	unavailable := fault.New(fault.Unavailable, "photo_store_unavailable",
-		"Kho ảnh tạm thời không làm việc; dữ liệu đã gửi vẫn còn. Hãy thử lại sau.",
-		"The store of photos does not work now; what was sent is still here. Try again later.")
-	unavailable.RetryAfter = blobsRetryAfter
-	return unavailable
+	return storeUnavailable()
 }
 
 // family makes the media types of one container the same: phones say heic and heif of the same file.
@@ -170,7 +161,7 @@ func (s *Service) forget(ctx context.Context, upload *storagev1.Upload) error {
 
 // unspool removes the bytes of an upload that is no longer open. They are only in the way: the sweep tries again.
 func (s *Service) unspool(ctx context.Context, upload *storagev1.Upload) {
-	if err := s.spool.remove(upload.GetId()); err != nil {
+	if err := s.spool.remove(ctx, upload.GetId()); err != nil {
 		s.log.WarnContext(ctx, "spooled bytes cannot be removed", "upload", upload.GetId(), "error", err)
 	}
 }

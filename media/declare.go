@@ -48,9 +48,9 @@ func (s *Service) Declare(ctx context.Context, req *fieldsyncv1.DeclareRequest) 
 		State:      upload.GetState(),
 	}
 	if upload.GetState() == fieldsyncv1.PhotoState_PHOTO_STATE_ON_PHONE {
-		offset, err := s.spool.offset(upload.GetId())
+		offset, err := s.spool.bytes.Size(ctx, upload.GetId())
 		if err != nil {
-			return nil, fmt.Errorf("looking into the spool: %w", err)
+			return nil, s.storeFailed(ctx, upload.GetId(), err)
 		}
 		answer.Offset = uint64(offset) //nolint:gosec // The size of a file.
 	}

@@ -8,17 +8,8 @@ import (
 	"github.com/cong1022/fieldsync/store"
 )
 
-const (
-	expireEvery = time.Hour
-	// uploadTTL is how long an upload waits for its next byte. The phone keeps the photo and declares it anew.
-	uploadTTL = 30 * 24 * time.Hour
-)
-
-func (s *Service) expireLogged(ctx context.Context) {
-	if err := s.expire(ctx); err != nil && ctx.Err() == nil {
-		s.log.ErrorContext(ctx, "uploads cannot expire now", "error", err)
-	}
-}
+// uploadTTL is how long an upload waits for its next byte. The phone keeps the photo and declares it anew.
+const uploadTTL = 30 * 24 * time.Hour
 
 // expire forgets the open uploads of which nothing was heard for uploadTTL. The declaration on the task stays: that the photo is
 // still on the phone remains true.
@@ -44,7 +35,7 @@ func (s *Service) expire(ctx context.Context) error {
 		return err
 	}
 	for _, upload := range old {
-		changed, err := s.spool.changed(upload.GetId())
+		changed, err := s.spool.bytes.Changed(ctx, upload.GetId())
 		if err != nil {
 			return err
 		}

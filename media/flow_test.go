@@ -95,7 +95,7 @@ func (h *house) cutAndResumed() {
 	if head := logHead(t, h, store.CrewScope("crew-1")); head != 2 {
 		t.Errorf("the crew's log stands at %d, want 2: the task and its verified photo", head)
 	}
-	mustBeEmpty(t, h.spool)
+	h.mustHaveNoBytes()
 
 	// An answer that was lost is asked for again: the finished upload still says so, and takes nothing.
 	phone.mustStandAt(path, size, size)
@@ -106,7 +106,7 @@ func (h *house) cutAndResumed() {
 	if again := phone.declare("t1", "p0"); again.GetState() != verified || again.GetOffset() != uint64(size) {
 		t.Errorf("declared when verified: %v", again)
 	}
-	mustBeEmpty(t, h.spool)
+	h.mustHaveNoBytes()
 	download(t, h, "t1", photo)
 }
 
@@ -164,7 +164,7 @@ func (h *house) wrongBytes() {
 	if got := phone.head(upload.GetUploadPath()); got.status != http.StatusNotFound {
 		t.Fatalf("HEAD of a dropped upload: %d, want 404", got.status)
 	}
-	mustBeEmpty(t, h.spool)
+	h.mustHaveNoBytes()
 
 	again := phone.declare("t1", "p0")
 	if again.GetUploadId() == upload.GetUploadId() || again.GetOffset() != 0 {
@@ -196,7 +196,7 @@ func (h *house) crashBeforeRecords() {
 	h.restart()
 	h.as("phone-1").commit(upload.GetUploadId())
 	h.mustBe("t1", verified)
-	mustBeEmpty(t, h.spool)
+	h.mustHaveNoBytes()
 	download(t, h, "t1", photo)
 }
 
@@ -256,7 +256,7 @@ func (h *house) commitsAtOnce() {
 	if puts, sealed := counted.puts.Load(), h.sealed.Load(); puts != 1 || sealed != 1 {
 		t.Errorf("the original was put %d times and PhotosVerified took effect %d times, want 1 and 1", puts, sealed)
 	}
-	mustBeEmpty(t, h.spool)
+	h.mustHaveNoBytes()
 }
 
 // counting is a store of originals that counts how often one is put.

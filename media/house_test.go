@@ -11,6 +11,7 @@ import (
 	"image/jpeg"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,15 +76,23 @@ type house struct {
 	// now is the store's clock; spoolBytes the bound on the spool, 0 for the default.
 	now        time.Time
 	spoolBytes int64
+	// bucket, where it is not nil, keeps the bytes of unfinished uploads.
+	bucket media.Spool
 }
 
 func newHouse(tb testing.TB, blobs media.Blobs) *house {
+	tb.Helper()
+	return newHouseOver(tb, blobs, nil)
+}
+
+// newHouseOver has the bytes of unfinished uploads in bucket; nil: in a folder.
+func newHouseOver(tb testing.TB, blobs media.Blobs, bucket media.Spool) *house {
 	tb.Helper()
 	engine, err := embedded.Open(tb.TempDir(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	h := &house{t: tb, blobs: blobs, spool: filepath.Join(tb.TempDir(), "spool"), now: time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)}
+	h := &house{t: tb, blobs: blobs, bucket: bucket, spool: filepath.Join(tb.TempDir(), "spool"), now: time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)}
 	records, err := store.Open(tb.Context(), engine, store.Options{Clock: func() time.Time { return h.now }})
 	if err != nil {
 		tb.Fatal(err)
@@ -106,7 +116,7 @@ func (h *house) start() {
 	h.t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	service, err := media.Open(media.Options{
-		Store: h.store, Blobs: h.blobs, SpoolDir: h.spool, SpoolBytes: h.spoolBytes, Log: log,
+		Store: h.store, Blobs: h.blobs, SpoolDir: h.spool, Spool: h.bucket, SpoolBytes: h.spoolBytes, Log: log,
 		PhotosVerified: func(_ *store.Tx, record *storagev1.TaskRecord, _ uint64) error {
 			if h.verified != nil {
 				if err := h.verified(record); err != nil {
@@ -136,7 +146,7 @@ func (h *house) start() {
 	}
 	mux := http.NewServeMux()
 	service.Routes(mux)
-	mux.Handle(fieldsyncv1connect.NewMediaServiceHandler(service, connect.WithInterceptors(
+	faults := connect.WithInterceptors(
 		connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
 			return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 				message, _ := req.Any().(proto.Message) // Always one.
@@ -150,7 +160,9 @@ func (h *house) start() {
 				return answer, nil
 			}
 		}),
-	)))
+	)
+	mux.Handle(fieldsyncv1connect.NewMediaServiceHandler(service, faults))
+	mux.Handle(fieldsyncv1connect.NewHoldServiceHandler(service, faults))
 	h.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if principal, ok := callers[token]; ok {
@@ -232,6 +244,10 @@ func (h *house) as(token string) caller { return caller{h, token} }
 
 func (c caller) rpc() fieldsyncv1connect.MediaServiceClient {
 	return fieldsyncv1connect.NewMediaServiceClient(authorized(c.token), c.h.server.URL)
+}
+
+func (c caller) holds() fieldsyncv1connect.HoldServiceClient {
+	return fieldsyncv1connect.NewHoldServiceClient(authorized(c.token), c.h.server.URL)
 }
 
 // authorized is an HTTP client that sends a bearer token.
@@ -333,14 +349,25 @@ func (c caller) begin(path string, photo []byte, offset, until int) net.Conn {
 func (h *house) spooled(uploadPath string, bytes int) {
 	h.t.Helper()
 	eventually(h.t, fmt.Sprintf("%d bytes are spooled", bytes), func() bool {
+		if h.bucket != nil {
+			size, err := h.bucket.Size(h.t.Context(), path.Base(uploadPath))
+			return err == nil && size == int64(bytes)
+		}
 		info, err := os.Stat(filepath.Join(h.spool, path.Base(uploadPath)))
 		return err == nil && info.Size() == int64(bytes)
 	})
 }
 
-// spoolFiles are the names in the spool.
+// spoolFiles are the uploads of which there are bytes.
 func (h *house) spoolFiles() (names []string) {
 	h.t.Helper()
+	if h.bucket != nil {
+		kept, err := h.bucket.List(h.t.Context())
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		return slices.Collect(maps.Keys(kept))
+	}
 	entries, err := os.ReadDir(h.spool)
 	if err != nil {
 		h.t.Fatal(err)
@@ -428,30 +455,59 @@ func newFolder(tb testing.TB) media.Blobs {
 	return blobs
 }
 
-// onEachStore runs tests over every implementation of media.Blobs.
+// onEachStore runs tests over every implementation of media.Blobs, and over both of media.Spool.
 func onEachStore(t *testing.T, tests map[string]func(*house)) {
 	t.Helper()
-	run := func(t *testing.T, blobs media.Blobs) {
+	run := func(t *testing.T, blobs media.Blobs, bucket media.Spool) {
 		t.Helper()
 		for name, test := range tests {
-			t.Run(name, func(t *testing.T) { test(newHouse(t, blobs)) })
+			t.Run(name, func(t *testing.T) { test(newHouseOver(t, blobs, bucket)) })
 		}
 	}
-	t.Run("folder", func(t *testing.T) { run(t, newFolder(t)) })
+	t.Run("folder", func(t *testing.T) { run(t, newFolder(t), nil) })
+	t.Run("MinIO", func(t *testing.T) { run(t, openBucket(t, miniotest.Start), nil) })
 	for name, start := range map[string]func(testing.TB) toolserver.Server{"MinIO": miniotest.Start, "versitygw": versitytest.Start} {
-		t.Run(name, func(t *testing.T) {
-			if testing.Short() {
-				t.Skip("left out by -short: runs a real object store, which is built from source on a new machine")
-			}
-			server := start(t)
-			blobs, err := s3.Open(t.Context(), s3.Options{
-				Endpoint: server.Endpoint, Bucket: "evidence",
-				AccessKey: server.AccessKey, SecretKey: server.SecretKey, PlainHTTP: true,
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			run(t, blobs)
+		t.Run(name+", uploads too", func(t *testing.T) {
+			blobs := openBucket(t, start)
+			run(t, blobs, spoolIn(t, blobs))
 		})
+	}
+}
+
+// openBucket starts a real object store.
+func openBucket(t *testing.T, start func(testing.TB) toolserver.Server) *s3.Blobs {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("left out by -short: runs a real object store, which is built from source on a new machine")
+	}
+	server := start(t)
+	blobs, err := s3.Open(t.Context(), s3.Options{
+		Endpoint: server.Endpoint, Bucket: "evidence",
+		AccessKey: server.AccessKey, SecretKey: server.SecretKey, PlainHTTP: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return blobs
+}
+
+func spoolIn(t *testing.T, blobs *s3.Blobs) media.Spool {
+	t.Helper()
+	spool, err := blobs.Spool()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return spool
+}
+
+// mustHaveNoBytes checks that no bytes of unfinished uploads are left.
+func (h *house) mustHaveNoBytes() {
+	h.t.Helper()
+	if h.bucket == nil {
+		mustBeEmpty(h.t, h.spool)
+		return
+	}
+	if left, err := h.bucket.List(h.t.Context()); err != nil || len(left) > 0 {
+		h.t.Fatalf("the bucket holds bytes of %v, %v; want none", left, err)
 	}
 }

@@ -95,18 +95,11 @@ func (s *Service) look(ctx context.Context, upload *storagev1.Upload) (look *sto
 
 // content opens an original in the spool, where it lies near until it was looked into; else where it is kept.
 func (s *Service) content(ctx context.Context, upload *storagev1.Upload) (io.ReadSeekCloser, int64, error) {
-	file, err := s.spool.open(upload.GetId())
+	spooled, size, err := s.spool.bytes.Open(ctx, upload.GetId())
 	if errors.Is(err, fs.ErrNotExist) {
 		return s.blobs.Open(ctx, [sha256.Size]byte(upload.GetSha256()))
 	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("looking into the spool: %w", err)
-	}
-	info, err := file.Stat()
-	if err != nil {
-		return nil, 0, errors.Join(err, file.Close())
-	}
-	return file, info.Size(), nil
+	return spooled, size, err
 }
 
 func recordOf(found picture.Look) *storagev1.Look {
@@ -131,14 +124,10 @@ func recordOf(found picture.Look) *storagev1.Look {
 	return look
 }
 
-// Run looks into the photos for which there was no room within their commit, and once an hour lets uploads expire, until ctx
-// ends; then it returns nil. One Run a store.
-func (s *Service) Run(ctx context.Context) error {
-	hourly := time.NewTicker(expireEvery)
-	defer hourly.Stop()
+// runLooks is the worker for the photos for which there was no room within their commit.
+func (s *Service) runLooks(ctx context.Context) {
 	again := time.NewTimer(lookAgainAfter)
 	defer again.Stop()
-	s.expireLogged(ctx)
 	for {
 		if err := s.lookIntoReceived(ctx); err != nil && ctx.Err() == nil {
 			s.log.ErrorContext(ctx, "received photos cannot be looked into now", "error", err)
@@ -146,11 +135,9 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-s.looks.received:
 		case <-again.C:
-		case <-hourly.C:
-			s.expireLogged(ctx)
 		}
 	}
 }

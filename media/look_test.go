@@ -65,7 +65,7 @@ func (h *house) damagedPhotos() {
 			t.Errorf("%s: thumbnail: %d with %d bytes", test.name, got.status, len(got.body))
 		}
 	}
-	mustBeEmpty(t, h.spool)
+	h.mustHaveNoBytes()
 }
 
 // Protects: one photo for two tickets is found, be it the same bytes, sent once or by another device, or a copy made anew.

@@ -64,6 +64,9 @@ func (s *Service) takePreview(r *http.Request) error {
 		return s.storeFailed(ctx, id, err)
 	}
 	return s.store.Update(ctx, func(tx *store.Tx) error {
+		if err := notDoomed(tx, sum[:]); err != nil {
+			return err
+		}
 		record, err := attached(tx, task, id, principal.DeviceID)
 		if err != nil {
 			return err

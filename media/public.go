@@ -119,6 +119,9 @@ func (s *Service) makePublicCopy(ctx context.Context, sha []byte) (sum [sha256.S
 		return sum, s.storeFailed(ctx, fmt.Sprintf("%x", sha), err)
 	}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
+		if err := notDoomed(tx, sum[:]); err != nil {
+			return err
+		}
 		look, err := store.Get(tx, store.LookKey(sha))
 		if err != nil {
 			return err

@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"net/http"
 	"regexp"
+	"sync"
+	"time"
 
 	"github.com/tus/tusd/v2/pkg/memorylocker"
 
@@ -38,8 +40,13 @@ type Options struct {
 	// SpoolDir is where the bytes of unfinished uploads lie. It is made where it is missing. One process at a time may
 	// use it.
 	SpoolDir string
-	// SpoolBytes bounds what lies in SpoolDir. 0 means 20 GiB.
+	// Spool, where it is not nil, keeps them instead of SpoolDir.
+	Spool Spool
+	// SpoolBytes bounds them. 0 means 20 GiB.
 	SpoolBytes int64
+	// OrphansAfter is how old content must be that no record refers to before it is collected. 0 means 30 days; below 0, it
+	// never is.
+	OrphansAfter time.Duration
 	// Log hears of photos by their ids only.
 	Log *slog.Logger
 	// PhotosVerified is called in each transaction that changes the state of photos of a task, once per task, with the task as it will
@@ -59,16 +66,34 @@ type Service struct {
 	linkSecret     []byte
 	log            *slog.Logger
 	photosVerified func(tx *store.Tx, record *storagev1.TaskRecord, revision uint64) error
+	// holdsChanged wakes the worker that tells the object store of legal holds.
+	holdsChanged chan struct{}
+	orphansAfter time.Duration
+	// removing is held while doomed content is removed.
+	removing sync.Mutex
 }
 
-var _ fieldsyncv1connect.MediaServiceHandler = (*Service)(nil)
+var (
+	_ fieldsyncv1connect.MediaServiceHandler = (*Service)(nil)
+	_ fieldsyncv1connect.HoldServiceHandler  = (*Service)(nil)
+)
 
 // Open makes the spool ready and removes from it what a crash has left of uploads that are no longer open.
 func Open(o Options) (*Service, error) {
 	if o.SpoolBytes == 0 {
 		o.SpoolBytes = defaultSpoolBytes
 	}
-	spool, err := openSpool(o.SpoolDir, o.SpoolBytes, o.Log)
+	if o.OrphansAfter == 0 {
+		o.OrphansAfter = defaultOrphansAfter
+	}
+	if o.Spool == nil {
+		dir, err := openDirSpool(o.SpoolDir)
+		if err != nil {
+			return nil, err
+		}
+		o.Spool = dir
+	}
+	spool, err := openSpool(context.Background(), o.Spool, o.SpoolBytes, o.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -78,12 +103,12 @@ func Open(o Options) (*Service, error) {
 	}
 	s := &Service{
 		store: o.Store, blobs: o.Blobs, spool: spool, tus: tus, commits: memorylocker.New(), looks: newLooks(), log: o.Log,
-		photosVerified: o.PhotosVerified,
+		photosVerified: o.PhotosVerified, holdsChanged: make(chan struct{}, 1), orphansAfter: o.OrphansAfter,
 	}
 	if s.linkSecret, err = openLinkSecret(context.Background(), o.Store); err != nil {
 		return nil, fmt.Errorf("preparing the secret of photo links: %w", err)
 	}
-	if err := s.sweep(); err != nil {
+	if err := s.sweep(context.Background()); err != nil {
 		return nil, fmt.Errorf("sweeping the spool: %w", err)
 	}
 	return s, nil
@@ -102,23 +127,27 @@ func (s *Service) Routes(mux *http.ServeMux) {
 }
 
 // sweep removes the bytes of uploads that were looked into or dropped. Commit removes them after its transaction, and a late
-// PATCH may write them once more: a crash, or that race, leaves them behind.
-func (s *Service) sweep() error {
-	ids, err := s.spool.list()
+// PATCH may write them once more: a crash, or that race, leaves them behind. It also counts what is left.
+func (s *Service) sweep(ctx context.Context) error {
+	spooled, err := s.spool.count(ctx)
 	if err != nil {
 		return err
 	}
-	return s.store.View(context.Background(), func(tx *store.Tx) error {
-		var errs []error
-		for _, id := range ids {
+	var over []string
+	err = s.store.View(ctx, func(tx *store.Tx) error {
+		for _, id := range spooled {
 			upload, err := store.Get(tx, store.UploadKey(id))
 			if err != nil {
 				return err
 			}
 			if state := upload.GetState(); state != fieldsyncv1.PhotoState_PHOTO_STATE_ON_PHONE && state != fieldsyncv1.PhotoState_PHOTO_STATE_RECEIVED {
-				errs = append(errs, s.spool.remove(id))
+				over = append(over, id)
 			}
 		}
-		return errors.Join(errs...)
+		return nil
 	})
+	for _, id := range over {
+		err = errors.Join(err, s.spool.remove(ctx, id))
+	}
+	return err
 }

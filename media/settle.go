@@ -18,6 +18,9 @@ func (s *Service) settle(tx *store.Tx, id string, look *storagev1.Look) error {
 	if upload == nil {
 		return uploadUnknown()
 	}
+	if err := notDoomed(tx, upload.GetSha256(), look.GetThumbnailSha256()); err != nil {
+		return err
+	}
 	idOnly := &storagev1.Upload{Id: id}
 	if look == nil {
 		err = store.Put(tx, store.ReceivedUploadKey(id), idOnly)
@@ -61,6 +64,9 @@ func (s *Service) settlePhotos(tx *store.Tx, record *storagev1.TaskRecord, uploa
 			revision = store.NextRevision(record)
 		}
 		photo.State, photo.Revision = state, revision
+		if err := holdArrived(tx, task.GetTicket().GetTicketId(), photo.GetSha256()); err != nil {
+			return err
+		}
 		if look == nil {
 			continue
 		}

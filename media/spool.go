@@ -5,109 +5,89 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/http"
-	"os"
-	"path/filepath"
+	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/tus/tusd/v2/pkg/handler"
 
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 )
 
-// spool holds the bytes of open uploads, a file each, named by the upload's id. All else about an upload stands in the
-// store; a file that is not there is an upload of which no byte has come. So there is nothing that must be made before the
-// first byte, and nothing that could be reset.
+// Spool is the seam between open uploads and whatever keeps their bytes until they are committed. All else about an upload stands
+// in the store; an upload of which nothing is kept is one at offset 0. So there is nothing that must be made before the
+// first byte, and nothing that could be reset. Where Options.Spool is nil, a folder keeps them, for one process; package s3 has the
+// one for several nodes.
 //
-// The files are not synced: what a power cut takes away, the phone still has, and it asks for the offset before it goes on. Bytes
-// that a power cut has damaged fail the hash in Commit.
+// What is appended need not survive a power cut: the phone has it until Commit has answered, and asks for the offset before it
+// goes on; damaged bytes fail the hash. Ids are 32 hexadecimal digits.
+type Spool interface {
+	// Size tells how many bytes of an upload are kept, from the first on.
+	Size(ctx context.Context, id string) (int64, error)
+	// Append adds what src gives, until its end, behind the first offset bytes, which are kept already. It returns how many were
+	// kept, beside an error too: they count from then on. ErrSpoolOffset: others have written behind offset meanwhile.
+	Append(ctx context.Context, id string, offset int64, src io.Reader) (int64, error)
+	// Open returns what is kept of an upload, and how many bytes. fs.ErrNotExist where there are none.
+	Open(ctx context.Context, id string) (io.ReadSeekCloser, int64, error)
+	// Changed is when the last byte came; zero where none has.
+	Changed(ctx context.Context, id string) (time.Time, error)
+	// Remove removes the bytes of an upload, if there are any.
+	Remove(ctx context.Context, id string) error
+	// List tells of which uploads how many bytes are kept.
+	List(ctx context.Context) (map[string]int64, error)
+	// Full tells whether there is no room for more, whatever the limit.
+	Full() bool
+}
+
+// ErrSpoolOffset is an error of the seam.
+var ErrSpoolOffset = errors.New("media: the upload has other bytes at this offset")
+
+// spool is a Spool with a bound, as tusd sees it.
 type spool struct {
-	dir string
-	log *slog.Logger
-	// limit bounds used, the bytes of all files.
+	bytes Spool
+	log   *slog.Logger
+	// limit bounds used, the bytes of all uploads. With several nodes each counts its own and, once an hour, all.
 	limit int64
 	used  *atomic.Int64
 }
 
-func openSpool(dir string, limit int64, log *slog.Logger) (spool, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+func openSpool(ctx context.Context, kept Spool, limit int64, log *slog.Logger) (spool, error) {
+	s := spool{bytes: kept, log: log, limit: limit, used: new(atomic.Int64)}
+	if _, err := s.count(ctx); err != nil {
 		return spool{}, fmt.Errorf("opening the spool: %w", err)
-	}
-	s := spool{dir: dir, log: log, limit: limit, used: new(atomic.Int64)}
-	ids, err := s.list()
-	if err != nil {
-		return spool{}, fmt.Errorf("opening the spool: %w", err)
-	}
-	for _, id := range ids {
-		size, err := s.offset(id)
-		if err != nil {
-			return spool{}, fmt.Errorf("opening the spool: %w", err)
-		}
-		s.used.Add(size)
 	}
 	return s, nil
 }
 
-// full tells whether the spool takes no more bytes until some uploads are committed or expire.
-func (s spool) full() bool { return s.used.Load() >= s.limit }
-
-func (s spool) path(id string) string { return filepath.Join(s.dir, id) }
-
-// list returns the uploads of which there are bytes.
-func (s spool) list() ([]string, error) {
-	entries, err := os.ReadDir(s.dir)
+// count counts what is kept, and tells of which uploads there is anything.
+func (s spool) count(ctx context.Context) (ids []string, err error) {
+	kept, err := s.bytes.List(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var ids []string
-	for _, entry := range entries {
-		if uploadID.MatchString(entry.Name()) {
-			ids = append(ids, entry.Name())
-		}
+	var sum int64
+	for id, size := range kept {
+		ids = append(ids, id)
+		sum += size
 	}
+	s.used.Store(sum)
 	return ids, nil
 }
 
-// offset tells how many bytes of an upload are here.
-func (s spool) offset(id string) (int64, error) {
-	info, err := os.Stat(s.path(id))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
-}
-
-// open returns the bytes of an upload of which there are some.
-func (s spool) open(id string) (*os.File, error) { return os.Open(s.path(id)) }
-
-// changed is when the last byte of an upload came; zero where none has.
-func (s spool) changed(id string) (time.Time, error) {
-	info, err := os.Stat(s.path(id))
-	if errors.Is(err, fs.ErrNotExist) {
-		return time.Time{}, nil
-	}
-	if err != nil {
-		return time.Time{}, err
-	}
-	return info.ModTime(), nil
-}
+// full tells whether the spool takes no more bytes until some uploads are committed or expire.
+func (s spool) full() bool { return s.used.Load() >= s.limit || s.bytes.Full() }
 
 // remove removes the bytes of an upload, if there are any.
-func (s spool) remove(id string) error {
-	size, err := s.offset(id)
+func (s spool) remove(ctx context.Context, id string) error {
+	size, err := s.bytes.Size(ctx, id)
 	if err != nil {
 		return err
 	}
-	switch err := os.Remove(s.path(id)); {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
+	if err := s.bytes.Remove(ctx, id); err != nil {
 		return err
 	}
 	s.used.Add(-size)
@@ -119,13 +99,15 @@ type counted struct {
 	io.Reader
 
 	spool spool
+	read  int64
 }
 
-func (c counted) Read(p []byte) (int, error) {
+func (c *counted) Read(p []byte) (int, error) {
 	if c.spool.full() {
 		return 0, errSpoolFull
 	}
 	n, err := c.Reader.Read(p)
+	c.read += int64(n)
 	c.spool.used.Add(int64(n))
 	return n, err
 }
@@ -144,23 +126,39 @@ func (s spool) GetUpload(ctx context.Context, id string) (handler.Upload, error)
 		return nil, handler.ErrNotFound
 	}
 	upload := transfer.upload
-	size := int64(upload.GetSizeBytes()) //nolint:gosec // At most maxPhotoBytes.
-	offset := size
+	offset := sizeOf(upload)
 	// Of a committed upload all bytes are here, though perhaps no longer in the spool: a phone that has lost the answer of its
 	// last PATCH or of its Commit learns that it has nothing to send.
 	if upload.GetState() == fieldsyncv1.PhotoState_PHOTO_STATE_ON_PHONE {
 		var err error
-		if offset, err = s.offset(id); err != nil {
+		if offset, err = s.bytes.Size(ctx, id); err != nil {
 			return nil, s.failed(ctx, id, err)
 		}
 	}
-	return spooled{spool: s, info: handler.FileInfo{ID: id, Size: size, Offset: offset}}, nil
+	return spooled{spool: s, info: handler.FileInfo{ID: id, Size: sizeOf(upload), Offset: offset}}, nil
 }
+
+func sizeOf(upload *storagev1.Upload) int64 { return int64(upload.GetSizeBytes()) } //nolint:gosec // At most maxPhotoBytes.
 
 // failed logs what is wrong with the spool and returns what a client may know of it: tusd would show the error itself.
 func (s spool) failed(ctx context.Context, id string, err error) error {
-	s.log.ErrorContext(ctx, "the spool failed", "upload", id, "error", err)
-	return handler.NewError("ERR_SPOOL", "the bytes cannot be kept now, resume later", http.StatusServiceUnavailable)
+	switch {
+	case errors.Is(err, ErrSpoolOffset):
+		return handler.ErrMismatchOffset
+	case errors.Is(err, errSpoolFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		s.log.WarnContext(ctx, "the spool is full", "upload", id, "error", err)
+		return comeBack("photo_spool_full", "too many photos are waiting on the server, resume later")
+	default:
+		s.log.ErrorContext(ctx, "the spool failed", "upload", id, "error", err)
+		return comeBack("photo_store_unavailable", "the bytes cannot be kept now, resume later")
+	}
+}
+
+// comeBack is an answer in tusd's own form, with the codes that RPCs give for the same.
+func comeBack(code, message string) error {
+	answer := handler.NewError(code, message, http.StatusServiceUnavailable)
+	answer.HTTPResponse.Header["Retry-After"] = strconv.Itoa(int(blobsRetryAfter.Seconds()))
+	return answer
 }
 
 // spooled is an upload as tusd sees it. tusd locks it, and checks offset and size before it writes.
@@ -171,15 +169,13 @@ type spooled struct {
 
 func (u spooled) GetInfo(context.Context) (handler.FileInfo, error) { return u.info, nil }
 
-// WriteChunk appends what src gives until its end, which tusd bounds by the declared size. What was written before an error
+// WriteChunk appends what src gives until its end, which tusd bounds by the declared size. What was kept before an error
 // stays: the phone goes on from there.
-func (u spooled) WriteChunk(ctx context.Context, _ int64, src io.Reader) (int64, error) {
-	file, err := os.OpenFile(u.spool.path(u.info.ID), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+func (u spooled) WriteChunk(ctx context.Context, offset int64, src io.Reader) (int64, error) {
+	body := &counted{Reader: src, spool: u.spool}
+	n, err := u.spool.bytes.Append(ctx, u.info.ID, offset, body)
+	u.spool.used.Add(n - body.read) // What was read and not kept.
 	if err != nil {
-		return 0, u.spool.failed(ctx, u.info.ID, err)
-	}
-	n, err := io.Copy(file, counted{src, u.spool})
-	if err = errors.Join(err, file.Close()); err != nil {
 		return n, u.spool.failed(ctx, u.info.ID, err)
 	}
 	return n, nil

@@ -14,6 +14,8 @@ import (
 	"github.com/tus/tusd/v2/pkg/handler"
 	tusslog "golang.org/x/exp/slog"
 
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/internal/faultwire"
 )
 
@@ -52,18 +54,23 @@ func newTus(spool spool) (http.Handler, error) {
 }
 
 // serveUpload is tus 1.0 (https://tus.io/protocols/resumable-upload), the core protocol: HEAD and PATCH for the device that
-// has declared the upload, OPTIONS for everybody. To all others an upload does not exist.
+// has declared the upload, OPTIONS for everybody. To all others an upload does not exist. A POST that carries the method in
+// X-HTTP-Method-Override is taken for that one, as the protocol wants: Java without PATCH sends it. Any other POST is for
+// clients that cannot begin without the creation extension (serveCreation).
 func (s *Service) serveUpload(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Tus-Resumable", tusVersion)
 	w.Header().Set("Tus-Version", tusVersion)
+	if method := r.Header.Get("X-HTTP-Method-Override"); r.Method == http.MethodPost && method != "" {
+		r.Method = method
+	}
 	switch r.Method {
-	case http.MethodHead, http.MethodPatch:
+	case http.MethodHead, http.MethodPatch, http.MethodPost:
 	case http.MethodOptions:
 		w.Header().Set("Tus-Max-Size", strconv.Itoa(maxPhotoBytes))
 		w.WriteHeader(http.StatusNoContent)
 		return
 	default:
-		w.Header().Set("Allow", "HEAD, PATCH, OPTIONS")
+		w.Header().Set("Allow", "HEAD, PATCH, POST, OPTIONS")
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
 	}
@@ -71,6 +78,10 @@ func (s *Service) serveUpload(w http.ResponseWriter, r *http.Request) {
 	upload, err := s.ownUpload(r.Context(), strings.TrimPrefix(r.URL.Path, uploadsPath))
 	if err != nil {
 		faultwire.WriteHTTP(w, r, s.log, err)
+		return
+	}
+	if r.Method == http.MethodPost {
+		s.serveCreation(w, r, upload)
 		return
 	}
 	transfer := newTransfer(w, r, upload)
@@ -83,4 +94,28 @@ func (s *Service) serveUpload(w http.ResponseWriter, r *http.Request) {
 		// The deadline that ended the body may reach into whatever comes next on this connection. Nobody waits for the answer.
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// serveCreation answers the POST of a client that cannot be given an upload's URL, such as TUSKit, sent to the path that Declare
+// gave: it creates nothing, and names the same URL, absolute, since not every client resolves another. Bytes that are here stay.
+//
+// Errors: PreconditionFailed (412) for another version of tus, InvalidArgument "upload_length_differs".
+func (s *Service) serveCreation(w http.ResponseWriter, r *http.Request, upload *storagev1.Upload) {
+	if r.Header.Get("Tus-Resumable") != tusVersion {
+		w.WriteHeader(http.StatusPreconditionFailed)
+		return
+	}
+	if r.Header.Get("Upload-Length") != strconv.FormatInt(sizeOf(upload), 10) {
+		faultwire.WriteHTTP(w, r, s.log, fault.New(fault.Invalid, "upload_length_differs",
+			fmt.Sprintf("Kích thước tệp khác với đã khai báo (%d byte).", sizeOf(upload)),
+			fmt.Sprintf("The file has another size than declared (%d bytes).", sizeOf(upload))))
+		return
+	}
+	at := url.URL{Scheme: "http", Host: r.Host, Path: uploadsPath + upload.GetId()}
+	// Whoever composes the server says in URL.Scheme what a proxy that it trusts has told.
+	if r.TLS != nil || r.URL.Scheme == "https" {
+		at.Scheme = "https"
+	}
+	w.Header().Set("Location", at.String())
+	w.WriteHeader(http.StatusCreated)
 }

@@ -116,6 +116,8 @@ type photo struct {
 	TaskID string     `json:"task_id"`
 	Size   uint64     `json:"size"`
 	State  photoState `json:"state"`
+	// Previewed: a small picture of it has gone, or none can be made.
+	Previewed bool `json:"previewed,omitempty"`
 }
 
 // judged is the record of a mutation that did not simply take effect.
@@ -249,6 +251,10 @@ func photos(tx *bolt.Tx) iter.Seq2[*photo, error] {
 
 // setPhoto moves the photo on. One that is gone already stays gone.
 func setPhoto(tx *bolt.Tx, id string, to photoState) error {
+	return changePhoto(tx, id, func(ph *photo) { ph.State = to })
+}
+
+func changePhoto(tx *bolt.Tx, id string, change func(*photo)) error {
 	bucket := tx.Bucket(bucketPhotos)
 	value := bucket.Get([]byte(id))
 	if value == nil {
@@ -258,7 +264,7 @@ func setPhoto(tx *bolt.Tx, id string, to photoState) error {
 	if err := json.Unmarshal(value, &ph); err != nil {
 		return err
 	}
-	ph.State = to
+	change(&ph)
 	return putJSON(bucket, []byte(id), &ph)
 }
 

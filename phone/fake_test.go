@@ -117,6 +117,8 @@ type fake struct {
 	uploads map[string]*fakeUpload
 	kept    map[string][]byte
 	patches int
+	// previews are what was sent, by photo.
+	previews map[string][]byte
 }
 
 type step struct {
@@ -142,6 +144,7 @@ func newFake(tb tester) *fake {
 		jtis: map[string]bool{}, tasks: map[string]*fieldsyncv1.Task{}, steps: map[string][]step{},
 		verdicts: map[mutationKey]*fieldsyncv1.Verdict{}, payloads: map[mutationKey][32]byte{}, heads: map[uint32]uint64{}, conflicted: map[uint32]bool{},
 		pageTasks: 1000, pushTasks: 2, repairParts: 256, changed: make(chan struct{}), uploads: map[string]*fakeUpload{}, kept: map[string][]byte{},
+		previews: map[string][]byte{},
 	}
 	mux := http.NewServeMux()
 	faults := connect.WithInterceptors(faultInterceptor{})
@@ -149,6 +152,7 @@ func newFake(tb tester) *fake {
 	mux.Handle(fieldsyncv1connect.NewSyncServiceHandler(f, faults))
 	mux.Handle(fieldsyncv1connect.NewMediaServiceHandler(f, faults))
 	mux.HandleFunc("/v1/uploads/{id}", f.tus)
+	mux.HandleFunc("PUT /v1/tasks/{task}/photos/{photo}/preview", f.preview)
 	server := httptest.NewServer(f.way(mux))
 	f.url = server.URL
 	tb.Cleanup(func() {
@@ -715,6 +719,24 @@ func (f *fake) Commit(ctx context.Context, r *fieldsyncv1.CommitRequest) (*field
 		}
 	}
 	return &fieldsyncv1.CommitResponse{State: fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED, Sha256: sum[:]}, nil
+}
+
+// preview takes the small picture of a photo.
+func (f *fake) preview(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.authorise(r.Header.Get("Authorization")) != nil {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if id := r.PathValue("photo"); err == nil {
+		if f.previews[id] != nil || len(f.kept) > 0 {
+			f.sinf("a preview twice, or behind an original")
+		}
+		f.previews[id] = body
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // tus is HEAD and PATCH of tus 1.0.

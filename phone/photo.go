@@ -29,11 +29,14 @@ type PhotoFacts struct {
 	Kind fieldsyncv1.PhotoKind
 	// FromGallery: picked from the gallery instead of just taken. Such a photo claims no capture time.
 	FromGallery bool
+	// Replaces is the id of a damaged photo of the task (see Phone.Damaged) in whose place this one was taken: a completion that
+	// stands on that one then stands on this one.
+	Replaces string
 }
 
 // Photo attaches the image in file (JPEG, PNG, WebP or HEIC, at most 50 MiB) to a task: its bytes are copied and hashed, and
 // the attach is recorded; both are durable when Photo returns the photo's id. The original may be deleted then.
-// Errors beyond those of every intent: Invalid "photo_type", "photo_size"; NotFound "photo_file".
+// Errors beyond those of every intent: Invalid "photo_type", "photo_size"; NotFound "photo_file", "photo_unknown" (the task as held has no damaged photo Replaces).
 func (p *Phone) Photo(task, file string, facts PhotoFacts) (string, error) {
 	p.photoMu.Lock()
 	defer p.photoMu.Unlock()
@@ -48,11 +51,15 @@ func (p *Phone) Photo(task, file string, facts PhotoFacts) (string, error) {
 	declaration.Kind = facts.Kind
 	declaration.FromGallery = facts.FromGallery
 	declaration.Position = p.position()
+	declaration.ReplacesPhotoId = facts.Replaces
 	// A crash here leaves a copy that nothing speaks of: the next Open sweeps it.
 	err = p.recordWith(&fieldsyncv1.Mutation{
 		TaskId: task,
 		Intent: &fieldsyncv1.Mutation_AttachPhoto{AttachPhoto: &fieldsyncv1.AttachPhoto{Photo: declaration}},
 	}, func(tx *bolt.Tx) error {
+		if err := checkReplaces(tx, task, facts.Replaces); err != nil {
+			return err
+		}
 		return putJSON(tx.Bucket(bucketPhotos), []byte(id), &photo{
 			ID: id, TaskID: task, Size: declaration.GetSizeBytes(), State: photoQueued,
 		})
@@ -61,6 +68,23 @@ func (p *Phone) Photo(task, file string, facts PhotoFacts) (string, error) {
 		return "", errors.Join(err, os.Remove(p.photoPath(id)))
 	}
 	return id, nil
+}
+
+func checkReplaces(tx *bolt.Tx, taskID, id string) error {
+	if id == "" {
+		return nil
+	}
+	task, err := getTask(tx, taskID)
+	if err != nil {
+		return err
+	}
+	for _, photo := range task.GetPhotos() {
+		if photo.GetId() == id && photo.GetState() == fieldsyncv1.PhotoState_PHOTO_STATE_DAMAGED {
+			return nil
+		}
+	}
+	return fault.New(fault.NotFound, "photo_unknown",
+		"Công việc không có ảnh hỏng nào mang mã này.", "The task has no damaged photo with this id.")
 }
 
 // copyPhoto brings the file's bytes into the folder, durably, and says what they are.

@@ -29,6 +29,8 @@ type Status struct {
 	PhotosWaiting int    `json:"photos_waiting"`
 	PhotoBytes    uint64 `json:"photo_bytes"`
 	PhotosRefused int    `json:"photos_refused"`
+	// PhotosDamaged is how many the server has asked for again: see Phone.Damaged.
+	PhotosDamaged int `json:"photos_damaged"`
 	// ReceiptsOwed is how many receipts the next Upload asks for.
 	ReceiptsOwed int `json:"receipts_owed"`
 	// Tasks is how many the replica holds; Whole says that it stood at the server's head, Sequence, at LastSync. Otherwise
@@ -65,14 +67,22 @@ func (p *Phone) Status() (Status, error) {
 		if !st.SyncedAt.IsZero() {
 			s.LastSyncAge = p.clock().Sub(st.SyncedAt)
 		}
+		replaced := map[string]bool{}
 		for q, err := range outbox(tx) {
 			if err != nil {
 				return err
 			}
+			replaced[q.mutation.GetAttachPhoto().GetPhoto().GetReplacesPhotoId()] = true
 			if s.Queued == 0 {
 				s.Oldest = q.mutation.GetRecorded().GetWall().AsTime()
 			}
 			s.Queued++
+		}
+		for task, err := range replica(tx) {
+			if err != nil {
+				return err
+			}
+			s.PhotosDamaged += len(damagedIn(task, st.DeviceID, replaced))
 		}
 		for ph, err := range photos(tx) {
 			switch {

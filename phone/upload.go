@@ -24,10 +24,10 @@ type Progress func(photo string, sent, total int64)
 // maxFailures is how many attempts in a row may come to nothing before a photo is left for the next Upload.
 const maxFailures = 5
 
-// Upload sends the original of every photo whose attach the server has judged (so: after Sync), in tus 1.0 pieces, each
-// resumed where the server says that its bytes end. Then it fetches the receipts of this phone's completions that are to be had.
-// A photo's copy on the phone goes once the server has verified it, nothing in the outbox speaks of it, and the phone holds the
-// receipt of the seal if it has completed the task. progress may be nil.
+// Upload sends a preview of every photo whose attach the server has judged (so: after Sync), of some 4 KB where the original is over
+// 32 KiB; then each original, in tus 1.0 pieces, each resumed where the server says that its bytes end. Then it fetches the
+// receipts of this phone's completions that are to be had. A photo's copy on the phone goes once the server has verified it,
+// nothing in the outbox speaks of it, and the phone holds the receipt of the seal if it has completed the task. progress may be nil.
 //
 // The error joins those of the photos and receipts that did not get through; the others did. What a repeat may bring through is
 // tried again by the next Upload.
@@ -58,6 +58,7 @@ func (p *Phone) Upload(ctx context.Context, progress Progress) error {
 		return err
 	}
 	u := &uploader{phone: p, progress: progress, retry: p.retry}
+	u.previews(ctx, waiting)
 	var failed []error
 	for _, ph := range waiting {
 		err := u.photo(ctx, ph)

@@ -1,7 +1,11 @@
 package proof
 
 import (
+	"strings"
 	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 )
@@ -56,8 +60,30 @@ func TestWhatACompletionStandsOn(t *testing.T) {
 		for _, p := range completionPhotos(task) {
 			got += p.GetId()
 		}
-		if said := waiting(completionPhotos(task)).GetEn(); said != test.waiting || test.name != "in a circle" && got != test.want {
+		if said := waiting(completionPhotos(task), nil).GetEn(); said != test.waiting || test.name != "in a circle" && got != test.want {
 			t.Errorf("%s: stands on %q, waits for %q; want %q, %q", test.name, got, said, test.want, test.waiting)
 		}
+	}
+}
+
+// Protects: whoever waits for photos is told on whose phone they are, and since when, in both languages.
+func TestWaitingNamesThePhone(t *testing.T) {
+	at := func(minute int) *timestamppb.Timestamp {
+		return timestamppb.New(time.Date(2026, 11, 25, 7, minute, 0, 0, time.UTC))
+	}
+	photo := func(member string, state fieldsyncv1.PhotoState, declared *timestamppb.Timestamp) *fieldsyncv1.Photo {
+		return &fieldsyncv1.Photo{State: state, MemberId: member, DeviceId: "phone of " + member, DeclaredAt: declared}
+	}
+	const onPhone = fieldsyncv1.PhotoState_PHOTO_STATE_ON_PHONE
+	said := waiting([]*fieldsyncv1.Photo{
+		photo("an", onPhone, at(20)), photo("an", onPhone, at(15)), photo("binh", onPhone, at(30)),
+		photo("an", fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED, at(1)), photo("gone", onPhone, nil),
+	}, map[string]string{"an": "Nguyễn Văn An", "binh": "Trần Bình", "gone": ""})
+	if want := "2 of 5 photos still on the phone of Nguyễn Văn An since 14:15 25/11/2026; " +
+		"1 of 5 photos still on the phone of Trần Bình since 14:30 25/11/2026; 1 of 5 photos still on the phone"; said.GetEn() != want {
+		t.Errorf("%q, want %q", said.GetEn(), want)
+	}
+	if want := "Còn 2 trong 5 ảnh trên điện thoại của Nguyễn Văn An từ 14:15 25/11/2026; "; !strings.HasPrefix(said.GetVi(), want) {
+		t.Errorf("%q, want it to begin with %q", said.GetVi(), want)
 	}
 }

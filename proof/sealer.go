@@ -93,7 +93,11 @@ func (s *Sealer) advance(tx *store.Tx, record *storagev1.TaskRecord, revision ui
 	}
 	facet.Revision = revision
 	facet.PhotosVerified = uint32(len(photos) - missing) //nolint:gosec // At most 50.
-	facet.Waiting = waiting(photos)
+	names, err := namesOf(tx, photos)
+	if err != nil {
+		return err
+	}
+	facet.Waiting = waiting(photos, names)
 	if missing == 0 {
 		if err := s.seal(tx, record, completion); err != nil {
 			return err

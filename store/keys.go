@@ -453,6 +453,38 @@ func TicketDuplicateKey(ticket, duplicate string) Key[storagev1.Ticket] {
 func TicketDuplicates(ticket string) Prefix[storagev1.Ticket] {
 	return newKey("ticket-duplicate").text(ticket).bytes()
 }
+// LegalHoldKey: legal-hold/<ticket> — the hold on a ticket, lifted ones included.
+func LegalHoldKey(ticket string) Key[fieldsyncv1.LegalHold] {
+	return newKey("legal-hold").text(ticket).bytes()
+}
+
+// LegalHolds is the prefix of all holds.
+func LegalHolds() Prefix[fieldsyncv1.LegalHold] { return newKey("legal-hold").bytes() }
+
+// HeldOriginalKey: held-original/<SHA-256 of the original>/<ticket> — what the holds that last keep.
+func HeldOriginalKey(sha []byte, ticket string) Key[storagev1.HeldOriginal] {
+	return newKey("held-original").raw(sha).text(ticket).bytes()
+}
+
+// HeldOriginals is the prefix of the holds on an original.
+func HeldOriginals(sha []byte) Prefix[storagev1.HeldOriginal] {
+	return newKey("held-original").raw(sha).bytes()
+}
+
+// AllHeldOriginals is the prefix of the holds on all originals.
+func AllHeldOriginals() Prefix[storagev1.HeldOriginal] { return newKey("held-original").bytes() }
+
+// HoldWorkKey: hold-work/<SHA-256 of the original> — the originals of whose holds the object store has yet to hear.
+func HoldWorkKey(sha []byte) Key[storagev1.HoldWork] { return newKey("hold-work").raw(sha).bytes() }
+
+// AllHoldWork is the prefix of all of them.
+func AllHoldWork() Prefix[storagev1.HoldWork] { return newKey("hold-work").bytes() }
+
+// DoomedKey: doomed/<SHA-256 of the content> — what is being removed from where originals are kept.
+func DoomedKey(sha []byte) Key[storagev1.Doomed] { return newKey("doomed").raw(sha).bytes() }
+
+// AllDoomed is the prefix of all of it.
+func AllDoomed() Prefix[storagev1.Doomed] { return newKey("doomed").bytes() }
 
 type keyBuilder []byte
 

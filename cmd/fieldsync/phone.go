@@ -26,8 +26,12 @@ import (
 // phoneCLI is what the flags of `fieldsync phone` say.
 type phoneCLI struct {
 	dir      string
-	position struct{ lat, lng, accuracy float64 }
-	json     bool
+	position struct {
+		lat, lng, accuracy float64
+		age                time.Duration
+		mock               bool
+	}
+	json bool
 }
 
 // newPhoneCommand is `fieldsync phone`: the reference phone on the command line.
@@ -111,8 +115,11 @@ func (c *phoneCLI) sync() *cobra.Command {
 			return err
 		}
 		st, err := s.Status()
-		if err != nil || st.PhotosWaiting+st.ReceiptsOwed == 0 {
+		if err != nil {
 			return err
+		}
+		if st.PhotosWaiting+st.ReceiptsOwed == 0 {
+			return s.tellDamaged()
 		}
 		if err := s.Upload(ctx, s.progress()); err != nil {
 			return err
@@ -121,10 +128,15 @@ func (c *phoneCLI) sync() *cobra.Command {
 		if _, err := s.Sync(ctx); err != nil {
 			return err
 		}
-		if st, err = s.Status(); err != nil || st.ReceiptsOwed == 0 {
+		if st, err = s.Status(); err != nil {
 			return err
 		}
-		return s.Upload(ctx, nil)
+		if st.ReceiptsOwed > 0 {
+			if err := s.Upload(ctx, nil); err != nil {
+				return err
+			}
+		}
+		return s.tellDamaged()
 	})
 }
 
@@ -278,7 +290,7 @@ func (c *phoneCLI) tick() *cobra.Command {
 }
 
 func (c *phoneCLI) photo() *cobra.Command {
-	var kind string
+	var kind, replaces string
 	var gallery bool
 	kinds := enumFlags(fieldsyncv1.PhotoKind_name, "PHOTO_KIND_")
 	cmd := &cobra.Command{
@@ -286,8 +298,10 @@ func (c *phoneCLI) photo() *cobra.Command {
 		Long: `Attach a photo. Its bytes are copied into the phone's folder and hashed at once; the hash goes with the next sync, the
 original behind it. The copy is removed when the server has verified it.`,
 		Example: `  fieldsync phone photo 4k9zt0 truoc.jpg --kind before
-  fieldsync phone photo 4k9zt0 sau.jpg --kind after --lat 10.7769 --lng 106.7009 --accuracy 8`,
+  fieldsync phone photo 4k9zt0 sau.jpg --kind after --lat 10.7769 --lng 106.7009 --accuracy 8
+  fieldsync phone photo 4k9zt0 sau-2.jpg --kind after --replaces e4ygr6`,
 	}
+	cmd.Flags().StringVar(&replaces, "replaces", "", "the damaged photo in whose place this one was taken: its id, or the end of it")
 	cmd.Flags().StringVar(&kind, "kind", "other", "what it shows: "+strings.Join(kinds.names(), ", "))
 	cmd.Flags().BoolVar(&gallery, "gallery", false, "picked from the gallery instead of just taken")
 	return c.records(cmd, func(s *session, task string, args []string) error {
@@ -295,7 +309,10 @@ original behind it. The copy is removed when the server has verified it.`,
 		if err != nil {
 			return err
 		}
-		_, err = s.Photo(task, args[1], phone.PhotoFacts{Kind: fieldsyncv1.PhotoKind(value), FromGallery: gallery})
+		if replaces, err = s.damaged(task, replaces); err != nil {
+			return err
+		}
+		_, err = s.Photo(task, args[1], phone.PhotoFacts{Kind: fieldsyncv1.PhotoKind(value), FromGallery: gallery, Replaces: replaces})
 		return err
 	})
 }
@@ -336,6 +353,8 @@ func (c *phoneCLI) records(cmd *cobra.Command, record func(s *session, task stri
 	flags := cmd.Flags()
 	flags.Float64Var(&c.position.lat, "lat", 0, "where, degrees north")
 	flags.Float64Var(&c.position.lng, "lng", 0, "where, degrees east")
+	flags.DurationVar(&c.position.age, "fix-age", 0, "how old the position is, such as 90s")
+	flags.BoolVar(&c.position.mock, "mock", false, "the position comes from a mock location provider, as the phone says")
 	flags.Float64Var(&c.position.accuracy, "accuracy", 0, "radius of 68 % confidence in metres; 0 when unknown")
 	cmd.MarkFlagsRequiredTogether("lat", "lng")
 	return c.runs(cmd, func(_ context.Context, s *session, args []string) error {
@@ -395,11 +414,35 @@ func (c *phoneCLI) open(cmd *cobra.Command) (*phone.Phone, error) {
 	if cmd.Flags().Changed("lat") {
 		position := &fieldsyncv1.Position{
 			Latitude: c.position.lat, Longitude: c.position.lng, AccuracyM: float32(c.position.accuracy),
-			FixedAt: timestamppb.Now(),
+			FixedAt: timestamppb.New(time.Now().Add(-c.position.age)), Mock: c.position.mock,
 		}
 		o.Position = func() *fieldsyncv1.Position { return position }
 	}
 	return phone.Open(dir, o)
+}
+
+// damaged finds the damaged photo that is meant by its id or the end of it.
+func (s *session) damaged(task, short string) (string, error) {
+	all, err := s.Damaged()
+	if err != nil || short == "" {
+		return short, err
+	}
+	for _, photo := range all {
+		if photo.TaskID == task && strings.HasSuffix(photo.PhotoID, short) {
+			return photo.PhotoID, nil
+		}
+	}
+	return short, nil // The phone says that there is none.
+}
+
+// tellDamaged asks for the photos that have to be taken again.
+func (s *session) tellDamaged() error {
+	all, err := s.Damaged()
+	for _, photo := range all {
+		s.printf("Ảnh %s bị hỏng, hãy chụp lại: fieldsync phone photo %s TỆP --replaces %s\n",
+			"Photo %s is damaged, take it again: fieldsync phone photo %s FILE --replaces %s\n", tail(photo.PhotoID), tail(photo.TaskID), tail(photo.PhotoID))
+	}
+	return err
 }
 
 // resolve finds the task that is meant by its id or by a beginning or end of it.

@@ -196,8 +196,14 @@ func (s *session) show(held phone.Held) error {
 	}
 	for _, photo := range t.GetPhotos() {
 		where := s.tr("còn trên máy", "on the phone")
-		if photo.GetState() == fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED {
+		switch photo.GetState() {
+		case fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED:
 			where = s.tr("đã xác minh", "verified")
+		case fieldsyncv1.PhotoState_PHOTO_STATE_RECEIVED:
+			where = s.tr("đang được kiểm tra", "being checked")
+		case fieldsyncv1.PhotoState_PHOTO_STATE_DAMAGED:
+			where = s.tr("bị hỏng, cần chụp lại", "damaged, to be taken again")
+		default:
 		}
 		row("Ảnh", "Photo", fmt.Sprintf("%s  %s  %s", tail(photo.GetId()), humanize.IBytes(photo.GetSizeBytes()), where))
 	}
@@ -237,6 +243,9 @@ func (s *session) statusOf(st phone.Status) error {
 	row("Ảnh chờ tải lên", "Photos waiting", fmt.Sprintf("%d (%s)", st.PhotosWaiting, humanize.IBytes(st.PhotoBytes)))
 	if st.PhotosRefused > 0 {
 		row("Ảnh bị từ chối", "Photos refused", st.PhotosRefused)
+	}
+	if st.PhotosDamaged > 0 {
+		row("Ảnh cần chụp lại", "Photos to be taken again", st.PhotosDamaged)
 	}
 	whole := s.tr("đủ", "whole")
 	if !st.Whole {

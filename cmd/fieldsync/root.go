@@ -59,6 +59,8 @@ của tổ, việc làm khi mất sóng được gửi về, và báo cáo hoàn
 		newBenchCommand(),
 		newVerifyCommand(), group(newLogCommand()), group(newHotlineCommand()),
 		newExplainCommand(), group(newQuarantineCommand()),
+		newVerifyCommand(), group(newLogCommand()),
+		newExplainCommand(), group(newQuarantineCommand()), group(newHoldCommand()),
 		newCheckCommand(), newRebuildCommand(), group(newBackupCommand()), newRestoreCommand(),
 	)
 	return root

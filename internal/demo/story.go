@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -486,7 +487,7 @@ func (s *story) photosWaiting(ctx context.Context) (text, error) {
 	}
 	c := status.GetCompletion()
 	return text{c.GetWaiting().GetVi(), c.GetWaiting().GetEn()},
-		expect(c.GetProofState() == fieldsyncv1.ProofState_PROOF_STATE_CLAIMED && c.GetWaiting().GetEn() == "3 of 3 photos still on the phone",
+		expect(c.GetProofState() == fieldsyncv1.ProofState_PROOF_STATE_CLAIMED && strings.HasPrefix(c.GetWaiting().GetEn(), "3 of 3 photos still on the phone of "),
 			"the proof is %v, waiting: %q", c.GetProofState(), c.GetWaiting().GetEn())
 }
 

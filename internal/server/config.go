@@ -81,9 +81,11 @@ type CORSConfig struct {
 
 // MediaConfig is the section media.
 type MediaConfig struct {
-	Store    string   `yaml:"store"`
-	SpoolGiB int      `yaml:"spool_gib"`
-	S3       S3Config `yaml:"s3"`
+	Store        string        `yaml:"store"`
+	Spool        string        `yaml:"spool"`
+	SpoolGiB     int           `yaml:"spool_gib"`
+	OrphansAfter time.Duration `yaml:"orphans_after"`
+	S3           S3Config      `yaml:"s3"`
 }
 
 // S3Config is the section media.s3.
@@ -255,6 +257,9 @@ func (c Config) check() error {
 	require(c.Report.Day >= 1 && c.Report.Day <= 28, "report.day: %d is not between 1 and 28", c.Report.Day)
 	require(c.Report.Hour >= 0 && c.Report.Hour <= 23, "report.hour: %d is not between 0 and 23", c.Report.Hour)
 	require(c.Media.SpoolGiB >= 1 && c.Media.SpoolGiB <= 1<<20, "media.spool_gib: %d is not between 1 and 1048576", c.Media.SpoolGiB)
+	require(c.Media.Spool == "folder" || c.Media.Spool == "s3", "media.spool: %q is neither folder nor s3", c.Media.Spool)
+	require(c.Media.Spool != "s3" || c.Media.Store == "s3", "media.spool: s3 needs media.store: s3")
+	require(c.Media.OrphansAfter >= 0, "media.orphans_after: %v is below 0", c.Media.OrphansAfter)
 	require(c.Media.S3.LockYears >= 0 && c.Media.S3.LockYears <= 100, "media.s3.lock_years: %d is not between 0 and 100", c.Media.S3.LockYears)
 	require(c.Review.Share >= 0 && c.Review.Share <= 1, "review.share: %v is not between 0 and 1", c.Review.Share)
 	require(c.Review.SharePerFinding >= 0 && c.Review.SharePerFinding <= 1,

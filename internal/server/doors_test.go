@@ -175,6 +175,8 @@ func TestForeignIsLikeNothing(t *testing.T) {
 		"SupportService/ListQuarantined":       {desk, `{"deviceId":"ID"}`, foreign.device},
 		"SupportService/ReleaseQuarantined":    {desk, `{"id":"ID","reason":"x"}`, foreign.device + ".1.1"},
 		"SupportService/DiscardQuarantined":    {desk, `{"id":"ID","reason":"x"}`, foreign.device + ".1.1"},
+		"HoldService/PutLegalHold":             {desk, `{"ticketId":"ID","reason":"x"}`, foreign.ticket},
+		"HoldService/LiftLegalHold":            {desk, `{"ticketId":"ID","reason":"x"}`, foreign.ticket},
 		"MediaService/Declare":                 {crew, `{"taskId":"ID","photoId":"p1"}`, foreign.task},
 		"MediaService/Commit":                  {crew, `{"uploadId":"ID"}`, foreign.upload},
 		"ProofService/GetReceipt":              {crew, `{"completionId":"ID"}`, foreign.completion},

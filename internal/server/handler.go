@@ -37,6 +37,7 @@ var services = []string{
 	fieldsyncv1connect.SyncServiceName,
 	fieldsyncv1connect.SupportServiceName,
 	fieldsyncv1connect.MediaServiceName,
+	fieldsyncv1connect.HoldServiceName,
 	fieldsyncv1connect.DispatchServiceName,
 	fieldsyncv1connect.AssignmentServiceName,
 	fieldsyncv1connect.BoardServiceName,
@@ -75,6 +76,7 @@ func (s *Rooms) Handler() http.Handler {
 	rpcs.Handle(fieldsyncv1connect.NewSyncServiceHandler(s.sync, options...))
 	rpcs.Handle(fieldsyncv1connect.NewSupportServiceHandler(s.sync, options...))
 	rpcs.Handle(fieldsyncv1connect.NewMediaServiceHandler(s.media, options...))
+	rpcs.Handle(fieldsyncv1connect.NewHoldServiceHandler(s.media, options...))
 	rpcs.Handle(fieldsyncv1connect.NewDispatchServiceHandler(s.dispatch, options...))
 	rpcs.Handle(fieldsyncv1connect.NewAssignmentServiceHandler(s.dispatch, options...))
 	rpcs.Handle(fieldsyncv1connect.NewBoardServiceHandler(s.board, options...))

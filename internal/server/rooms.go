@@ -26,8 +26,12 @@ type Parts struct {
 	Blobs media.Blobs
 	// SpoolDir is where the bytes of unfinished uploads lie. One house at a time may use it.
 	SpoolDir string
+	// Spool, where it is not nil, keeps them instead.
+	Spool media.Spool
 	// SpoolBytes bounds them. 0: 20 GiB.
 	SpoolBytes int64
+	// OrphansAfter is as in media.Options.
+	OrphansAfter time.Duration
 	// Issuer, Tokens and CORS are what the configuration calls so.
 	Issuer string
 	Tokens TokenConfig
@@ -100,8 +104,8 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 		PhotoPath: func(task, photo string) string { return s.media.PublicPath(task, photo) },
 	})
 	s.media, err = media.Open(media.Options{ //nolint:contextcheck // Its sweep at the start is short and must come to its end.
-		Store: s.store, Blobs: parts.Blobs, SpoolDir: parts.SpoolDir, SpoolBytes: parts.SpoolBytes, Log: s.log,
-		PhotosVerified: s.advance,
+		Store: s.store, Blobs: parts.Blobs, SpoolDir: parts.SpoolDir, Spool: parts.Spool, SpoolBytes: parts.SpoolBytes, Log: s.log,
+		PhotosVerified: s.advance, OrphansAfter: parts.OrphansAfter,
 	})
 	return s, err
 }

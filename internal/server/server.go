@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -59,12 +60,18 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err 
 	if err != nil {
 		return nil, err
 	}
+	reportStore(ctx, blobs, log)
+	spool, err := openSpool(config, blobs)
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{config: config}
 	if s.tls, err = config.TLS.open(config.Data, log); err != nil {
 		return nil, err
 	}
 	if s.Rooms, err = Compose(ctx, Parts{
-		Store: st, Blobs: blobs, SpoolDir: filepath.Join(config.Data, "uploads"), SpoolBytes: int64(config.Media.SpoolGiB) << 30, Log: log,
+		Store: st, Blobs: blobs, SpoolDir: filepath.Join(config.Data, "uploads"), Spool: spool,
+		SpoolBytes: int64(config.Media.SpoolGiB) << 30, OrphansAfter: orphansAfter(config.Media), Log: log,
 		Issuer: config.Issuer, Tokens: config.Tokens, CORS: config.CORS, Review: config.Review.rules(), Report: config.Report,
 		Edge: config.Edge, OIDC: config.OIDC, Open311: config.Open311, PlainWebhooks: len(config.Webhooks.AllowedNetworks) > 0,
 		OfflineTime: config.Sync.offlineTime(),
@@ -116,10 +123,35 @@ func OpenBlobs(ctx context.Context, config Config) (media.Blobs, error) {
 	if c := config.Media; c.Store == "s3" {
 		return s3.Open(ctx, s3.Options{
 			Endpoint: c.S3.Endpoint, Region: c.S3.Region, Bucket: c.S3.Bucket,
-			AccessKey: c.S3.AccessKey, SecretKey: c.S3.SecretKey, PlainHTTP: !c.S3.TLS,
+			AccessKey: c.S3.AccessKey, SecretKey: c.S3.SecretKey, PlainHTTP: !c.S3.TLS, LockYears: c.S3.LockYears,
 		})
 	}
 	return folder.Open(filepath.Join(config.Data, "photos"))
+}
+
+// openSpool returns nil where the folder of the rooms' own is meant.
+func openSpool(config Config, blobs media.Blobs) (media.Spool, error) {
+	bucket, ok := blobs.(*s3.Blobs)
+	if !ok || config.Media.Spool != "s3" {
+		return nil, nil //nolint:nilnil // As it says.
+	}
+	return bucket.Spool()
+}
+
+// orphansAfter: in the configuration 0 is never, in the room's options it is the default.
+func orphansAfter(config MediaConfig) time.Duration {
+	if config.OrphansAfter == 0 {
+		return -1
+	}
+	return config.OrphansAfter
+}
+
+// reportStore says what the object store was found to guard by itself, so that nobody relies on a lock that is not there.
+func reportStore(ctx context.Context, blobs media.Blobs, log *slog.Logger) {
+	if bucket, ok := blobs.(*s3.Blobs); ok {
+		can := bucket.Can()
+		log.InfoContext(ctx, "object store probed", "write_once", can.WriteOnce, "checksum", can.Checksum, "object_lock", can.ObjectLock)
+	}
 }
 
 // Serve serves until ctx ends, then lets the requests under way finish (at most shutdown_timeout), stops the workers and

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net/http"
 	"os"
@@ -219,6 +220,26 @@ func (b *blobs) Open(_ context.Context, sum [sha256.Size]byte) (io.ReadSeekClose
 		io.Closer
 	}{bytes.NewReader(content), io.NopCloser(nil)}, int64(len(content)), nil
 }
+
+// List implements media.Blobs.
+func (b *blobs) List(context.Context) iter.Seq2[media.Kept, error] {
+	return func(yield func(media.Kept, error) bool) {
+		for sum := range b.kept {
+			if !yield(media.Kept{Sum: sum}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Remove implements media.Blobs.
+func (b *blobs) Remove(_ context.Context, sum [sha256.Size]byte) error {
+	delete(b.kept, sum)
+	return nil
+}
+
+// Hold implements media.Blobs.
+func (b *blobs) Hold(context.Context, [sha256.Size]byte, bool) error { return nil }
 
 // lastError is a log that remembers the newest error.
 type lastError struct{ text string }

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cong1022/fieldsync/media"
 )
@@ -28,6 +29,8 @@ func Run(t *testing.T, blobs media.Blobs) {
 		"many at once":                   trial.concurrent,
 		"a reader that breaks":           trial.brokenReader,
 		"content is read from its start": trial.fromStart,
+		"listed and removed":             trial.removed,
+		"held":                           trial.held,
 	} {
 		t.Run(name, func(t *testing.T) { test(trial{t, blobs}) })
 	}
@@ -210,5 +213,59 @@ func check(t *testing.T, blobs media.Blobs, content []byte) {
 	got, err := io.ReadAll(reader)
 	if err != nil || size != int64(len(content)) || !bytes.Equal(got, content) {
 		t.Errorf("reading %d bytes: got %d, size said %d, %v, or other bytes", len(content), len(got), size, err)
+	}
+}
+
+// Protects: what is kept is listed with a time, what is removed is gone and can be put again, and nothing else is touched.
+func (c trial) removed() {
+	t, blobs := c.t, c.blobs
+	begun := time.Now().Add(-time.Minute) // File systems and stores round.
+	first, second := contentOf(70, 3000), contentOf(71, 3000)
+	put(t, blobs, first)
+	put(t, blobs, second)
+	listed := func() map[[sha256.Size]byte]bool {
+		found := map[[sha256.Size]byte]bool{}
+		for kept, err := range blobs.List(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if kept.Since.Before(begun) && (kept.Sum == sha256.Sum256(first) || kept.Sum == sha256.Sum256(second)) {
+				t.Errorf("%x is said to be kept since %v", kept.Sum, kept.Since)
+			}
+			found[kept.Sum] = true
+		}
+		return found
+	}
+	if found := listed(); !found[sha256.Sum256(first)] || !found[sha256.Sum256(second)] {
+		t.Fatal("what was put is not listed")
+	}
+	for range 2 { // A repeat is a success.
+		if err := blobs.Remove(t.Context(), sha256.Sum256(first)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := blobs.Open(t.Context(), sha256.Sum256(first)); !errors.Is(err, media.ErrBlobNotFound) {
+		t.Fatalf("opening what was removed: %v", err)
+	}
+	if found := listed(); found[sha256.Sum256(first)] || !found[sha256.Sum256(second)] {
+		t.Error("the list after the removal is wrong")
+	}
+	check(t, blobs, second)
+	put(t, blobs, first)
+	check(t, blobs, first)
+}
+
+// Protects: holds go on and off, any number of times, and what is missing is told.
+func (c trial) held() {
+	t, blobs := c.t, c.blobs
+	content := contentOf(72, 3000)
+	put(t, blobs, content)
+	for _, on := range []bool{true, true, false, false} {
+		if err := blobs.Hold(t.Context(), sha256.Sum256(content), on); err != nil {
+			t.Fatalf("hold %v: %v", on, err)
+		}
+	}
+	if err := blobs.Remove(t.Context(), sha256.Sum256(content)); err != nil {
+		t.Errorf("removing what is no longer held: %v", err)
 	}
 }

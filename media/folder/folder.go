@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 
@@ -66,6 +67,69 @@ func (b *Blobs) Open(_ context.Context, sum [sha256.Size]byte) (io.ReadSeekClose
 		return nil, 0, errors.Join(err, file.Close())
 	}
 	return file, info.Size(), nil
+}
+
+// List implements media.Blobs. Since is when the file was written.
+func (b *Blobs) List(ctx context.Context) iter.Seq2[media.Kept, error] {
+	return func(yield func(media.Kept, error) bool) {
+		err := filepath.WalkDir(b.root, func(path string, entry fs.DirEntry, err error) error {
+			if err = errors.Join(err, ctx.Err()); err != nil {
+				return err
+			}
+			if entry.IsDir() {
+				if path == b.unfinished {
+					return fs.SkipDir
+				}
+				return nil
+			}
+			kept, ok := b.kept(path)
+			if !ok {
+				return nil // Not ours.
+			}
+			info, err := entry.Info()
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // Removed meanwhile.
+			}
+			if err != nil {
+				return err
+			}
+			kept.Since = info.ModTime()
+			if !yield(kept, nil) {
+				return fs.SkipAll
+			}
+			return nil
+		})
+		if err != nil {
+			yield(media.Kept{}, fmt.Errorf("listing the originals: %w", err))
+		}
+	}
+}
+
+// kept tells which content lies at path, if it is the place of one.
+func (b *Blobs) kept(path string) (kept media.Kept, ok bool) {
+	sum, err := hex.DecodeString(filepath.Base(path))
+	if err != nil || len(sum) != sha256.Size {
+		return kept, false
+	}
+	kept.Sum = [sha256.Size]byte(sum)
+	return kept, path == filepath.Join(b.path(kept.Sum)...)
+}
+
+// Remove implements media.Blobs. After a power cut the content may be there again.
+func (b *Blobs) Remove(_ context.Context, sum [sha256.Size]byte) error {
+	if err := os.Remove(filepath.Join(b.path(sum)...)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing content: %w", err)
+	}
+	return nil
+}
+
+// Hold implements media.Blobs: a folder has no hold of its own.
+func (b *Blobs) Hold(_ context.Context, sum [sha256.Size]byte, _ bool) error {
+	_, err := os.Stat(filepath.Join(b.path(sum)...))
+	if errors.Is(err, fs.ErrNotExist) {
+		return media.ErrBlobNotFound
+	}
+	return err
 }
 
 // path is the root, the two folders and the name.

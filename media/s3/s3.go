@@ -143,7 +143,7 @@ func (b *Blobs) Open(ctx context.Context, sum [sha256.Size]byte) (io.ReadSeekClo
 	return nil, 0, fmt.Errorf("opening an original: %w", err)
 }
 
-func key(sum [sha256.Size]byte) string { return "cas/" + hex.EncodeToString(sum[:]) }
+func key(sum [sha256.Size]byte) string { return originals + hex.EncodeToString(sum[:]) }
 
 // status is the HTTP status of the store's refusal, and 0 where the error is none. Stores agree on statuses better than on
 // the codes in the body.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/cong1022/fieldsync/internal/miniotest"
 	"github.com/cong1022/fieldsync/internal/toolserver"
 	"github.com/cong1022/fieldsync/internal/versitytest"
+	"github.com/cong1022/fieldsync/media"
 	"github.com/cong1022/fieldsync/media/blobtest"
 	"github.com/cong1022/fieldsync/media/s3"
 )
@@ -94,6 +96,46 @@ func onEachServer(t *testing.T, test func(*testing.T, toolserver.Server)) {
 			test(t, start(t))
 		})
 	}
+}
+
+// Protects: a legal hold keeps an original from being removed, without any retention, until it is lifted.
+func TestLegalHold(t *testing.T) {
+	onEachServer(t, func(t *testing.T, server toolserver.Server) {
+		t.Helper()
+		client, err := minio.New(server.Endpoint, &minio.Options{Creds: credentials.NewStaticV4(server.AccessKey, server.SecretKey, "")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := client.MakeBucket(t.Context(), bucket, minio.MakeBucketOptions{ObjectLocking: true}); err != nil {
+			t.Fatal(err)
+		}
+		blobs := open(t, server)
+		content := []byte("a photo in court")
+		sum := sha256.Sum256(content)
+		if err := blobs.Put(t.Context(), sum, bytes.NewReader(content)); err != nil {
+			t.Fatal(err)
+		}
+		if err := blobs.Hold(t.Context(), sum, true); err != nil {
+			t.Fatal(err)
+		}
+		if err := blobs.Remove(t.Context(), sum); !errors.Is(err, media.ErrBlobLocked) {
+			t.Errorf("removing what is held: %v, want ErrBlobLocked", err)
+		}
+		kept, _, err := blobs.Open(t.Context(), sum)
+		if err != nil {
+			t.Fatalf("what is held is gone: %v", err)
+		}
+		kept.Close()
+		if err := blobs.Hold(t.Context(), sum, false); err != nil {
+			t.Fatal(err)
+		}
+		if err := blobs.Remove(t.Context(), sum); err != nil {
+			t.Errorf("removing what is no longer held: %v", err)
+		}
+		if err := blobs.Hold(t.Context(), sha256.Sum256([]byte("nobody has put this")), true); !errors.Is(err, media.ErrBlobNotFound) {
+			t.Errorf("holding what is not there: %v", err)
+		}
+	})
 }
 
 // Protects: an original is written once, a second Put included, and the store has checked its SHA-256 on the way in.
