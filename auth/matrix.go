@@ -102,6 +102,10 @@ var rights = map[string][]fieldsyncv1.Role{
 	fieldsyncv1connect.ProofServiceGetCheckpointProcedure: {crew, lead, dispatcher, head, supervisor, hotline, admin},
 	fieldsyncv1connect.ProofServiceRotateLogKeyProcedure:  {admin},
 
+	fieldsyncv1connect.OperationsServiceGetStatusProcedure: {admin},
+	fieldsyncv1connect.OperationsServiceCheckNowProcedure:  {admin},
+	fieldsyncv1connect.OperationsServiceBackUpNowProcedure: {admin},
+
 	fieldsyncv1connect.IdentityServiceIssueCodeProcedure:    {dispatcher, head, admin},
 	fieldsyncv1connect.IdentityServiceRevokeDeviceProcedure: {lead, dispatcher, head, admin},
 	fieldsyncv1connect.IdentityServiceListDevicesProcedure:  {lead, dispatcher, head, supervisor, admin},

@@ -69,7 +69,7 @@ func TestMatrix(t *testing.T) {
 	services := map[string]string{
 		"SyncService": "crew lead dispatcher head supervisor", "MediaService": "crew lead", "HotlineService": "hotline",
 		"DispatchService": moves, "SupportService": moves, "HoldService": moves, "ProofService": everybody,
-		"BoardService": "dispatcher admin",
+		"BoardService": "dispatcher admin", "OperationsService": "admin",
 	}
 	exceptions := map[string]string{
 		"AssignmentService/AssignTasks": moves, "AssignmentService/SuggestCrews": reads, "AssignmentService/ListDeliveries": reads,

@@ -20,6 +20,8 @@ var routes = []Right{
 
 	{What: "GET /v1/public/{task}/{photo}/{capability}", Else: "whoever has the link"},
 	{What: "/open311/", Else: "an api_key, or a token of the role hotline; discovery and services: anyone"},
+	{What: "GET /livez", Else: "anyone"},
+	{What: "GET /readyz", Else: "anyone"},
 	{What: "/.well-known/jwks.json", Else: "anyone"},
 	{What: "/.well-known/fieldsync-proof-keys.json", Else: "anyone"},
 	{What: "/.well-known/fieldsync-log-keys.txt", Else: "anyone"},

@@ -2,6 +2,9 @@ package backup_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -84,16 +87,28 @@ func (c *city) tasks() (n int) {
 	return n
 }
 
-// photos are originals in memory.
+// photos are originals in memory, by their hash.
 type photos map[string]string
 
-func (p photos) originals(_ context.Context, yield func(string, func() (io.ReadCloser, error)) error) error {
-	for sum, content := range p {
-		if err := yield(sum, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(content)), nil }); err != nil {
-			return err
-		}
+func (p photos) open(_ context.Context, sum [sha256.Size]byte) (io.ReadCloser, error) {
+	content, ok := p[hex.EncodeToString(sum[:])]
+	if !ok {
+		return nil, errors.New("it is not there")
 	}
-	return nil
+	return io.NopCloser(strings.NewReader(content)), nil
+}
+
+// photograph takes in a photo: the record of its upload.
+func (c *city) photograph(content string) {
+	c.t.Helper()
+	sum := sha256.Sum256([]byte(content))
+	if err := c.store.Update(c.t.Context(), func(tx *store.Tx) error {
+		return store.Put(tx, store.UploadKey("u-"+content), &storagev1.Upload{
+			Id: "u-" + content, Sha256: sum[:], State: fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED,
+		})
+	}); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 // Protects: from nothing but the target a store is made as it was at a second, or at the end; its epoch is another one, its
@@ -114,13 +129,14 @@ func testRestore(t *testing.T, target backup.Target, recipients []age.Recipient,
 	const photo = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae" // Of "foo".
 	// Snapshots are dated by their files: the store's clock begins where theirs is.
 	c := open(t, filepath.Join(t.TempDir(), "city"), time.Now().Truncate(time.Second).Add(time.Second))
-	shipper := backup.New(backup.Options{Engine: c.engine, Target: target, Recipients: recipients, Originals: photos{photo: "foo"}.originals})
+	shipper := backup.New(backup.Options{Engine: c.engine, Target: target, Recipients: recipients, Photo: photos{photo: "foo"}.open})
 	ship := func(s *backup.Shipper) {
 		t.Helper()
 		if err := s.Ship(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
+	c.photograph("foo")
 	moments := make(map[int]time.Time) // By the number of tasks there were.
 	for n := 0; n < 100; n += 20 {
 		c.report(n, n+20)
@@ -139,7 +155,7 @@ func testRestore(t *testing.T, target backup.Target, recipients []age.Recipient,
 		t.Fatal(err)
 	}
 
-	if found, err := backup.Verify(t.Context(), target, []age.Identity{identity}); err != nil || len(found) > 0 {
+	if found, err := backup.Verify(t.Context(), target, []age.Identity{identity}, nil); err != nil || len(found) > 0 {
 		t.Errorf("the backup is not whole: %v, %v", found, err)
 	}
 	if recipients != nil {
@@ -191,7 +207,7 @@ func testRestore(t *testing.T, target backup.Target, recipients []age.Recipient,
 	if n := open(t, third, c.now).tasks(); n != 80 {
 		t.Errorf("after the second loss there are %d tasks, not 50 and 30", n)
 	}
-	if found, err := backup.Verify(t.Context(), target, []age.Identity{identity}); err != nil || len(found) > 0 {
+	if found, err := backup.Verify(t.Context(), target, []age.Identity{identity}, nil); err != nil || len(found) > 0 {
 		t.Errorf("the backup is not whole after that: %v, %v", found, err)
 	}
 }
@@ -246,7 +262,7 @@ func TestDamagedBackup(t *testing.T) {
 		if err := os.WriteFile(path, damaged, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if found, err := backup.Verify(t.Context(), target, nil); err != nil || len(found) != 1 || !strings.Contains(found[0].Error(), name) {
+		if found, err := backup.Verify(t.Context(), target, nil, nil); err != nil || len(found) != 1 || !strings.Contains(found[0].Error(), name) {
 			t.Errorf("a bit in %s: %v, %v", name, found, err)
 		}
 		if _, err := backup.Restore(t.Context(), filepath.Join(t.TempDir(), "r"), backup.RestoreOptions{Target: target}); err == nil || !strings.Contains(err.Error(), name) {
@@ -256,7 +272,7 @@ func TestDamagedBackup(t *testing.T) {
 			t.Fatal(err)
 		}
 		last := i == 2 // The newest part: nothing tells that there ever was one.
-		if found, err := backup.Verify(t.Context(), target, nil); err != nil || (len(found) == 0) != last {
+		if found, err := backup.Verify(t.Context(), target, nil, nil); err != nil || (len(found) == 0) != last {
 			t.Errorf("without %s: %v, %v", name, found, err)
 		}
 		if err := os.WriteFile(path, original, 0o600); err != nil {
@@ -266,7 +282,7 @@ func TestDamagedBackup(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "notes.txt"), []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if found, err := backup.Verify(t.Context(), target, nil); err != nil || len(found) != 1 || !strings.Contains(found[0].Error(), "notes.txt") {
+	if found, err := backup.Verify(t.Context(), target, nil, nil); err != nil || len(found) != 1 || !strings.Contains(found[0].Error(), "notes.txt") {
 		t.Errorf("with a foreign file: %v, %v", found, err)
 	}
 }

@@ -21,6 +21,8 @@ const (
 	kindPart     = "part"
 	kindSnapshot = "snapshot"
 	kindPhoto    = "photo"
+
+	encryptedSuffix = ".age"
 )
 
 // Object is what a backup consists of. All that a restore has to know of one stands in its name, so that a listing is the
@@ -54,7 +56,7 @@ func journalName(journal uint64, kind string, first, last uint64, at time.Time, 
 // parse returns false for a name that is none of ours.
 func parse(name string) (o Object, ours bool) {
 	o.Name = name
-	rest, encrypted := strings.CutSuffix(name, ".age")
+	rest, encrypted := strings.CutSuffix(name, encryptedSuffix)
 	o.Encrypted = encrypted
 	parts := strings.Split(rest, "/")
 	if len(parts) == 2 && parts[0] == kindPhoto {
@@ -125,7 +127,7 @@ func discard(file *os.File) error { return errors.Join(file.Close(), os.Remove(f
 // fetch brings an object into a temporary file, checks its hash, and gives what was sealed in it to read.
 func fetch(ctx context.Context, target Target, o Object, identities []age.Identity, read func(io.Reader) error) (err error) {
 	if o.Encrypted && len(identities) == 0 {
-		return fmt.Errorf("%s is encrypted: an identity is needed", o.Name)
+		return errIdentityNeeded(o.Name)
 	}
 	object, err := target.Open(ctx, o.Name)
 	if err != nil {
@@ -143,7 +145,7 @@ func fetch(ctx context.Context, target Target, o Object, identities []age.Identi
 	}
 	// An encrypted photo's name has the hash of the original: age has a checksum of its own.
 	if got := hex.EncodeToString(hash.Sum(nil)); got != o.sum && (o.Kind != kindPhoto || !o.Encrypted) {
-		return fmt.Errorf("%s is damaged: its SHA-256 is %s", o.Name, got)
+		return errDamaged(o.Name, fmt.Errorf("SHA-256 %s", got))
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return err
@@ -151,7 +153,10 @@ func fetch(ctx context.Context, target Target, o Object, identities []age.Identi
 	var content io.Reader = file
 	if o.Encrypted {
 		if content, err = age.Decrypt(content, identities...); err != nil {
-			return fmt.Errorf("%s: %w", o.Name, err)
+			if _, other := errors.AsType[*age.NoIdentityMatchError](err); other {
+				return errIdentityWrong(o.Name)
+			}
+			return errDamaged(o.Name, err)
 		}
 	}
 	if o.Kind != kindPhoto {
@@ -166,4 +171,16 @@ func fetch(ctx context.Context, target Target, o Object, identities []age.Identi
 		return fmt.Errorf("%s: %w", o.Name, err)
 	}
 	return nil
+}
+
+// readPhoto reads a photo, at most 50 MiB, and holds it against the hash in its name.
+func readPhoto(o Object, content io.Reader) ([]byte, error) {
+	all, err := io.ReadAll(content)
+	if err != nil {
+		return nil, errDamaged(o.Name, err) // It lies in a temporary file: only what decrypts it complains.
+	}
+	if got := sha256.Sum256(all); hex.EncodeToString(got[:]) != o.sum {
+		return nil, errDamaged(o.Name, fmt.Errorf("SHA-256 %x", got))
+	}
+	return all, nil
 }

@@ -3,23 +3,31 @@ package backup
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"filippo.io/age"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/store"
 	"github.com/cong1022/fieldsync/store/embedded"
 	"github.com/cong1022/fieldsync/store/journal"
+)
+
+const (
+	// fetching is how many objects are on their way at a time: a day of parts of a second each are tens of thousands.
+	fetching = 16
+	// workSuffix ends the name of the folder in which a store is put together.
+	workSuffix = ".restoring"
 )
 
 // List returns what a target holds, by journal and first record, and the names that are none of a backup.
@@ -35,103 +43,6 @@ func List(ctx context.Context, target Target) (objects []Object, foreign []strin
 	return objects, foreign, err
 }
 
-// Verify reads all of a target and returns what is damaged or missing, by name. The error is for when it could not go on. A
-// part that no snapshot precedes, or that does not follow on another, is a finding: no time behind the gap can be restored
-// from what is before it.
-func Verify(ctx context.Context, target Target, identities []age.Identity) (found []error, err error) {
-	objects, foreign, err := List(ctx, target)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range foreign {
-		found = append(found, fmt.Errorf("%s does not belong to a backup", name))
-	}
-	next := make(map[uint64]uint64) // By journal.
-	for _, o := range objects {
-		if o.Kind == kindSnapshot && (next[o.Journal] == 0 || o.Last+1 < next[o.Journal]) {
-			next[o.Journal] = o.Last + 1
-		}
-	}
-	for _, o := range objects {
-		if err := ctx.Err(); err != nil {
-			return found, err
-		}
-		if err := verifyObject(ctx, target, o, identities); err != nil {
-			found = append(found, err)
-		}
-		if o.Kind != kindPart {
-			continue
-		}
-		if expected := next[o.Journal]; expected == 0 || o.First > expected {
-			if !startsAgain(objects, o) {
-				found = append(found, fmt.Errorf("%s: the records from %d to %d are missing before it", o.Name, max(expected, 1), o.First-1))
-			}
-		}
-		next[o.Journal] = max(next[o.Journal], o.Last+1)
-	}
-	return found, nil
-}
-
-// startsAgain: a snapshot stands where the part begins, since the journal had forgotten what was between.
-func startsAgain(objects []Object, part Object) bool {
-	return slices.ContainsFunc(objects, func(o Object) bool {
-		return o.Kind == kindSnapshot && o.Journal == part.Journal && o.Last+1 >= part.First && o.Last <= part.Last
-	})
-}
-
-func verifyObject(ctx context.Context, target Target, o Object, identities []age.Identity) error {
-	return fetch(ctx, target, o, identities, func(content io.Reader) error {
-		switch o.Kind {
-		case kindPhoto:
-			hash := sha256.New()
-			if _, err := io.Copy(hash, content); err != nil {
-				return err
-			}
-			if hex.EncodeToString(hash.Sum(nil)) != o.sum {
-				return errors.New("the photo does not have its hash")
-			}
-			return nil
-		case kindSnapshot:
-			dir, err := os.MkdirTemp("", "fieldsync-backup-")
-			if err != nil {
-				return err
-			}
-			defer func() { _ = os.RemoveAll(dir) }() // The system's folder for temporary files.
-			path := filepath.Join(dir, "snapshot")
-			if err := save(path, content); err != nil {
-				return err
-			}
-			end, err := journal.ReadSnapshot(path, func([]*storagev1.JournalWrite) error { return ctx.Err() })
-			if err == nil && (end.GetPosition().GetJournal() != o.Journal || end.GetPosition().GetSequence() != o.Last) {
-				err = errors.New("the snapshot is not the one of its name")
-			}
-			return err
-		default:
-			all, err := io.ReadAll(content)
-			if err != nil {
-				return err
-			}
-			id, first, last, err := journal.ReadSegment(o.Name, all, func(journal.Record) error { return nil })
-			if err == nil && (id != o.Journal || first != o.First || last != o.Last) {
-				err = errors.New("the part is not the one of its name")
-			}
-			return err
-		}
-	})
-}
-
-func save(path string, content io.Reader) error {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(file, content)
-	if err == nil {
-		err = file.Sync()
-	}
-	return errors.Join(err, file.Close())
-}
-
 // RestoreOptions say what to restore.
 type RestoreOptions struct {
 	Target     Target
@@ -141,7 +52,7 @@ type RestoreOptions struct {
 	To time.Time
 	// Photo takes an original. Photos are left out where it is nil.
 	Photo func(ctx context.Context, sha256 string, content io.Reader) error
-	// Progress hears how many of how many objects were brought.
+	// Progress hears how many of how many objects were brought: snapshot and parts, then photos.
 	Progress func(done, total int64)
 	Log      *slog.Logger
 }
@@ -153,17 +64,28 @@ type Restored struct {
 	Sequence uint64
 	At       time.Time
 	Photos   int
+	// Damaged are the photos that could not be brought. The rest is restored.
+	Damaged []error
 }
 
 // Restore makes a store in the folder dir, which must be empty or missing, from a target. The store gets another server epoch
-// and begins another journal: phones and the hotline find out that it may know less than they do. Where Restore fails, dir
-// is not a store, and may be removed.
+// and begins another journal: phones and the hotline find out that it may know less than they do. Where Restore fails, or ctx
+// ends, dir is as it was, and the folder beside it in which the store was put together is gone.
+//
+// Faults: Precondition "restore_folder_in_use", "backup_identity_needed", "backup_identity_wrong", NotFound "backup_empty",
+// "backup_time_unknown", DataLoss "backup_gap", "backup_object_damaged".
 func Restore(ctx context.Context, dir string, o RestoreOptions) (r Restored, err error) {
 	if o.Progress == nil {
 		o.Progress = func(int64, int64) {}
 	}
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return r, fmt.Errorf("%s is not empty: a restore goes into a folder of its own", dir)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	switch entries, err := os.ReadDir(dir); {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return r, err
+	case len(entries) > 0:
+		return r, errFolderInUse(dir)
 	}
 	objects, _, err := List(ctx, o.Target)
 	if err != nil {
@@ -173,8 +95,8 @@ func Restore(ctx context.Context, dir string, o RestoreOptions) (r Restored, err
 	if err != nil {
 		return r, err
 	}
-	// The journal is put together in a folder beside, so that dir becomes a store only when it is whole.
-	work := dir + ".restoring"
+	// The store is put together in a folder beside, so that dir becomes a store only when it is whole.
+	work := filepath.Clean(dir) + workSuffix
 	if err := errors.Join(os.RemoveAll(work), os.MkdirAll(embedded.JournalFolder(work), 0o700)); err != nil {
 		return r, err
 	}
@@ -189,22 +111,13 @@ func Restore(ctx context.Context, dir string, o RestoreOptions) (r Restored, err
 	}); err != nil {
 		return r, err
 	}
-	for i, p := range parts {
-		o.Progress(int64(i), int64(len(parts)))
-		if err := restorePart(ctx, work, p, o, &r); err != nil {
-			return r, err
-		}
-	}
-	if len(parts) == 0 {
-		first := journal.NewWriter(snapshot.Journal, snapshot.Last+1)
-		if err := save(journal.SegmentPath(embedded.JournalFolder(work), snapshot.Last+1), bytes.NewReader(first.Bytes())); err != nil {
-			return r, err
-		}
+	if err := restoreParts(ctx, work, snapshot, parts, o, &r); err != nil {
+		return r, err
 	}
 	if err := renew(ctx, work, o); err != nil {
 		return r, err
 	}
-	if r.Photos, err = restorePhotos(ctx, objects, o); err != nil {
+	if err := restorePhotos(ctx, objects, o, &r); err != nil {
 		return r, err
 	}
 	if err := os.RemoveAll(dir); err != nil { // Empty.
@@ -219,13 +132,23 @@ func Restore(ctx context.Context, dir string, o RestoreOptions) (r Restored, err
 // choose finds the newest snapshot until then and the parts of its journal that follow on it.
 func choose(objects []Object, to time.Time) (snapshot Object, parts []Object, err error) {
 	until := func(at time.Time) bool { return to.IsZero() || !at.After(to) }
+	var first time.Time
 	for _, o := range objects {
-		if o.Kind == kindSnapshot && until(o.At) && (snapshot.Name == "" || o.At.After(snapshot.At)) {
+		if o.Kind != kindSnapshot {
+			continue
+		}
+		if first.IsZero() || o.At.Before(first) {
+			first = o.At
+		}
+		if until(o.At) && (snapshot.Name == "" || o.At.After(snapshot.At)) {
 			snapshot = o
 		}
 	}
-	if snapshot.Name == "" {
-		return snapshot, nil, errors.New("the backup holds no snapshot from before that time")
+	switch {
+	case first.IsZero():
+		return snapshot, nil, errEmpty()
+	case snapshot.Name == "":
+		return snapshot, nil, errTooEarly(first)
 	}
 	next := snapshot.Last + 1
 	for _, o := range objects {
@@ -234,7 +157,7 @@ func choose(objects []Object, to time.Time) (snapshot Object, parts []Object, er
 		}
 		if o.First > next {
 			if until(o.At) {
-				return snapshot, nil, fmt.Errorf("the records from %d to %d are missing in the backup", next, o.First-1)
+				return snapshot, nil, errGap(next, o.First-1)
 			}
 			break
 		}
@@ -247,37 +170,109 @@ func choose(objects []Object, to time.Time) (snapshot Object, parts []Object, er
 	return snapshot, parts, nil
 }
 
-var errReached = errors.New("the time is reached")
-
-// restorePart writes the records of a part that are wanted into the journal of the store in dir.
-func restorePart(ctx context.Context, dir string, p Object, o RestoreOptions, r *Restored) error {
-	return fetch(ctx, o.Target, p, o.Identities, func(content io.Reader) error {
-		all, err := io.ReadAll(content)
-		if err != nil {
-			return err
+// restoreParts writes the records of the parts that are wanted into the journal of the store in dir. Parts come several at a time
+// and are taken in their order.
+func restoreParts(ctx context.Context, dir string, snapshot Object, parts []Object, o RestoreOptions, r *Restored) error {
+	group, ctx := errgroup.WithContext(ctx)
+	coming := make(chan chan []byte, fetching) // Bounds what is on its way, and what waits in memory.
+	group.Go(func() error {
+		defer close(coming)
+		for _, p := range parts {
+			content := make(chan []byte, 1)
+			select {
+			case coming <- content:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			group.Go(func() error {
+				return fetch(ctx, o.Target, p, o.Identities, func(reader io.Reader) error {
+					all, err := io.ReadAll(reader)
+					if err == nil {
+						content <- all
+					}
+					return err
+				})
+			})
 		}
-		// A part may begin before the snapshot, or before where the one before it ended.
-		first := max(p.First, r.Sequence+1)
-		w := journal.NewWriter(p.Journal, first)
-		if _, _, _, err := journal.ReadSegment(p.Name, all, func(record journal.Record) error {
-			if record.Sequence < first {
-				return nil
-			}
-			at, err := commitTime(record.Payload)
-			if err != nil {
-				return err
-			}
-			if !o.To.IsZero() && at.After(o.To) {
-				return errReached
-			}
-			w.Add(record.Payload)
-			r.Sequence, r.At = record.Sequence, at
-			return nil
-		}); err != nil && !errors.Is(err, errReached) {
-			return err
-		}
-		return save(journal.SegmentPath(embedded.JournalFolder(dir), first), bytes.NewReader(w.Bytes()))
+		return nil
 	})
+	group.Go(func() error {
+		j := joiner{dir: embedded.JournalFolder(dir), journal: snapshot.Journal, to: o.To, restored: r}
+		j.begin()
+		done := 0
+		for content := range coming {
+			select {
+			case all := <-content:
+				if err := j.add(parts[done].Name, all); err != nil {
+					return err
+				}
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			done++
+			o.Progress(int64(done), int64(len(parts)))
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return j.flush()
+	})
+	return group.Wait()
+}
+
+// joiner makes segments of a journal out of parts.
+type joiner struct {
+	dir      string
+	journal  uint64
+	to       time.Time
+	restored *Restored
+
+	writer  *journal.Writer
+	first   uint64
+	reached bool
+}
+
+func (j *joiner) begin() {
+	j.first = j.restored.Sequence + 1
+	j.writer = journal.NewWriter(j.journal, j.first)
+}
+
+// add takes the records of a part that are wanted: it may begin before the snapshot, or before where the one before it ended, and
+// go on behind the moment that is wanted.
+func (j *joiner) add(name string, content []byte) error {
+	_, _, _, err := journal.ReadSegment(name, content, func(record journal.Record) error {
+		if record.Sequence <= j.restored.Sequence || j.reached {
+			return nil
+		}
+		batch := new(storagev1.JournalBatch)
+		if err := proto.Unmarshal(record.Payload, batch); err != nil {
+			return err
+		}
+		at := batch.GetAt().AsTime()
+		if !j.to.IsZero() && at.After(j.to) {
+			j.reached = true
+			return nil
+		}
+		j.writer.Add(record.Payload)
+		j.restored.Sequence, j.restored.At = record.Sequence, at
+		return nil
+	})
+	if err != nil {
+		return errDamaged(name, err)
+	}
+	if len(j.writer.Bytes()) < partBytes {
+		return nil
+	}
+	if err := j.flush(); err != nil {
+		return err
+	}
+	j.begin()
+	return nil
+}
+
+// flush writes what has come together. The last segment may be one without records: a journal has at least one.
+func (j *joiner) flush() error {
+	return save(journal.SegmentPath(j.dir, j.first), bytes.NewReader(j.writer.Bytes()))
 }
 
 // renew makes the index, gives the store another epoch, and begins another journal.
@@ -300,18 +295,76 @@ func renew(ctx context.Context, dir string, o RestoreOptions) error {
 	return os.RemoveAll(old)
 }
 
-func restorePhotos(ctx context.Context, objects []Object, o RestoreOptions) (count int, err error) {
+// restorePhotos brings the photos. One that is damaged does not hold up the others.
+func restorePhotos(ctx context.Context, objects []Object, o RestoreOptions, r *Restored) error {
 	if o.Photo == nil {
-		return 0, nil
+		return nil
 	}
+	var all []Object
 	for _, p := range objects {
-		if p.Kind != kindPhoto {
+		if p.Kind == kindPhoto {
+			all = append(all, p)
+		}
+	}
+	for i, p := range all {
+		o.Progress(int64(i), int64(len(all)))
+		err := fetch(ctx, o.Target, p, o.Identities, func(content io.Reader) error {
+			photo, err := readPhoto(p, content)
+			if err != nil {
+				return err
+			}
+			return o.Photo(ctx, p.sum, bytes.NewReader(photo))
+		})
+		var f *fault.Error
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.As(err, &f) && f.Code == "backup_object_damaged":
+			r.Damaged = append(r.Damaged, err)
+		case err != nil:
+			return err
+		default:
+			r.Photos++
+		}
+	}
+	o.Progress(int64(len(all)), int64(len(all)))
+	return nil
+}
+
+// FetchPhoto gives one photo of a backup to take, whole, by its SHA-256 in hexadecimal digits. NotFound "backup_photo_unknown" where it has none of that name.
+func FetchPhoto(ctx context.Context, target Target, sha256 string, identities []age.Identity, take func(content []byte) error) error {
+	names, err := target.List(ctx, kindPhoto+"/"+sha256)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		o, ours := parse(name)
+		if !ours {
 			continue
 		}
-		if err := fetch(ctx, o.Target, p, o.Identities, func(content io.Reader) error { return o.Photo(ctx, p.sum, content) }); err != nil {
-			return count, err
-		}
-		count++
+		return fetch(ctx, target, o, identities, func(content io.Reader) error {
+			photo, err := readPhoto(o, content)
+			if err != nil {
+				return err
+			}
+			return take(photo)
+		})
 	}
-	return count, nil
+	return errPhotoUnknown(sha256)
+}
+
+// save writes a file of its own, durably.
+func save(path string, content io.Reader) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(file, content)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
 }

@@ -1,13 +1,13 @@
 // Package backup keeps a copy of a store somewhere else, and makes a store of it again. A Shipper sends what is new in the
-// journal, and each snapshot, to a Target while the server runs; Restore makes a data folder from nothing but the Target, as
-// it was at a given time; Verify reads all of a Target.
+// journal, each snapshot, and the photos to a Target while the server runs; Restore makes a data folder from nothing but the
+// Target, as it was at a given time; Verify reads all of a Target.
 package backup
 
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -15,17 +15,10 @@ import (
 	"time"
 
 	"filippo.io/age"
-	"google.golang.org/protobuf/proto"
+	"golang.org/x/sync/errgroup"
 
-	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	"github.com/cong1022/fieldsync/store/embedded"
 )
-
-// partBytes is how much of the journal goes into one object at most, about.
-const partBytes = 16 << 20
-
-// Originals lists what a store's photos are: the hash, and how to read it. A Shipper sends each once.
-type Originals func(ctx context.Context, yield func(sha256 string, open func() (io.ReadCloser, error)) error) error
 
 // Options are how a store is shipped.
 type Options struct {
@@ -33,35 +26,53 @@ type Options struct {
 	Target Target
 	// Recipients are who can read the backup (age). It is not encrypted where there are none.
 	Recipients []age.Recipient
-	// Originals are the photos. None are sent where it is nil: they lie in an object store already.
-	Originals Originals
+	// Photo opens content that a record refers to by its SHA-256: originals and what was made of them. Each is sent once. None
+	// are sent where it is nil: they lie in an object store already.
+	Photo func(ctx context.Context, sha256 [sha256.Size]byte) (io.ReadCloser, error)
 	// Every is how often Run looks for something new. A second by default: so much is lost with the server's disk, of what
 	// no phone holds any more.
 	Every time.Duration
-	Log   *slog.Logger
+	// Progress hears of Ship how much is sent: records of the journal, then photos.
+	Progress func(done, total int64)
+	Log      *slog.Logger
 }
 
 // Shipper sends a store's journal, snapshots and photos to a Target. Its methods are safe for concurrent use.
 type Shipper struct {
 	options Options
 
-	shipping sync.Mutex // One at a time.
+	shipping sync.Mutex // One at a time: what follows is its.
 	known    bool       // What the target holds was listed.
-	shipped  uint64     // Up to this record the target has all behind its newest snapshot.
+	shipped  Reached    // Up to this record the target has all behind its newest snapshot.
 	snapshot uint64     // The position of the newest snapshot in the target.
 	any      bool       // There is one.
-	photos   map[string]bool
+
+	photos photos
 
 	mu      sync.Mutex
-	reached Reached
+	journal Reached // shipped, for everybody to read.
+	state   State
 }
 
 // Reached is how far a backup goes.
 type Reached struct {
-	// Sequence is the number of the newest record of the journal that is in the target.
+	// Sequence is the number of the newest record of the journal that is in the target, with all photos that were kept by then.
+	// 0: it is not known yet.
 	Sequence uint64
-	// At is when it was committed: zero where nothing was sent since the start.
+	// At is when it was committed; of a snapshot, when that was written.
 	At time.Time
+}
+
+// State is what is to be told of a Shipper.
+type State struct {
+	Reached
+	// PhotosWaiting is how many photos are known and not sent yet.
+	PhotosWaiting int
+	// Failed is why the last attempt came to nothing, FailedAt when that was. Nil once one has succeeded.
+	Failed   error
+	FailedAt time.Time
+	// Unreadable is how many photos could not be sent because the originals are missing or damaged.
+	Unreadable int
 }
 
 // New makes a Shipper.
@@ -72,19 +83,43 @@ func New(o Options) *Shipper {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Shipper{options: o}
+	if o.Progress == nil {
+		o.Progress = func(int64, int64) {}
+	}
+	return &Shipper{options: o, photos: newPhotos()}
 }
 
 // Reached tells how far the backup goes.
 func (s *Shipper) Reached() Reached {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.reached
+	if through := s.photos.through(); through.Sequence < s.journal.Sequence {
+		return through
+	}
+	return s.journal
+}
+
+// State tells how the backup is.
+func (s *Shipper) State() State {
+	reached := s.Reached()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := s.state
+	state.Reached = reached
+	state.PhotosWaiting, state.Unreadable = s.photos.counts()
+	return state
 }
 
 // Run ships until ctx ends. While the target does not answer it tries again, ever more seldom, at least each minute; the
-// store is not held up by that.
+// store is not held up by that. Photos go beside the journal, which does not wait for them.
 func (s *Shipper) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.repeat(ctx, s.shipRecords) })
+	group.Go(func() error { return s.repeat(ctx, s.shipPhotos) })
+	return group.Wait()
+}
+
+func (s *Shipper) repeat(ctx context.Context, ship func(context.Context) error) error {
 	wait := s.options.Every
 	for {
 		select {
@@ -92,17 +127,38 @@ func (s *Shipper) Run(ctx context.Context) error {
 			return nil
 		case <-time.After(wait):
 		}
-		if err := s.Ship(ctx); err != nil && ctx.Err() == nil {
-			wait = min(2*wait, time.Minute)
-			s.options.Log.ErrorContext(ctx, "backup: shipping", "error", err, "again_in", wait)
+		err := ship(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.note(err)
+		if err == nil {
+			wait = s.options.Every
 			continue
 		}
-		wait = s.options.Every
+		wait = min(2*wait, time.Minute)
+		s.options.Log.ErrorContext(ctx, "backup: shipping", "error", err, "again_in", wait)
 	}
+}
+
+func (s *Shipper) note(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.state.FailedAt = time.Now()
+	}
+	s.state.Failed = err
 }
 
 // Ship sends all that is new and returns when the target has it.
 func (s *Shipper) Ship(ctx context.Context) error {
+	if err := s.shipRecords(ctx); err != nil {
+		return err
+	}
+	return s.shipPhotos(ctx)
+}
+
+func (s *Shipper) shipRecords(ctx context.Context) error {
 	s.shipping.Lock()
 	defer s.shipping.Unlock()
 	if !s.known {
@@ -113,10 +169,7 @@ func (s *Shipper) Ship(ctx context.Context) error {
 	if err := s.shipSnapshot(ctx); err != nil {
 		return err
 	}
-	if err := s.shipJournal(ctx); err != nil {
-		return err
-	}
-	return s.shipPhotos(ctx)
+	return s.shipJournal(ctx)
 }
 
 // list finds out what the target has of this journal.
@@ -125,23 +178,30 @@ func (s *Shipper) list(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.photos = make(map[string]bool)
 	id := s.options.Engine.Journal().ID()
 	for _, o := range objects {
 		if o.Kind == kindPhoto {
-			s.photos[o.sum] = true
-		} else if o.Journal == id && o.Kind == kindSnapshot {
-			s.any, s.snapshot = true, max(s.snapshot, o.Last)
+			s.photos.known(o)
+		} else if o.Journal == id && o.Kind == kindSnapshot && (!s.any || o.Last > s.snapshot) {
+			s.any, s.snapshot = true, o.Last
+			s.shipped = Reached{o.Last, o.At}
 		}
 	}
-	s.shipped = s.snapshot
 	for _, o := range objects { // Sorted by their first record.
-		if o.Kind == kindPart && o.Journal == id && o.First <= s.shipped+1 {
-			s.shipped = max(s.shipped, o.Last)
+		if o.Kind == kindPart && o.Journal == id && o.First <= s.shipped.Sequence+1 && o.Last > s.shipped.Sequence {
+			s.shipped = Reached{o.Last, o.At}
 		}
 	}
 	s.known = true
 	return nil
+}
+
+// publish lets everybody know how far the journal is shipped.
+func (s *Shipper) publish(found [][sha256.Size]byte) {
+	s.photos.found(found) // First: nobody may believe that the photos of a part that is there are, too.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.journal = s.shipped
 }
 
 // shipSnapshot sends the newest snapshot, if the target has not got it: none is needed for the journal to go on from where it
@@ -169,12 +229,13 @@ func (s *Shipper) shipSnapshot(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if first := s.options.Engine.Journal().First(); s.any && first > s.shipped+1 {
+	if first := s.options.Engine.Journal().First(); s.any && first > s.shipped.Sequence+1 {
 		s.options.Log.WarnContext(ctx, "backup: the journal has forgotten records that were not sent; no time between can be restored",
-			"from", s.shipped+1, "to", first-1)
+			"from", s.shipped.Sequence+1, "to", first-1)
+		s.photos.rescan() // Those records spoke of photos, maybe.
 	}
-	if !s.any || s.options.Engine.Journal().First() > s.shipped+1 {
-		s.shipped = newest.Position
+	if !s.any || s.options.Engine.Journal().First() > s.shipped.Sequence+1 {
+		s.shipped = Reached{newest.Position, info.ModTime()}
 	}
 	s.any, s.snapshot = true, newest.Position
 	return nil
@@ -188,15 +249,17 @@ func (s *Shipper) put(ctx context.Context, content io.Reader, name func(sum stri
 	defer func() { err = errors.Join(err, discard(file)) }()
 	full := name(sum)
 	if len(s.options.Recipients) > 0 {
-		full += ".age"
+		full += encryptedSuffix
 	}
 	return s.options.Target.Put(ctx, full, file)
 }
 
 func (s *Shipper) shipJournal(ctx context.Context) error {
 	j := s.options.Engine.Journal()
-	for last := j.Last(); s.shipped < last; {
-		part, err := collect(s.options.Engine, s.shipped+1)
+	begun, last := s.shipped.Sequence, j.Last()
+	for s.shipped.Sequence < last {
+		s.options.Progress(int64(s.shipped.Sequence-begun), int64(last-begun)) //nolint:gosec // Counts.
+		part, err := collect(s.options.Engine, s.shipped.Sequence+1)
 		if err != nil {
 			return err
 		}
@@ -205,48 +268,9 @@ func (s *Shipper) shipJournal(ctx context.Context) error {
 		}); err != nil {
 			return err
 		}
-		s.shipped = part.last
-		s.mu.Lock()
-		s.reached = Reached{part.last, part.at}
-		s.mu.Unlock()
+		s.shipped = Reached{part.last, part.at}
+		s.publish(part.photos)
 	}
+	s.publish(nil)
 	return nil
-}
-
-func commitTime(payload []byte) (time.Time, error) {
-	batch := new(storagev1.JournalBatch)
-	if err := proto.Unmarshal(payload, batch); err != nil {
-		return time.Time{}, err
-	}
-	return batch.GetAt().AsTime(), nil
-}
-
-func (s *Shipper) shipPhotos(ctx context.Context) error {
-	if s.options.Originals == nil {
-		return nil
-	}
-	return s.options.Originals(ctx, func(sum string, open func() (io.ReadCloser, error)) (err error) {
-		if s.photos[sum] {
-			return nil
-		}
-		content, err := open()
-		if err != nil {
-			return fmt.Errorf("photo %s: %w", sum, err)
-		}
-		defer content.Close()
-		file, _, err := seal(content, false, s.options.Recipients)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, discard(file)) }()
-		name := kindPhoto + "/" + sum
-		if len(s.options.Recipients) > 0 {
-			name += ".age"
-		}
-		if err := s.options.Target.Put(ctx, name, file); err != nil {
-			return err
-		}
-		s.photos[sum] = true
-		return nil
-	})
 }

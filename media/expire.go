@@ -8,14 +8,14 @@ import (
 	"github.com/cong1022/fieldsync/store"
 )
 
-// uploadTTL is how long an upload waits for its next byte. The phone keeps the photo and declares it anew.
-const uploadTTL = 30 * 24 * time.Hour
+// defaultUploadTTL is how long an upload waits for its next byte. The phone keeps the photo and declares it anew.
+const defaultUploadTTL = 30 * 24 * time.Hour
 
-// expire forgets the open uploads of which nothing was heard for uploadTTL. The declaration on the task stays: that the photo is
+// expire forgets the open uploads of which nothing was heard for as long as they wait. The declaration on the task stays: that the photo is
 // still on the phone remains true.
 func (s *Service) expire(ctx context.Context) error {
 	var old []*storagev1.Upload
-	limit := s.store.Now().Add(-uploadTTL)
+	limit := s.store.Now().Add(-s.uploadTTL)
 	err := s.store.View(ctx, func(tx *store.Tx) error {
 		for open, err := range store.Scan(tx, store.AllOpenUploads(), nil) {
 			if err != nil {

@@ -47,6 +47,8 @@ type Options struct {
 	// OrphansAfter is how old content must be that no record refers to before it is collected. 0 means 30 days; below 0, it
 	// never is.
 	OrphansAfter time.Duration
+	// UploadTTL is how long an upload waits for its next byte before it is forgotten. 0 means 30 days.
+	UploadTTL time.Duration
 	// Log hears of photos by their ids only.
 	Log *slog.Logger
 	// PhotosVerified is called in each transaction that changes the state of photos of a task, once per task, with the task as it will
@@ -65,6 +67,7 @@ type Service struct {
 	looks          *looks
 	linkSecret     []byte
 	log            *slog.Logger
+	uploadTTL      time.Duration
 	photosVerified func(tx *store.Tx, record *storagev1.TaskRecord, revision uint64) error
 	// holdsChanged wakes the worker that tells the object store of legal holds.
 	holdsChanged chan struct{}
@@ -86,6 +89,9 @@ func Open(o Options) (*Service, error) {
 	if o.OrphansAfter == 0 {
 		o.OrphansAfter = defaultOrphansAfter
 	}
+	if o.UploadTTL == 0 {
+		o.UploadTTL = defaultUploadTTL
+	}
 	if o.Spool == nil {
 		dir, err := openDirSpool(o.SpoolDir)
 		if err != nil {
@@ -102,7 +108,7 @@ func Open(o Options) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		store: o.Store, blobs: o.Blobs, spool: spool, tus: tus, commits: memorylocker.New(), looks: newLooks(), log: o.Log,
+		store: o.Store, blobs: o.Blobs, spool: spool, tus: tus, commits: memorylocker.New(), looks: newLooks(), log: o.Log, uploadTTL: o.UploadTTL,
 		photosVerified: o.PhotosVerified, holdsChanged: make(chan struct{}, 1), orphansAfter: o.OrphansAfter,
 	}
 	if s.linkSecret, err = openLinkSecret(context.Background(), o.Store); err != nil {

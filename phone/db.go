@@ -24,6 +24,8 @@ var (
 	bucketReplica = []byte("replica")
 	// rising number (8 bytes) → judged as JSON: what did not simply take effect.
 	bucketVerdicts = []byte("verdicts")
+	// rising number (8 bytes) → kept as JSON: what was judged and lies beyond the reach of the server's backup.
+	bucketKept = []byte("kept")
 	// photo id → photo as JSON. The bytes lie in photos/<photo id>.
 	bucketPhotos = []byte("photos")
 	// completion id → Receipt as JSON: of this phone's own completions, owed or held. Never deleted.
@@ -61,6 +63,8 @@ type state struct {
 	Head *head `json:"head,omitempty"`
 	// Left is the replica's digest as the last answer left it. Absent where that was wrong.
 	Left *digest `json:"left,omitempty"`
+	// Reach is how far the server's backup went. Absent while the server has said nothing of it.
+	Reach *reach `json:"reach,omitempty"`
 	// Remaining is how many tasks the server had waiting behind the cursor.
 	Remaining uint64    `json:"remaining,omitempty"`
 	SyncedAt  time.Time `json:"synced_at,omitzero"`
@@ -106,7 +110,8 @@ const (
 	photoRefused photoState = "refused"
 	// photoQuarantined: the attach waits for a dispatcher. Once it is released, the photo shows up in its task.
 	photoQuarantined photoState = "quarantined"
-	// photoVerified: the bytes are kept by the server; the copy goes as soon as nothing in the outbox speaks of it.
+	// photoVerified: the bytes are kept by the server; the copy goes as soon as nothing in the outbox speaks of it and the
+	// server's backup has it.
 	photoVerified photoState = "verified"
 )
 
@@ -118,6 +123,10 @@ type photo struct {
 	State  photoState `json:"state"`
 	// Previewed: a small picture of it has gone, or none can be made.
 	Previewed bool `json:"previewed,omitempty"`
+	// Position is where in the server's history it was verified, at the latest. 0 before the sync that says so.
+	Position uint64 `json:"position,omitempty"`
+	// Placed is when that was said, by the phone's wall clock.
+	Placed time.Time `json:"placed,omitzero"`
 }
 
 // judged is the record of a mutation that did not simply take effect.
@@ -128,7 +137,7 @@ type judged struct {
 }
 
 func initialise(tx *bolt.Tx) error {
-	for _, bucket := range [][]byte{bucketState, bucketOutbox, bucketReplica, bucketVerdicts, bucketPhotos, bucketReceipts} {
+	for _, bucket := range [][]byte{bucketState, bucketOutbox, bucketReplica, bucketVerdicts, bucketKept, bucketPhotos, bucketReceipts} {
 		if _, err := tx.CreateBucketIfNotExists(bucket); err != nil {
 			return err
 		}

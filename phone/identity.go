@@ -148,10 +148,11 @@ func (p *Phone) enrolled(server string, answer *fieldsyncv1.EnrolResponse) error
 			if err := nothingToSend(tx); err != nil {
 				return err
 			}
-			if err := empty(tx, bucketReplica); err != nil {
+			if err := errors.Join(empty(tx, bucketReplica), empty(tx, bucketKept)); err != nil {
 				return err
 			}
 			st.forget()
+			st.Reach = nil
 		}
 		sameDevice := st.Server == server && st.DeviceID == answer.GetDeviceId()
 		st.Server, st.DeviceID = server, answer.GetDeviceId()
@@ -163,6 +164,9 @@ func (p *Phone) enrolled(server string, answer *fieldsyncv1.EnrolResponse) error
 		if sameDevice && answer.GetInstallEpoch() > st.InstallEpoch {
 			st.InstallEpoch, st.LastNumber = answer.GetInstallEpoch(), 0
 			return nil
+		}
+		if _, err := p.offerAgain(tx); err != nil { // It has judged none of that either.
+			return err
 		}
 		return renumber(tx, st, answer.GetInstallEpoch())
 	})

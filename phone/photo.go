@@ -164,14 +164,14 @@ func (p *Phone) photoID() (string, error) {
 
 func (p *Phone) photoPath(id string) string { return filepath.Join(p.dir, photosDir, id) }
 
-// sweepPhotos forgets the photos that are verified, that nothing in the outbox speaks of any more and whose task does not wait for
-// a receipt, and removes the copies of those that are forgotten. The record goes first: a crash in between leaves a copy without a record, which the
+// sweepPhotos forgets the photos that are verified and backed up, that nothing in the outbox speaks of any more and whose task does not
+// wait for a receipt, and removes the copies of those that are forgotten. The record goes first: a crash in between leaves a copy without a record, which the
 // next sweep removes; the other way round would leave a record of bytes that are gone.
 func (p *Phone) sweepPhotos() error {
 	p.photoMu.Lock()
 	defer p.photoMu.Unlock()
 	kept := make(map[string]bool)
-	err := p.update(func(tx *bolt.Tx, _ *state) error {
+	err := p.update(func(tx *bolt.Tx, st *state) error {
 		spoken := make(map[string]bool)
 		for q, err := range outbox(tx) {
 			if err != nil {
@@ -191,7 +191,7 @@ func (p *Phone) sweepPhotos() error {
 			if err != nil {
 				return err
 			}
-			if ph.State == photoVerified && !spoken[ph.ID] && !owed[ph.TaskID] {
+			if ph.State == photoVerified && !spoken[ph.ID] && !owed[ph.TaskID] && st.covered(ph, p.clock()) {
 				gone = append(gone, []byte(ph.ID))
 			} else {
 				kept[ph.ID] = true

@@ -46,6 +46,8 @@ type Status struct {
 	TokenExpires time.Time `json:"token_expires,omitzero"`
 	// Watching is the way in which this phone hears of changes.
 	Watching Way `json:"watching"`
+	// Kept is how many acknowledged mutations are kept in case the server has to be restored: for a day, and until its backup has them.
+	Kept int `json:"kept"`
 	// Verdicts is how many there are to read.
 	Verdicts int `json:"verdicts"`
 }
@@ -59,6 +61,7 @@ func (p *Phone) Status() (Status, error) {
 			MemberID: st.MemberID, MemberName: st.MemberName, CrewID: st.CrewID,
 			LastSync: st.SyncedAt, TokenExpires: st.TokenExpires,
 			Tasks: tx.Bucket(bucketReplica).Stats().KeyN, Verdicts: tx.Bucket(bucketVerdicts).Stats().KeyN,
+			Kept:      tx.Bucket(bucketKept).Stats().KeyN,
 			Remaining: st.Remaining, Watching: p.way(st),
 		}
 		if st.Head != nil {

@@ -41,6 +41,9 @@ type Report struct {
 	Renumbered bool
 	// Repaired: the replica differed from the server's digest, and the parts that differed were fetched.
 	Repaired bool
+	// Offered is how many mutations went out again that had been acknowledged, since the server was restored from a backup that
+	// does not have them.
+	Offered int
 	// Resynced: that did not help, or the server could not read the cursor, and all of it was loaded again.
 	Resynced bool
 }
@@ -53,6 +56,7 @@ func (r *Report) add(one Report) {
 	r.Removed += one.Removed
 	r.Remaining = one.Remaining
 	r.Reset = r.Reset || one.Reset
+	r.Offered += one.Offered
 	r.Repaired = r.Repaired || one.Repaired
 }
 
@@ -67,8 +71,9 @@ type Judged struct {
 // a large delta. Each answer takes effect in one durable transaction, so a kill or a lost answer at any point costs nothing
 // but a repeat, which the server knows by the numbers.
 //
-// It mends by itself, once a sync: a server that has fallen behind this phone's numbers ("mutation_gap",
-// "install_epoch_unknown": it was restored from a backup), or that has seen these numbers with other content
+// It mends by itself, once a sync: a server that was restored from a backup is offered again what it had acknowledged since, as far
+// as this phone keeps it (BackupReach in the API); one that has fallen further behind this phone's numbers ("mutation_gap",
+// "install_epoch_unknown"), or that has seen these numbers with other content
 // ("install_epoch_conflicted" and the verdict "number_reused": the phone was, or it was copied), gets the outbox under a new install epoch; of a replica that
 // does not have the server's digest the parts that differ are fetched, and only if that does not help all of it. Errors:
 // Unauthenticated "not_enrolled" and the API's; Unavailable "server_unreachable" and the API's; DataLoss "replica_mismatch".
@@ -82,7 +87,17 @@ func (p *Phone) Sync(ctx context.Context) (Report, error) {
 	mend := mending{phone: p, report: &report}
 	for {
 		answer, request, err := p.exchange(ctx)
-		switch code := fault.CodeOf(err); {
+		code := fault.CodeOf(err)
+		if fallenBehind[code] {
+			offered, kerr := p.offerKept()
+			if kerr != nil {
+				return report, kerr
+			}
+			if report.Offered += offered; offered > 0 {
+				continue
+			}
+		}
+		switch {
 		case renumbers[code] && !report.Renumbered:
 			report.Renumbered = true
 			if err = p.newEpoch(ctx); err == nil {
@@ -203,11 +218,15 @@ func (p *Phone) apply(request *fieldsyncv1.SyncRequest, answer *fieldsyncv1.Sync
 	if err := checkAnswer(request, answer); err != nil {
 		return nextNothing, err
 	}
-	then := nextNothing
+	then, offered := nextNothing, 0
 	// Without a cursor the server sends the whole scope, so what is held from before must not stay.
 	reset := answer.GetReset_() || len(request.GetCursor()) == 0
 	err := p.update(func(tx *bolt.Tx, st *state) error {
-		if err := settle(tx, st, request, answer.GetVerdicts()); err != nil {
+		var err error
+		if offered, err = p.hearReach(tx, st, answer.GetReach()); err != nil {
+			return err
+		}
+		if err := p.settle(tx, st, request, answer); err != nil {
 			return err
 		}
 		sound, err := applyDelta(tx, st, answer, reset)
@@ -246,7 +265,7 @@ func (p *Phone) apply(request *fieldsyncv1.SyncRequest, answer *fieldsyncv1.Sync
 	}
 	one := Report{
 		Sent: len(answer.GetVerdicts()), Changed: len(answer.GetTasks()), Removed: len(answer.GetRemovals()),
-		Remaining: answer.GetRemaining(), Reset: reset,
+		Remaining: answer.GetRemaining(), Reset: reset, Offered: offered,
 	}
 	for i, v := range answer.GetVerdicts() {
 		one.Verdicts = append(one.Verdicts, Judged{request.GetInstallEpoch(), request.GetMutations()[i], v})
@@ -298,9 +317,9 @@ func checkAnswer(request *fieldsyncv1.SyncRequest, answer *fieldsyncv1.SyncRespo
 }
 
 // settle takes judged mutations out of the outbox, keeps the verdicts that somebody may want to read, and lets the photos go
-// on that were attached.
-func settle(tx *bolt.Tx, st *state, request *fieldsyncv1.SyncRequest, verdicts []*fieldsyncv1.Verdict) error {
-	for i, v := range verdicts {
+// on that were attached. What the server's backup does not have yet is kept beside.
+func (p *Phone) settle(tx *bolt.Tx, st *state, request *fieldsyncv1.SyncRequest, answer *fieldsyncv1.SyncResponse) error {
+	for i, v := range answer.GetVerdicts() {
 		m := request.GetMutations()[i]
 		if err := tx.Bucket(bucketOutbox).Delete(outboxKey(request.GetInstallEpoch(), m.GetNumber())); err != nil {
 			return err
@@ -319,6 +338,9 @@ func settle(tx *bolt.Tx, st *state, request *fieldsyncv1.SyncRequest, verdicts [
 			}
 		}
 		if err := owe(tx, m, v); err != nil {
+			return err
+		}
+		if err := p.keepBeyond(tx, request.GetInstallEpoch(), m, answer.GetReach()); err != nil {
 			return err
 		}
 		st.Forked = st.Forked || v.GetCode() == "number_reused"

@@ -328,6 +328,9 @@ func ReceivedUploads() Prefix[storagev1.Upload] { return newKey("received-upload
 // LookKey: look/<SHA-256 of the original>
 func LookKey(sha []byte) Key[storagev1.Look] { return newKey("look").raw(sha).bytes() }
 
+// Looks is the prefix of what was found in all originals.
+func Looks() Prefix[storagev1.Look] { return newKey("look").bytes() }
+
 // PhotoLinkSecretKey: photo-link-secret/ — what signs the public links.
 func PhotoLinkSecretKey() Key[storagev1.PhotoLinkSecret] { return newKey("photo-link-secret").bytes() }
 
@@ -453,6 +456,7 @@ func TicketDuplicateKey(ticket, duplicate string) Key[storagev1.Ticket] {
 func TicketDuplicates(ticket string) Prefix[storagev1.Ticket] {
 	return newKey("ticket-duplicate").text(ticket).bytes()
 }
+
 // LegalHoldKey: legal-hold/<ticket> — the hold on a ticket, lifted ones included.
 func LegalHoldKey(ticket string) Key[fieldsyncv1.LegalHold] {
 	return newKey("legal-hold").text(ticket).bytes()

@@ -29,6 +29,9 @@ const statusEvery = 5 * time.Minute
 type Options struct {
 	Store *store.Store
 	Log   *slog.Logger
+	// Reach tells how far the backup goes, with the journal's place at the time of the call: everything that was durable before is
+	// at it or before it. Nil: answers say nothing of it.
+	Reach func() *fieldsyncv1.BackupReach
 	// Claim takes down a completion in the transaction of the mutation that made it. The task's completion facet is set;
 	// Claim fills in its id and seals it if nothing is missing. said is what the mutation said.
 	Claim func(tx *store.Tx, record *storagev1.TaskRecord, by auth.Principal, revision uint64, said *fieldsyncv1.Complete) error
@@ -43,6 +46,7 @@ type Options struct {
 type Engine struct {
 	store    *store.Store
 	log      *slog.Logger
+	reach    func() *fieldsyncv1.BackupReach
 	claim    func(*store.Tx, *storagev1.TaskRecord, auth.Principal, uint64, *fieldsyncv1.Complete) error
 	signed   func(*store.Tx, auth.Principal, *fieldsyncv1.Mutation) (bool, error)
 	validate protovalidate.Validator
@@ -79,10 +83,13 @@ func New(o Options) (*Engine, error) {
 	if o.OfflineTime == 0 {
 		o.OfflineTime = DefaultOfflineTime
 	}
+	if o.Reach == nil {
+		o.Reach = func() *fieldsyncv1.BackupReach { return nil }
+	}
 	// The one that requests are checked with: rules are compiled once.
 	return &Engine{
 		store: o.Store, log: o.Log, claim: o.Claim, signed: o.CheckClaim, validate: protovalidate.GlobalValidator,
-		offline: o.OfflineTime, draining: make(chan struct{}),
+		offline: o.OfflineTime, reach: o.Reach, draining: make(chan struct{}),
 	}, nil
 }
 
@@ -116,7 +123,7 @@ func (e *Engine) Sync(ctx context.Context, req *fieldsyncv1.SyncRequest) (*field
 	if err != nil {
 		return nil, err
 	}
-	resp.Verdicts = verdicts
+	resp.Verdicts, resp.Reach = verdicts, e.reach() // Behind all that the answer tells.
 	status.AnsweredSequence = at.sequence
 	if err := e.confirm(ctx, p.DeviceID, scope, e.heldBy(from, scope), req.GetWokenByPush()); err != nil {
 		return nil, err

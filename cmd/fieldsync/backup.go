@@ -2,59 +2,45 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"net/url"
 	"os"
-	"strings"
 	"text/tabwriter"
 	"time"
 
 	"filippo.io/age"
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/cong1022/fieldsync/backup"
-	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/internal/server"
-	"github.com/cong1022/fieldsync/media"
-	"github.com/cong1022/fieldsync/store"
 	"github.com/cong1022/fieldsync/store/embedded"
 )
 
 // repositoryFlags say where a backup lies and who can read it.
-type repositoryFlags struct {
-	repository, identity string
-	recipients           []string
+type repositoryFlags struct{ repository, identity string }
+
+func (f *repositoryFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&f.repository, "repository", "", "where the backup lies, instead of the configuration's: a folder, or s3://HOST:PORT/BUCKET (s3+http:// without TLS)")
+	flags.StringVar(&f.identity, "identity", "", "file with the age identity that an encrypted backup is read with")
 }
 
-func (f *repositoryFlags) add(cmd *cobra.Command) {
-	cmd.PersistentFlags().StringVar(&f.repository, "repository", "", "where the backup lies: a folder, or s3://HOST:PORT/BUCKET (s3+http:// without TLS)")
-	cmd.PersistentFlags().StringVar(&f.identity, "identity", "", "file with the age identity that an encrypted backup is read with")
-	if err := cmd.MarkPersistentFlagRequired("repository"); err != nil {
-		panic(err) // The flag is defined two lines above.
+// open connects to the repository. The keys to an object store come from the configuration or the environment, where no list of
+// processes shows them.
+func (f *repositoryFlags) open(ctx context.Context, config server.Config) (backup.Target, error) {
+	c := config.Backup
+	if f.repository != "" {
+		c.Repository = f.repository
 	}
-}
-
-// open connects to the repository. The keys to an object store come from the environment, where no list of processes shows
-// them.
-func (f *repositoryFlags) open(ctx context.Context) (backup.Target, error) {
-	plain := strings.HasPrefix(f.repository, "s3+http://")
-	if !plain && !strings.HasPrefix(f.repository, "s3://") {
-		return backup.Folder(f.repository), nil
+	if c.Repository == "" {
+		return nil, fault.New(fault.Invalid, "repository_unknown",
+			"Chưa biết bản sao lưu ở đâu: hãy ghi --repository, hoặc --config với khóa backup.repository.",
+			"Where the backup lies is not known: give --repository, or --config with the key backup.repository.")
 	}
-	u, err := url.Parse(f.repository)
-	if err != nil || u.Host == "" || strings.Trim(u.Path, "/") == "" {
-		return nil, fmt.Errorf("--repository: %q is not s3://HOST:PORT/BUCKET", f.repository)
-	}
-	return backup.OpenS3(ctx, backup.S3Options{
-		Endpoint: u.Host, Bucket: strings.Trim(u.Path, "/"), PlainHTTP: plain, Region: os.Getenv("FIELDSYNC_BACKUP_REGION"),
-		AccessKey: os.Getenv("FIELDSYNC_BACKUP_ACCESS_KEY"), SecretKey: os.Getenv("FIELDSYNC_BACKUP_SECRET_KEY"),
-	})
+	return c.Open(ctx)
 }
 
 func (f *repositoryFlags) identities() ([]age.Identity, error) {
@@ -63,124 +49,138 @@ func (f *repositoryFlags) identities() ([]age.Identity, error) {
 	}
 	file, err := os.Open(f.identity)
 	if err != nil {
-		return nil, err
+		return nil, fault.New(fault.NotFound, "identity_unreadable",
+			fmt.Sprintf("Không đọc được --identity: %v.", err), fmt.Sprintf("--identity cannot be read: %v.", err))
 	}
 	defer file.Close()
-	return age.ParseIdentities(file)
+	identities, err := age.ParseIdentities(file)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "identity_unreadable",
+			fmt.Sprintf("%s không phải tệp khóa age (AGE-SECRET-KEY-...): %v.", f.identity, err),
+			fmt.Sprintf("%s is no file with an age identity (AGE-SECRET-KEY-...): %v.", f.identity, err))
+	}
+	return identities, nil
 }
 
 func newBackupCommand() *cobra.Command {
-	var repository repositoryFlags
 	cmd := &cobra.Command{
 		Use:   "backup",
 		Short: "Keep a copy of a data folder somewhere else, and check it",
-		Long: `Keep a copy of a data folder in a folder elsewhere or in an S3-compatible object store, and check what is there. Every
-object is hashed; with --recipient all is encrypted (age). The keys to an object store are taken from
-FIELDSYNC_BACKUP_ACCESS_KEY and FIELDSYNC_BACKUP_SECRET_KEY.`,
-		Example: `  fieldsync backup now --repository /mnt/backup --data /var/lib/fieldsync
+		Long: `Keep a copy of a data folder in a folder elsewhere or in an S3-compatible object store, and check what is there. A server
+that has a backup configured ships by itself, each second. Every object is hashed; with recipients all is encrypted (age). The
+keys to an object store are taken from the configuration or from FIELDSYNC_BACKUP_ACCESS_KEY and FIELDSYNC_BACKUP_SECRET_KEY.`,
+		Example: `  fieldsync backup now --config city.yaml
   fieldsync backup list --repository s3://minio.example:9000/fieldsync-backup
   fieldsync backup verify --repository /mnt/backup --identity key.txt`,
 	}
-	repository.add(cmd)
-	cmd.AddCommand(newBackupNowCommand(&repository), newBackupListCommand(&repository), newBackupVerifyCommand(&repository))
+	cmd.AddCommand(newBackupNowCommand(), newBackupListCommand(), newBackupVerifyCommand())
 	return cmd
 }
 
-func newBackupNowCommand(repository *repositoryFlags) *cobra.Command {
+func newBackupNowCommand() *cobra.Command {
 	var flags offlineFlags
+	var repository repositoryFlags
+	var recipients []string
 	cmd := &cobra.Command{
 		Use:   "now",
-		Short: "Send everything that is new, of a server that does not run",
-		Example: `  fieldsync backup now --repository /mnt/backup --data /var/lib/fieldsync
+		Short: "Send everything that is new, and wait until the backup has it",
+		Long: `Send everything that is new to the repository, and wait until it is there. Where the server runs, it is asked to do that;
+this takes a shell that is enrolled as an admin.`,
+		Example: `  fieldsync backup now --config city.yaml
+  fieldsync backup now --repository /mnt/backup --data /var/lib/fieldsync
   fieldsync backup now --repository /mnt/backup --recipient age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := flags.load()
-			if err != nil {
-				return err
-			}
-			target, err := repository.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			recipients, err := age.ParseRecipients(strings.NewReader(strings.Join(repository.recipients, "\n")))
-			if err != nil && len(repository.recipients) > 0 {
-				return fmt.Errorf("--recipient: %w", err)
-			}
-			reached, err := ship(cmd, config, target, recipients)
-			if err == nil {
-				fmt.Fprintf(cmd.OutOrStdout(), sentence("Bản sao lưu đã đầy đủ đến bản ghi %d.\n", "The backup is complete up to record %d.\n", language(cmd)), reached)
-			}
+	}
+	profile := profileFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		config, err := flags.load()
+		if err != nil {
 			return err
-		},
+		}
+		if len(recipients) > 0 {
+			config.Backup.Recipients = recipients
+		}
+		if _, err := config.Backup.Readers(); err != nil {
+			return fmt.Errorf("--recipient: %w", err)
+		}
+		reached, err := ship(cmd, config, &repository)
+		if errors.Is(err, embedded.ErrInUse) && repository.repository == "" {
+			reached, err = askToShip(cmd, *profile)
+		}
+		if err == nil {
+			fmt.Fprintf(cmd.OutOrStdout(), sentence("Bản sao lưu đã đầy đủ đến bản ghi %d.\n", "The backup is complete up to record %d.\n", language(cmd)), reached)
+		}
+		return err
 	}
 	flags.add(cmd)
-	cmd.Flags().StringArrayVar(&repository.recipients, "recipient", nil, "age recipient who can read the backup; may be repeated")
+	repository.add(cmd.Flags())
+	cmd.Flags().StringArrayVar(&recipients, "recipient", nil, "age recipient who can read the backup, instead of the configuration's; may be repeated")
 	return cmd
 }
 
-func ship(cmd *cobra.Command, config server.Config, target backup.Target, recipients []age.Recipient) (record uint64, err error) {
+// ship sends the data of a server that does not run.
+func ship(cmd *cobra.Command, config server.Config, repository *repositoryFlags) (record uint64, err error) {
 	ctx := cmd.Context()
-	if _, err := os.Stat(storeFolder(config)); err != nil {
-		return 0, fmt.Errorf("no data folder (key data): %w", err)
+	if err := needData(config); err != nil {
+		return 0, err
 	}
 	log := newLogger(config.Log, cmd.ErrOrStderr())
 	engine, err := embedded.Open(storeFolder(config), log)
 	if err != nil {
 		return 0, err
 	}
-	s, err := store.Open(ctx, engine, store.Options{})
+	defer func() { err = errors.Join(err, engine.Close()) }()
+	target, err := repository.open(ctx, config)
 	if err != nil {
-		return 0, errors.Join(err, engine.Close())
+		return 0, err
 	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	options := backup.Options{Engine: engine, Target: target, Recipients: recipients, Log: log}
+	recipients, err := config.Backup.Readers()
+	if err != nil {
+		return 0, err
+	}
+	options := backup.Options{
+		Engine: engine, Target: target, Recipients: recipients, Log: log,
+		Progress: progress(cmd.ErrOrStderr(), sentence("Sao lưu", "Backing up", language(cmd))),
+	}
 	if config.Media.Store == "folder" { // Else they lie in an object store already.
 		blobs, err := server.OpenBlobs(ctx, config)
 		if err != nil {
 			return 0, err
 		}
-		options.Originals = originals(s, blobs)
+		options.Photo = server.OpenPhoto(blobs)
 	}
-	return engine.Journal().Last(), backup.New(options).Ship(ctx)
+	shipper := backup.New(options)
+	if err := shipper.Ship(ctx); err != nil {
+		return 0, err
+	}
+	if n := shipper.State().Unreadable; n > 0 {
+		return 0, fmt.Errorf("%d photos could not be sent, see above: `fieldsync check` names them", n)
+	}
+	return shipper.Reached().Sequence, nil
 }
 
-// originals lists the verified photos of a store. Their bytes are read outside of the transaction.
-func originals(s *store.Store, blobs media.Blobs) backup.Originals {
-	return func(ctx context.Context, yield func(string, func() (io.ReadCloser, error)) error) error {
-		var sums [][sha256.Size]byte
-		if err := s.View(ctx, func(tx *store.Tx) error {
-			sums = nil
-			for upload, err := range store.Scan[storagev1.Upload](tx, store.Uploads(), nil) {
-				if err != nil {
-					return err
-				}
-				if upload.GetState() == fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED && len(upload.GetSha256()) == sha256.Size {
-					sums = append(sums, [sha256.Size]byte(upload.GetSha256()))
-				}
-			}
-			return nil
-		}); err != nil {
-			return err
-		}
-		for _, sum := range sums {
-			if err := yield(hex.EncodeToString(sum[:]), func() (io.ReadCloser, error) {
-				content, _, err := blobs.Open(ctx, sum)
-				return content, err
-			}); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
+// askToShip asks the server that has the data folder open.
+func askToShip(cmd *cobra.Command, profile string) (record uint64, err error) {
+	err = asOperator(profile, func(o operator) error {
+		resp, err := o.operations().BackUpNow(cmd.Context(), &fieldsyncv1.BackUpNowRequest{})
+		record = resp.GetBackup().GetRecord()
+		return err
+	})
+	return record, err
 }
 
-func newBackupListCommand(repository *repositoryFlags) *cobra.Command {
-	return &cobra.Command{
+func newBackupListCommand() *cobra.Command {
+	var flags configFlag
+	var repository repositoryFlags
+	cmd := &cobra.Command{
 		Use: "list", Short: "List what a backup holds", Args: cobra.NoArgs,
 		Example: `  fieldsync backup list --repository /mnt/backup`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			target, err := repository.open(cmd.Context())
+			config, err := flags.load()
+			if err != nil {
+				return err
+			}
+			target, err := repository.open(cmd.Context(), config)
 			if err != nil {
 				return err
 			}
@@ -204,14 +204,23 @@ func newBackupListCommand(repository *repositoryFlags) *cobra.Command {
 			return nil
 		},
 	}
+	flags.add(cmd)
+	repository.add(cmd.Flags())
+	return cmd
 }
 
-func newBackupVerifyCommand(repository *repositoryFlags) *cobra.Command {
-	return &cobra.Command{
+func newBackupVerifyCommand() *cobra.Command {
+	var flags configFlag
+	var repository repositoryFlags
+	cmd := &cobra.Command{
 		Use: "verify", Short: "Read all of a backup and tell what is damaged or missing", Args: cobra.NoArgs,
 		Example: `  fieldsync backup verify --repository /mnt/backup --identity key.txt`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			target, err := repository.open(cmd.Context())
+			config, err := flags.load()
+			if err != nil {
+				return err
+			}
+			target, err := repository.open(cmd.Context(), config)
 			if err != nil {
 				return err
 			}
@@ -219,9 +228,9 @@ func newBackupVerifyCommand(repository *repositoryFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			found, err := backup.Verify(cmd.Context(), target, identities)
+			found, err := backup.Verify(cmd.Context(), target, identities, progress(cmd.ErrOrStderr(), sentence("Kiểm tra", "Verifying", language(cmd))))
 			for _, f := range found {
-				fmt.Fprintln(cmd.OutOrStdout(), "! "+f.Error())
+				fmt.Fprintln(cmd.OutOrStdout(), "! "+explain(f, language(cmd)))
 			}
 			switch {
 			case err != nil:
@@ -233,4 +242,7 @@ func newBackupVerifyCommand(repository *repositoryFlags) *cobra.Command {
 			return nil
 		},
 	}
+	flags.add(cmd)
+	repository.add(cmd.Flags())
+	return cmd
 }

@@ -1,36 +1,59 @@
 package main
 
 import (
-	"context"
+	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cong1022/fieldsync/backup"
+	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/internal/server"
-	"github.com/cong1022/fieldsync/media"
 	"github.com/cong1022/fieldsync/store"
 	"github.com/cong1022/fieldsync/store/embedded"
 )
 
+// configFlag is that of the commands that need only the configuration.
+type configFlag struct{ config string }
+
+func (f *configFlag) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.config, "config", "", "the server's configuration file (YAML)")
+}
+
+func (f *configFlag) load() (server.Config, error) { return server.LoadConfig(f.config, os.LookupEnv) }
+
 // offlineFlags are those of the commands that work on the data folder of a server that does not run.
-type offlineFlags struct{ config, data string }
+type offlineFlags struct {
+	configFlag
+
+	data string
+}
 
 func (f *offlineFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.config, "config", "", "the server's configuration file (YAML)")
+	f.configFlag.add(cmd)
 	cmd.Flags().StringVar(&f.data, "data", "", "data folder, instead of the configuration's")
 }
 
 func (f *offlineFlags) load() (server.Config, error) {
-	config, err := server.LoadConfig(f.config, os.LookupEnv)
+	config, err := f.configFlag.load()
 	if f.data != "" {
 		config.Data = f.data
 	}
 	return config, err
+}
+
+// needData is for the commands that must not make a data folder where there is none.
+func needData(config server.Config) error {
+	if _, err := os.Stat(storeFolder(config)); err != nil {
+		return fault.New(fault.NotFound, "data_missing",
+			fmt.Sprintf("Không có thư mục dữ liệu (khóa data): %v.", err), fmt.Sprintf("There is no data folder (key data): %v.", err))
+	}
+	return nil
 }
 
 // storeFolder is where a server keeps its store.
@@ -38,35 +61,47 @@ func storeFolder(config server.Config) string { return filepath.Join(config.Data
 
 func newCheckCommand() *cobra.Command {
 	var flags offlineFlags
-	var quick bool
+	var repository repositoryFlags
+	var quick, repair bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Read everything in a data folder and tell what is damaged",
 		Long: `Read the journal, the snapshots and the index of a data folder to their ends, and hold the records against each other:
 checksums, sequences without gaps, the logs of the scopes against their heads and digests, verdicts against the numbering,
-the hotline's feed, and whether each verified photo is there under its hash. The server must not run.
+the hotline's feed, and whether each verified photo is there under its hash. The server must not run: one that does checks
+itself each night, and when ` + "`fieldsync status --check`" + ` asks it to.
 
 Findings name file and place, or the record. Exit status 1 where there is one. --quick leaves out photos and the comparison
-of the index with the journal.`,
+of the index with the journal. --repair brings photos that are missing or damaged back from the backup; what it found damaged
+is kept beside, as <hash>.damaged.`,
 		Example: `  fieldsync check
   fieldsync check --data /var/lib/fieldsync
-  fieldsync check --config city.yaml --quick`,
+  fieldsync check --config city.yaml --quick
+  fieldsync check --config city.yaml --repair --identity key.txt`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := flags.load()
 			if err != nil {
 				return err
 			}
-			found, err := checkData(cmd.Context(), config, quick, cmd.ErrOrStderr())
-			for _, f := range found {
-				fmt.Fprintln(cmd.OutOrStdout(), "! "+f)
-			}
+			found, err := checkData(cmd, config, quick)
 			if err != nil {
 				return err
 			}
+			if repair && len(found.photos) > 0 {
+				if err := repairPhotos(cmd, config, &repository, found.photos); err != nil {
+					return err
+				}
+				if found, err = checkData(cmd, config, quick); err != nil {
+					return err
+				}
+			}
 			lang := language(cmd)
-			if len(found) > 0 {
-				fmt.Fprintf(cmd.OutOrStdout(), sentence("%d điều bất thường\n", "%d findings\n", lang), len(found))
+			for _, f := range found.Findings {
+				fmt.Fprintln(cmd.OutOrStdout(), "! "+f)
+			}
+			if n := len(found.Findings); n > 0 {
+				fmt.Fprintf(cmd.OutOrStdout(), sentence("%d điều bất thường\n", "%d findings\n", lang), n)
 				return errReported
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), sentence("Dữ liệu nguyên vẹn.", "Everything is as it was written.", lang))
@@ -74,63 +109,81 @@ of the index with the journal.`,
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().BoolVar(&quick, "quick", false, "only the records and the newest part of the journal")
+	repository.add(cmd.Flags())
+	cmd.Flags().BoolVar(&quick, "quick", false, "only the records")
+	cmd.Flags().BoolVar(&repair, "repair", false, "bring photos that are missing or damaged back from the backup")
 	return cmd
 }
 
-func checkData(ctx context.Context, config server.Config, quick bool, log io.Writer) (found []string, err error) {
-	if _, err := os.Stat(storeFolder(config)); err != nil {
-		return nil, fmt.Errorf("no data folder (key data): %w", err) // Opening would make one.
+// checked is what a check has found, with the photos among it.
+type checked struct {
+	server.Checked
+
+	photos [][sha256.Size]byte
+}
+
+func checkData(cmd *cobra.Command, config server.Config, quick bool) (c checked, err error) {
+	ctx := cmd.Context()
+	if err := needData(config); err != nil {
+		return c, err // Opening would make one.
 	}
-	engine, err := embedded.Open(storeFolder(config), newLogger(config.Log, log))
+	engine, err := embedded.Open(storeFolder(config), newLogger(config.Log, cmd.ErrOrStderr()))
 	if err != nil {
-		return nil, err
+		return c, err
 	}
 	s, err := store.Open(ctx, engine, store.Options{})
 	if err != nil {
-		return nil, errors.Join(err, engine.Close())
+		return c, errors.Join(err, engine.Close())
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	var options store.CheckOptions
-	if !quick {
-		blobs, err := server.OpenBlobs(ctx, config)
-		if err != nil {
-			return nil, err
-		}
-		options.Evidence = func(ctx context.Context, sum [sha256.Size]byte, bytes uint64) error {
-			return checkOriginal(ctx, blobs, sum, bytes)
-		}
-		damaged, err := engine.Verify(ctx)
-		for _, d := range damaged {
-			found = append(found, d.Error())
-		}
-		if err != nil {
-			return found, err
-		}
+	blobs, err := server.OpenBlobs(ctx, config)
+	if err != nil {
+		return c, err
 	}
-	findings, err := store.Check(ctx, s, options)
-	for _, f := range findings {
-		found = append(found, f.String())
+	read := counter(cmd.ErrOrStderr(), sentence("Ảnh đã đọc", "Photos read", language(cmd)))
+	c.Checked, err = server.CheckData(ctx, engine, s, blobs, server.CheckOptions{
+		Quick: quick, Progress: read,
+		Damaged: func(sum [sha256.Size]byte) { c.photos = append(c.photos, sum) },
+	})
+	if err == nil && !quick {
+		err = server.SaveCheck(config.Data, c.Checked) // The server is ready again, or no more.
 	}
-	return found, err
+	return c, err
 }
 
-// checkOriginal reads an original and tells what is wrong with it.
-func checkOriginal(ctx context.Context, blobs media.Blobs, sum [sha256.Size]byte, bytes uint64) error {
-	content, _, err := blobs.Open(ctx, sum)
+// repairPhotos brings photos back from the backup. What lies in their places is set aside first.
+func repairPhotos(cmd *cobra.Command, config server.Config, repository *repositoryFlags, photos [][sha256.Size]byte) error {
+	if config.Media.Store != "folder" {
+		return fault.New(fault.Precondition, "photos_elsewhere",
+			"Ảnh nằm trong kho đối tượng (media.store: s3); hãy khôi phục bằng phương tiện của kho đó.",
+			"The photos lie in an object store (media.store: s3): bring them back by its own means.")
+	}
+	target, err := repository.open(cmd.Context(), config)
 	if err != nil {
 		return err
 	}
-	defer content.Close()
-	hash := sha256.New()
-	size, err := io.Copy(hash, content)
-	switch {
-	case err != nil:
+	identities, err := repository.identities()
+	if err != nil {
 		return err
-	case uint64(size) != bytes: //nolint:gosec // A size.
-		return fmt.Errorf("the original has %d bytes, not %d", size, bytes)
-	case [sha256.Size]byte(hash.Sum(nil)) != sum:
-		return errors.New("the original does not have its hash")
+	}
+	blobs, err := server.OpenBlobs(cmd.Context(), config)
+	if err != nil {
+		return err
+	}
+	lang := language(cmd)
+	for _, sum := range photos {
+		photo := hex.EncodeToString(sum[:])
+		err := backup.FetchPhoto(cmd.Context(), target, photo, identities, func(content []byte) error {
+			return server.ReplacePhoto(cmd.Context(), blobs, sum, bytes.NewReader(content))
+		})
+		if cmd.Context().Err() != nil {
+			return cmd.Context().Err()
+		}
+		if err != nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), sentence("Không lấy lại được ảnh %s: %s\n", "Photo %s could not be brought back: %s\n", lang), photo, explain(err, lang))
+			continue
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), sentence("Đã lấy lại ảnh %s từ bản sao lưu.\n", "Photo %s was brought back from the backup.\n", lang), photo)
 	}
 	return nil
 }

@@ -32,6 +32,14 @@ type house struct {
 func newHouse(t *testing.T, flags ...string) *house {
 	t.Helper()
 	h := &house{t: t, dir: t.TempDir()}
+	h.settle(flags...)
+	return h
+}
+
+// settle starts the server for the first time and moves in.
+func (h *house) settle(flags ...string) {
+	t := h.t
+	t.Helper()
 	h.start(flags...)
 	t.Cleanup(func() { h.server.kill() })
 	code, err := h.server.await(enrolLine)
@@ -46,7 +54,10 @@ func newHouse(t *testing.T, flags ...string) *house {
 	}
 	h.dispatcher = h.enrol(&fieldsyncv1.Member{Id: houseDispatcher, Name: "Lê Thị Chi", Role: fieldsyncv1.Role_ROLE_DISPATCHER, UnitId: "city"})
 	h.hotline = h.enrol(&fieldsyncv1.Member{Id: houseHotline, Name: "Hệ thống 1022", Role: fieldsyncv1.Role_ROLE_HOTLINE})
-	return h
+}
+
+func (h *house) operations() fieldsyncv1connect.OperationsServiceClient {
+	return fieldsyncv1connect.NewOperationsServiceClient(h.admin.Client(), h.server.url)
 }
 
 // start starts the server, which is not running.

@@ -44,6 +44,10 @@ func (o operator) holds() fieldsyncv1connect.HoldServiceClient {
 	return fieldsyncv1connect.NewHoldServiceClient(o.Client(), o.server)
 }
 
+func (o operator) operations() fieldsyncv1connect.OperationsServiceClient {
+	return fieldsyncv1connect.NewOperationsServiceClient(o.Client(), o.server)
+}
+
 // profileFlag adds the flag that names the folder of the shell's identity.
 func profileFlag(cmd *cobra.Command) *string {
 	return cmd.PersistentFlags().String("profile", "", "folder with this shell's identity (default: fieldsync/operator in the user's configuration folder)")

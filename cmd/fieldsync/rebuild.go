@@ -31,8 +31,8 @@ beside it and begins a new one with what the index holds.`,
 			if err != nil {
 				return err
 			}
-			if _, err := os.Stat(storeFolder(config)); err != nil {
-				return fmt.Errorf("no data folder (key data): %w", err)
+			if err := needData(config); err != nil {
+				return err
 			}
 			lang := language(cmd)
 			o := embedded.Options{
@@ -70,4 +70,15 @@ func progress(w io.Writer, what string) func(done, total int64) {
 		bar.ChangeMax64(max(total, 1))
 		_ = bar.Set64(min(done, total)) // What cannot be drawn cannot be reported either.
 	}
+}
+
+// counter shows how many, where nobody knows of how many.
+func counter(w io.Writer, what string) func(done int64) {
+	file, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) {
+		return func(int64) {}
+	}
+	bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
+		progressbar.OptionShowCount(), progressbar.OptionClearOnFinish())
+	return func(done int64) { _ = bar.Set64(done) } // What cannot be drawn cannot be reported either.
 }

@@ -7,12 +7,15 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cong1022/fieldsync/backup"
+	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/internal/server"
+	"github.com/cong1022/fieldsync/media"
 )
 
 func newRestoreCommand() *cobra.Command {
@@ -32,11 +35,11 @@ store. The store gets another server epoch: phones find out, load their scope ag
 			if err != nil {
 				return err
 			}
-			target, err := repository.open(cmd.Context())
+			lang := language(cmd)
+			target, err := repository.open(cmd.Context(), config)
 			if err != nil {
 				return err
 			}
-			lang := language(cmd)
 			o := backup.RestoreOptions{
 				Target: target, Log: newLogger(config.Log, cmd.ErrOrStderr()),
 				Progress: progress(cmd.ErrOrStderr(), sentence("Khôi phục", "Restoring", lang)),
@@ -46,36 +49,40 @@ store. The store gets another server epoch: phones find out, load their scope ag
 			}
 			if to != "" {
 				if o.To, err = time.Parse(time.RFC3339, to); err != nil {
-					return fmt.Errorf("--to: %q is no time such as 2026-11-23T08:30:00+07:00", to)
+					return fault.New(fault.Invalid, "time_invalid",
+						fmt.Sprintf("--to: %q không phải thời điểm như 2026-11-23T08:30:00+07:00.", to),
+						fmt.Sprintf("--to: %q is no time such as 2026-11-23T08:30:00+07:00.", to))
 				}
 			}
-			if o.Photo, err = keepOriginals(cmd.Context(), config); err != nil {
-				return err
-			}
+			o.Photo = keepOriginals(cmd.Context(), config)
 			r, err := backup.Restore(cmd.Context(), storeFolder(config), o)
 			if err != nil {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), sentence("Đã khôi phục đến %s (bản ghi %d), %d ảnh.\n", "Restored as of %s (record %d), %d photos.\n", lang),
 				r.At.Local().Format(time.RFC3339), r.Sequence, r.Photos) //nolint:gosmopolitan // For the person at this terminal.
+			for _, d := range r.Damaged {
+				fmt.Fprintln(cmd.OutOrStdout(), "! "+explain(d, lang))
+			}
+			if len(r.Damaged) > 0 {
+				return errReported
+			}
 			return nil
 		},
 	}
 	flags.add(cmd)
-	repository.add(cmd)
+	repository.add(cmd.Flags())
 	cmd.Flags().StringVar(&to, "to", "", "the time as of which the data is wanted (RFC 3339); the newest where it is missing")
 	return cmd
 }
 
-// keepOriginals puts photos where the configuration wants them, unless they are in an object store anyway.
-func keepOriginals(ctx context.Context, config server.Config) (func(context.Context, string, io.Reader) error, error) {
+// keepOriginals puts photos where the configuration wants them; nil where they are in an object store anyway. It makes no folder
+// before there is a photo: a restore that fails leaves nothing.
+func keepOriginals(ctx context.Context, config server.Config) func(context.Context, string, io.Reader) error {
 	if config.Media.Store != "folder" {
-		return nil, nil //nolint:nilnil // Restore takes no function for photos that need not come back.
+		return nil
 	}
-	blobs, err := server.OpenBlobs(ctx, config)
-	if err != nil {
-		return nil, err
-	}
+	open := sync.OnceValues(func() (media.Blobs, error) { return server.OpenBlobs(ctx, config) })
 	return func(ctx context.Context, name string, content io.Reader) error {
 		sum, err := hex.DecodeString(name)
 		if err != nil || len(sum) != sha256.Size {
@@ -85,6 +92,10 @@ func keepOriginals(ctx context.Context, config server.Config) (func(context.Cont
 		if err != nil {
 			return err
 		}
+		blobs, err := open()
+		if err != nil {
+			return err
+		}
 		return blobs.Put(ctx, [sha256.Size]byte(sum), bytes.NewReader(all))
-	}, nil
+	}
 }

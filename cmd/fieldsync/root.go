@@ -62,6 +62,7 @@ của tổ, việc làm khi mất sóng được gửi về, và báo cáo hoàn
 		newVerifyCommand(), group(newLogCommand()),
 		newExplainCommand(), group(newQuarantineCommand()), group(newHoldCommand()),
 		newCheckCommand(), newRebuildCommand(), group(newBackupCommand()), newRestoreCommand(),
+		newCheckCommand(), newRebuildCommand(), group(newBackupCommand()), newRestoreCommand(), newStatusCommand(),
 	)
 	return root
 }

@@ -47,6 +47,13 @@ type Config struct {
 	Report          ReportConfig  `yaml:"report"`
 	OIDC            OIDCConfig    `yaml:"oidc"`
 	Sync            SyncConfig    `yaml:"sync"`
+
+	// What keeps what was acknowledged: see config_keep.go.
+	Backup    BackupConfig    `yaml:"backup"`
+	Check     CheckConfig     `yaml:"check"`
+	Guards    GuardConfig     `yaml:"guards"`
+	Journal   JournalConfig   `yaml:"journal"`
+	Retention RetentionConfig `yaml:"retention"`
 }
 
 // ReportConfig is the section report.
@@ -191,6 +198,13 @@ func LoadConfig(file string, lookup func(string) (string, bool)) (Config, error)
 		}
 		c.Media.S3.SecretKey = strings.TrimSpace(string(secret))
 	}
+	if c.Backup.SecretKeyFile != "" {
+		secret, err := os.ReadFile(c.Backup.SecretKeyFile)
+		if err != nil {
+			return c, fmt.Errorf("reading backup.secret_key_file: %w", err)
+		}
+		c.Backup.SecretKey = strings.TrimSpace(string(secret))
+	}
 	return c, c.check()
 }
 
@@ -287,5 +301,6 @@ func (c Config) check() error {
 	default:
 		require(false, "media.store: %q is neither folder nor s3", c.Media.Store)
 	}
+	c.checkKeeping(require)
 	return errors.Join(errs...)
 }

@@ -112,6 +112,9 @@ func TestBadConfig(t *testing.T) {
 		{"an unknown store", "media: {store: tape}", "media.store"},
 		{"S3 without an endpoint", "media: {store: s3}", "media.s3.endpoint"},
 		{"S3 without a bucket", `media: {store: s3, s3: {endpoint: "x:9000", bucket: ""}}`, "media.s3.bucket"},
+		{"a repository without a bucket", "backup: {repository: \"s3://host\"}", "backup.repository"},
+		{"a recipient that is none", "backup: {recipients: [me]}", "backup.recipients"},
+		{"no hour of the night", "check: {at: soon}", "check.at"},
 		{"a secret that is not there", "media: {s3: {secret_key_file: /nowhere}}", "media.s3.secret_key_file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -150,6 +153,11 @@ func TestEnv(t *testing.T) {
 		"report.day": "1", "report.hour": "0",
 		"oidc.issuer": "https://login.example/realms/city", "oidc.audiences": "[fieldsync]", "oidc.member_claim": "sub", "oidc.roles_claim": "r",
 		"oidc.roles": "{d: dispatcher}", "oidc.units_claim": "u", "oidc.units": "{g: binh-thanh}",
+		"backup.repository": "s3://h:1/b", "backup.access_key": "a", "backup.secret_key": "s", "backup.secret_key_file": "", "backup.region": "r",
+		"backup.recipients": "[age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]", "backup.every": "5s",
+		"check.at": "03:15", "check.at_start": "false",
+		"guards.free_mib": "1", "guards.inodes": "2", "guards.descriptors": "3", "journal.snapshot_mib": "4", "journal.snapshot_every": "1h",
+		"retention.uploads_days": "2",
 	}
 	env := map[string]string{}
 	for _, key := range keys(reflect.TypeFor[Config](), "") {
@@ -191,6 +199,14 @@ func TestEnv(t *testing.T) {
 			Issuer: "https://login.example/realms/city", Audiences: []string{"fieldsync"}, MemberClaim: "sub", RolesClaim: "r",
 			Roles: map[string]string{"d": "dispatcher"}, UnitsClaim: "u", Units: map[string]string{"g": "binh-thanh"},
 		},
+		Backup: BackupConfig{
+			Repository: "s3://h:1/b", AccessKey: "a", SecretKey: "s", Region: "r", Every: 5 * time.Second,
+			Recipients: []string{"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"},
+		},
+		Check:     CheckConfig{At: "03:15"},
+		Guards:    GuardConfig{FreeMiB: 1, Inodes: 2, Descriptors: 3},
+		Journal:   JournalConfig{SnapshotMiB: 4, SnapshotEvery: time.Hour},
+		Retention: RetentionConfig{UploadsDays: 2},
 		Open311: Open311Config{
 			Jurisdiction: "j", PublicURL: "https://h",
 			Services: []open311.Service{{Code: "c", Vi: "v", En: "e", CloseOnClaim: true}},

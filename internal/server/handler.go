@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"net/http"
-	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -44,6 +43,7 @@ var services = []string{
 	fieldsyncv1connect.HotlineServiceName,
 	fieldsyncv1connect.ProofServiceName,
 	fieldsyncv1connect.IdentityServiceName,
+	fieldsyncv1connect.OperationsServiceName,
 }
 
 // Handler mounts every face of the server. From the outside in: who calls through a proxy, CORS, security headers, patience with slow
@@ -83,7 +83,9 @@ func (s *Rooms) Handler() http.Handler {
 	rpcs.Handle(fieldsyncv1connect.NewHotlineServiceHandler(s.hotline, options...))
 	rpcs.Handle(fieldsyncv1connect.NewProofServiceHandler(s.sealer, options...))
 	rpcs.Handle(fieldsyncv1connect.NewIdentityServiceHandler(s.auth, options...))
-	rpcs.Handle(grpchealth.NewHandler(health{s.store.Failed()}, options...))
+	rpcs.Handle(fieldsyncv1connect.NewOperationsServiceHandler(s.operations, options...))
+	ready := health{s.store.Failed(), s.unready}
+	rpcs.Handle(grpchealth.NewHandler(ready, options...))
 	reflector := grpcreflect.NewStaticReflector(services...)
 	rpcs.Handle(grpcreflect.NewHandlerV1(reflector, options...))
 	rpcs.Handle(grpcreflect.NewHandlerV1Alpha(reflector, options...))
@@ -95,6 +97,8 @@ func (s *Rooms) Handler() http.Handler {
 	mux.Handle("/.well-known/fieldsync-proof-keys.json", s.sealer.Keys(s.log))
 	mux.Handle("/.well-known/fieldsync-log-keys.txt", s.sealer.LogKeys(s.log))
 	mux.Handle("/.well-known/fieldsync-web-push-key.txt", push.WebPushKey(s.store, s.log))
+	mux.Handle("GET /livez", ready.live())
+	mux.Handle("GET /readyz", ready.ready())
 	s.media.Routes(mux)
 	s.open311.Routes(mux)
 
@@ -183,24 +187,4 @@ func (s *Rooms) guarded(next http.Handler) http.Handler {
 		}()
 		next.ServeHTTP(w, r)
 	})
-}
-
-// health serves grpc.health.v1.Health: serving as long as the store knows what is durable.
-type health struct{ failed <-chan struct{} }
-
-// Check implements grpchealth.Checker.
-func (h health) Check(_ context.Context, req *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
-	known := req.Service == "" || strings.HasPrefix(req.Service, "grpc.")
-	for _, name := range services {
-		known = known || req.Service == name
-	}
-	if !known {
-		return nil, connect.NewError(connect.CodeNotFound, nil)
-	}
-	select {
-	case <-h.failed:
-		return &grpchealth.CheckResponse{Status: grpchealth.StatusNotServing}, nil
-	default:
-		return &grpchealth.CheckResponse{Status: grpchealth.StatusServing}, nil
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/cong1022/fieldsync/dispatch/board"
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
 	"github.com/cong1022/fieldsync/hotline"
 	"github.com/cong1022/fieldsync/hotline/open311"
 	"github.com/cong1022/fieldsync/media"
@@ -32,6 +33,8 @@ type Parts struct {
 	SpoolBytes int64
 	// OrphansAfter is as in media.Options.
 	OrphansAfter time.Duration
+	// Retention says how long things are kept. The zero value: as by default.
+	Retention RetentionConfig
 	// Issuer, Tokens and CORS are what the configuration calls so.
 	Issuer string
 	Tokens TokenConfig
@@ -50,7 +53,13 @@ type Parts struct {
 	Report ReportConfig
 	// OfflineTime is the longest time that a phone may be offline. 0: 90 days.
 	OfflineTime time.Duration
-	Log         *slog.Logger
+	// Reach tells how far the backup goes. Nil: phones hear nothing of it.
+	Reach func() *fieldsyncv1.BackupReach
+	// Operations serves operators. Nil: there is none.
+	Operations fieldsyncv1connect.OperationsServiceHandler
+	// Unready says why the server is not ready though it serves. Nil: it always is.
+	Unready func() []string
+	Log     *slog.Logger
 }
 
 // Rooms are the rooms of the house over one store, without a port and without workers.
@@ -60,6 +69,7 @@ type Rooms struct {
 	edge     EdgeConfig
 	proxies  proxies
 	review   media.ReviewRules
+	unready  func() []string
 	store    *store.Store
 	auth     *auth.Service
 	sync     *syncengine.Engine
@@ -69,11 +79,22 @@ type Rooms struct {
 	open311  *open311.Face
 	media    *media.Service
 	sealer   *proof.Sealer
+
+	operations fieldsyncv1connect.OperationsServiceHandler
 }
 
 // Compose makes the rooms. They hold nothing that must be closed; the parts stay the caller's.
 func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
-	s := &Rooms{log: parts.Log, origins: parts.CORS.Origins, review: parts.Review, store: parts.Store, edge: parts.Edge}
+	s := &Rooms{
+		log: parts.Log, origins: parts.CORS.Origins, review: parts.Review, store: parts.Store, edge: parts.Edge,
+		operations: parts.Operations, unready: parts.Unready,
+	}
+	if s.operations == nil {
+		s.operations = fieldsyncv1connect.UnimplementedOperationsServiceHandler{}
+	}
+	if s.unready == nil {
+		s.unready = func() []string { return nil }
+	}
 	if s.proxies, err = parts.Edge.proxies(); err != nil {
 		return nil, err
 	}
@@ -91,7 +112,7 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 		return nil, err
 	}
 	if s.sync, err = syncengine.New(syncengine.Options{
-		Store: s.store, Log: s.log, Claim: s.claim, CheckClaim: s.sealer.CheckClaim, OfflineTime: parts.OfflineTime,
+		Store: s.store, Log: s.log, Claim: s.claim, CheckClaim: s.sealer.CheckClaim, OfflineTime: parts.OfflineTime, Reach: parts.Reach,
 	}); err != nil {
 		return nil, err
 	}
@@ -105,6 +126,7 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 	})
 	s.media, err = media.Open(media.Options{ //nolint:contextcheck // Its sweep at the start is short and must come to its end.
 		Store: s.store, Blobs: parts.Blobs, SpoolDir: parts.SpoolDir, Spool: parts.Spool, SpoolBytes: parts.SpoolBytes, Log: s.log,
+		UploadTTL:      days(parts.Retention.UploadsDays),
 		PhotosVerified: s.advance, OrphansAfter: parts.OrphansAfter,
 	})
 	return s, err

@@ -43,7 +43,9 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err 
 	if err := checkWritable(config.Data); err != nil {
 		return nil, err
 	}
-	engine, err := embedded.Open(filepath.Join(config.Data, "store"), log)
+	engineOptions := config.engineOptions()
+	engineOptions.Log = log
+	engine, err := embedded.OpenWith(filepath.Join(config.Data, "store"), engineOptions)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +67,11 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err 
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: config}
+	keeper, err := newKeeper(ctx, config, engine, st, blobs, log)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{config: config, workers: keeper.workers()}
 	if s.tls, err = config.TLS.open(config.Data, log); err != nil {
 		return nil, err
 	}
@@ -74,7 +80,7 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err 
 		SpoolBytes: int64(config.Media.SpoolGiB) << 30, OrphansAfter: orphansAfter(config.Media), Log: log,
 		Issuer: config.Issuer, Tokens: config.Tokens, CORS: config.CORS, Review: config.Review.rules(), Report: config.Report,
 		Edge: config.Edge, OIDC: config.OIDC, Open311: config.Open311, PlainWebhooks: len(config.Webhooks.AllowedNetworks) > 0,
-		OfflineTime: config.Sync.offlineTime(),
+		OfflineTime: config.Sync.offlineTime(), Reach: keeper.reach, Retention: config.Retention, Operations: keeper, Unready: keeper.unready,
 	}); err != nil {
 		return nil, err
 	}

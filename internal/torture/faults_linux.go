@@ -31,10 +31,15 @@ type fault struct {
 var faults = []fault{
 	{"kill", kill},
 	{"power", power},
+	{"image", image},
 	{"disk", disk},
 	{"inodes", inodes},
 	{"descriptors", descriptors},
 	{"bits", bits},
+	{"index", rebuilt},
+	{"folder", folder},
+	{"backup-bits", backupBits},
+	{"photo-bits", photoBits},
 }
 
 // victim is the process that is tortured.
@@ -45,10 +50,22 @@ type victim struct {
 	mu           sync.Mutex
 	acknowledged *[writers]uint64
 	since, turns int // Acknowledged and turned away since the start.
+	// Of one that ships: how far its backup was said to go, and of each writer the places of what was acknowledged.
+	reach  uint64
+	places [writers][]place
 }
+
+// place is where in the journal a number is known to be.
+type place struct{ number, position uint64 }
 
 // start starts the writers over a folder; with a limit of descriptors unless it is 0.
 func start(dir string, margins embedded.Margins, limit int, acknowledged *[writers]uint64) (*victim, error) {
+	return startShipping(dir, "", margins, limit, acknowledged)
+}
+
+// startShipping is start for writers that ship to a repository unless it is empty. What acknowledged holds is then what the backup
+// is to have, and grows with covered alone.
+func startShipping(dir, repository string, margins embedded.Margins, limit int, acknowledged *[writers]uint64) (*victim, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -58,7 +75,7 @@ func start(dir string, margins embedded.Margins, limit int, acknowledged *[write
 		args = []string{"/bin/sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0"`, limit), self}
 	}
 	v := &victim{cmd: exec.Command(args[0], args[1:]...), done: make(chan struct{}), acknowledged: acknowledged} //nolint:gosec,noctx // This program itself; end ends it.
-	v.cmd.Env = append(os.Environ(), childVariable+"="+childValue(dir, margins))
+	v.cmd.Env = append(os.Environ(), childVariable+"="+childValue(dir, margins), repositoryVariable+"="+repository)
 	v.cmd.Stderr = os.Stderr
 	out, err := v.cmd.StdoutPipe()
 	if err != nil {
@@ -79,18 +96,50 @@ func start(dir string, margins embedded.Margins, limit int, acknowledged *[write
 func (v *victim) heard(line string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	w, n, told := strings.Cut(line, " ")
-	if !told {
+	said := strings.Fields(line)
+	if len(said) < 2 {
 		v.turns++
 		return
 	}
-	writer, errWriter := strconv.Atoi(w)
-	number, errNumber := strconv.ParseUint(n, 10, 64)
-	if errWriter != nil || errNumber != nil || writer >= writers {
+	number, err := strconv.ParseUint(said[1], 10, 64)
+	if err != nil {
 		return // The kill has cut the line off.
 	}
+	if said[0] == "reach" {
+		v.reach = number
+		return
+	}
+	writer, err := strconv.Atoi(said[0])
+	if err != nil || writer >= writers {
+		return
+	}
 	v.since++
-	v.acknowledged[writer] = max(v.acknowledged[writer], number)
+	if len(said) == 2 {
+		v.acknowledged[writer] = max(v.acknowledged[writer], number)
+	} else if position, err := strconv.ParseUint(said[2], 10, 64); err == nil {
+		v.places[writer] = append(v.places[writer], place{number, position})
+	}
+}
+
+func (v *victim) reached() uint64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.reach
+}
+
+// covered is what the backup was said to have.
+func (v *victim) covered() [writers]uint64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	covered := *v.acknowledged
+	for w, places := range v.places {
+		for _, p := range places {
+			if p.position <= v.reach {
+				covered[w] = max(covered[w], p.number)
+			}
+		}
+	}
+	return covered
 }
 
 func (v *victim) counts() (since, turns int) {
@@ -408,26 +457,49 @@ func bits(work string, rounds int) (r result, err error) {
 		if err := errors.Join(os.RemoveAll(copied), copyFolder(copied, dir)); err != nil {
 			return r, err
 		}
-		name, at, err := flipBit(copied)
+		bit, err := flipBit(copied)
 		if err != nil {
 			return r, err
 		}
 		found, err := mend(copied)
 		if err != nil {
-			return r, fmt.Errorf("bit in byte %d of %s: %w", at, name, err)
+			return r, fmt.Errorf("%v: %w", bit, err)
 		}
 		if found {
 			named++
 		}
 		if err := settle(copied, &acknowledged, &r); err != nil {
-			return r, fmt.Errorf("bit in byte %d of %s: %w", at, name, err)
+			return r, fmt.Errorf("%v: %w", bit, err)
 		}
 	}
 	r.note = fmt.Sprintf("%d named and mended, the others changed nothing", named)
 	return r, nil
 }
 
-func flipBit(dir string) (name string, at int64, err error) {
+// flipped is a byte of a file that was changed.
+type flipped struct {
+	path string
+	at   int64
+	was  byte
+}
+
+func (f flipped) String() string { return fmt.Sprintf("a bit in byte %d of %s", f.at, f.path) }
+
+// write puts a byte in its place.
+func (f flipped) write(b byte) error {
+	if err := os.Chmod(f.path, 0o600); err != nil { // Originals are read-only.
+		return err
+	}
+	file, err := os.OpenFile(f.path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteAt([]byte{b}, f.at)
+	return errors.Join(err, file.Close())
+}
+
+// flipBit flips a random bit of a random file in dir.
+func flipBit(dir string) (f flipped, err error) {
 	var files []string
 	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {
@@ -440,25 +512,16 @@ func flipBit(dir string) (name string, at int64, err error) {
 		return err
 	})
 	if err != nil {
-		return "", 0, err
+		return f, err
 	}
-	name = files[rand.IntN(len(files))] //nolint:gosec // Any file will do.
-	info, err := os.Stat(name)
+	f.path = files[rand.IntN(len(files))] //nolint:gosec // Any file will do.
+	content, err := os.ReadFile(f.path)
 	if err != nil {
-		return name, 0, err
+		return f, err
 	}
-	at = rand.Int64N(info.Size()) //nolint:gosec // Any byte will do.
-	file, err := os.OpenFile(name, os.O_RDWR, 0)
-	if err != nil {
-		return name, at, err
-	}
-	b := make([]byte, 1)
-	if _, err := file.ReadAt(b, at); err != nil {
-		return name, at, errors.Join(err, file.Close())
-	}
-	b[0] ^= 1 << rand.IntN(8) //nolint:gosec // Any bit will do.
-	_, err = file.WriteAt(b, at)
-	return name, at, errors.Join(err, file.Close())
+	f.at = rand.Int64N(int64(len(content))) //nolint:gosec // Any byte will do.
+	f.was = content[f.at]
+	return f, f.write(f.was ^ 1<<rand.IntN(8)) //nolint:gosec // Any bit will do.
 }
 
 // mend opens the folder, has it verified, and does what the errors tell an operator to do.

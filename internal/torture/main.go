@@ -1,7 +1,8 @@
 // Command torture holds the store to its first two promises by force: what was acknowledged is there, and it is there once.
 // Sixty-four writers offer numbered mutations to a process of their own; that process is killed, stopped and copied, left
-// without disk, inodes or descriptors, and bits of its files are flipped. After each blow the folder is opened again, what the
-// writers were told is counted against what it holds, and the next blow falls on the same folder.
+// without disk, inodes or descriptors, bits of its files are flipped, its index or all of its folder is deleted. After each blow the
+// folder is opened again, or made anew from its backup, what the writers were told is counted against what it holds, and the next
+// blow falls on the same folder.
 //
 //	go run ./internal/torture -rounds 100
 //
@@ -48,7 +49,7 @@ func runChild(variable string) error {
 	if err != nil {
 		return err
 	}
-	return write(dir, margins, os.Stdout)
+	return write(dir, os.Getenv(repositoryVariable), margins, os.Stdout)
 }
 
 func childValue(dir string, m embedded.Margins) string {

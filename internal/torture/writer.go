@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cong1022/fieldsync/backup"
 	"github.com/cong1022/fieldsync/store"
 	"github.com/cong1022/fieldsync/store/embedded"
 )
@@ -20,6 +21,9 @@ const writers = 64
 // childVariable names the folder that this program, started again, writes to until it is ended.
 const childVariable = "FIELDSYNC_TORTURE_CHILD"
 
+// repositoryVariable names where it ships to.
+const repositoryVariable = "FIELDSYNC_TORTURE_REPOSITORY"
+
 // engineOptions make files full and superfluous within a round: the moments between two files are the dangerous ones.
 func engineOptions(margins embedded.Margins) embedded.Options {
 	return embedded.Options{
@@ -29,7 +33,9 @@ func engineOptions(margins embedded.Margins) embedded.Options {
 
 // write is a server reduced to its promises: 64 devices offer numbered mutations, each in a transaction that looks whether it
 // is a repeat. What was acknowledged is told on out, a line each: writer and number. What is turned away is offered again.
-func write(dir string, margins embedded.Margins, out io.Writer) error {
+//
+// With a repository it ships its backup there, tells with each number where in the journal it is, and how far the backup goes.
+func write(dir, repository string, margins embedded.Margins, out io.Writer) error {
 	e, err := embedded.OpenWith(dir, engineOptions(margins))
 	if err != nil {
 		return err
@@ -40,7 +46,12 @@ func write(dir string, margins embedded.Margins, out io.Writer) error {
 		defer lines.Unlock()
 		fmt.Fprintf(out, format+"\n", args...)
 	}
-	failures := make(chan error, writers)
+	failures := make(chan error, writers+1)
+	place := func() string { return "" }
+	if repository != "" {
+		place = func() string { return fmt.Sprintf(" %d", e.Journal().Last()) }
+		go func() { failures <- ship(e, backup.Folder(repository), say) }()
+	}
 	for w := range writers {
 		go func() {
 			failures <- func() error {
@@ -62,12 +73,24 @@ func write(dir string, margins embedded.Margins, out io.Writer) error {
 						}
 						break
 					}
-					say("%d %d", w, number)
+					say("%d %d%s", w, number, place())
 				}
 			}()
 		}()
 	}
 	return <-failures
+}
+
+// ship sends all that is new, and says how far the backup goes, without a pause.
+func ship(e *embedded.Engine, target backup.Target, say func(string, ...any)) error {
+	shipper := backup.New(backup.Options{Engine: e, Target: target})
+	for {
+		if err := shipper.Ship(context.Background()); err != nil {
+			return err
+		}
+		say("reach %d", shipper.Reached().Sequence)
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 func headKey(w int) []byte    { return fmt.Appendf(nil, "head/%02d", w) }

@@ -123,6 +123,16 @@ func (b *Blobs) Remove(_ context.Context, sum [sha256.Size]byte) error {
 	return nil
 }
 
+// SetAside moves what lies under sum out of the way, beside its place: an original that has rotted on the disk, so that a whole one
+// can be put there. Where nothing lies there, nothing changes. Nobody may write under sum meanwhile.
+func (b *Blobs) SetAside(sum [sha256.Size]byte) error {
+	name := filepath.Join(b.path(sum)...)
+	if err := os.Rename(name, name+".damaged"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("setting an original aside: %w", err)
+	}
+	return nil
+}
+
 // Hold implements media.Blobs: a folder has no hold of its own.
 func (b *Blobs) Hold(_ context.Context, sum [sha256.Size]byte, _ bool) error {
 	_, err := os.Stat(filepath.Join(b.path(sum)...))

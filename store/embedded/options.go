@@ -24,6 +24,9 @@ type Options struct {
 	// snapshot's size, so that snapshots cost no more than the writing itself. The journal behind the older of the two
 	// newest snapshots is kept: that bounds it. 256 MiB by default.
 	SnapshotBytes int64
+	// SnapshotEvery is after how long the next snapshot is written if anything was committed since, however little: a restore
+	// from a backup begins with a snapshot. Never for this reason by default.
+	SnapshotEvery time.Duration
 	// Progress hears how much of a start's or a rebuild's work is done, in bytes. Nobody does by default.
 	Progress func(done, total int64)
 }

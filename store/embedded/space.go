@@ -75,3 +75,10 @@ func (s *space) full() error {
 	s.looked = time.Time{}
 	return store.NoSpace("dung lượng đĩa", "disk space", "0", humanize.IBytes(s.margins.Bytes))
 }
+
+// Room tells what the file system of the store and the process have left, and the margins below which writes are turned away.
+// What is not counted, or not known here, is the largest number.
+func (e *Engine) Room() (left, margins Margins, err error) {
+	left, err = free(string(e.folder))
+	return left, e.options.Margins, err
+}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"google.golang.org/protobuf/proto"
@@ -32,7 +33,7 @@ func (e *Engine) tendFiles() {
 			}
 			checkpointAt = written
 		}
-		if written-snapshotAt >= e.snapshotDue() && e.isInspected() {
+		if due := written-snapshotAt >= e.snapshotDue() || written > snapshotAt && e.snapshotOld(); due && e.isInspected() {
 			if err := e.Snapshot(); err != nil {
 				e.log.Error("store: writing a snapshot", "error", err)
 			}
@@ -81,6 +82,19 @@ func (e *Engine) snapshotDue() int64 {
 		return e.options.SnapshotBytes
 	}
 	return max(e.options.SnapshotBytes, snapshots[len(snapshots)-1].Bytes)
+}
+
+// snapshotOld tells whether the newest snapshot is from so long ago that there should be another one.
+func (e *Engine) snapshotOld() bool {
+	if e.options.SnapshotEvery == 0 {
+		return false
+	}
+	snapshots, err := journal.Snapshots(e.folder.journal())
+	if err != nil || len(snapshots) == 0 {
+		return false
+	}
+	info, err := os.Stat(snapshots[len(snapshots)-1].Path)
+	return err == nil && time.Since(info.ModTime()) >= e.options.SnapshotEvery
 }
 
 // checkpoint has all that Badger holds on the disk, and notes it.

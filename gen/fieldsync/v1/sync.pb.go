@@ -1267,7 +1267,9 @@ type SyncResponse struct {
 	// The scope as this answer's snapshot saw it.
 	Head *ScopeHead `protobuf:"bytes,8,opt,name=head,proto3" json:"head,omitempty"`
 	// The server's time.
-	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	ServerTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	// How far the server's backup goes. Absent where the server keeps none, and in the deltas of a watch.
+	Reach         *BackupReach `protobuf:"bytes,10,opt,name=reach,proto3" json:"reach,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1361,6 +1363,13 @@ func (x *SyncResponse) GetHead() *ScopeHead {
 func (x *SyncResponse) GetServerTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ServerTime
+	}
+	return nil
+}
+
+func (x *SyncResponse) GetReach() *BackupReach {
+	if x != nil {
+		return x.Reach
 	}
 	return nil
 }
@@ -2898,7 +2907,7 @@ var File_fieldsync_v1_sync_proto protoreflect.FileDescriptor
 
 const file_fieldsync_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x17fieldsync/v1/sync.proto\x12\ffieldsync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19fieldsync/v1/common.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\x03\n" +
+	"\x17fieldsync/v1/sync.proto\x12\ffieldsync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19fieldsync/v1/backup.proto\x1a\x19fieldsync/v1/common.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\x03\n" +
 	"\vSyncRequest\x12 \n" +
 	"\x06cursor\x18\x01 \x01(\fB\b\xbaH\x05z\x03\x18\x80\x02R\x06cursor\x12<\n" +
 	"\tmutations\x18\x02 \x03(\v2\x16.fieldsync.v1.MutationB\x06\xbaH\x03\xd8\x01\x03R\tmutations\x12#\n" +
@@ -2973,7 +2982,7 @@ const file_fieldsync_v1_sync_proto_rawDesc = "" +
 	"\amessage\x18\x04 \x01(\v2\x16.fieldsync.v1.SentenceR\amessage\x12#\n" +
 	"\rtask_revision\x18\x05 \x01(\x04R\ftaskRevision\x127\n" +
 	"\tjudged_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bjudgedAt\x12#\n" +
-	"\rcompletion_id\x18\a \x01(\tR\fcompletionId\"\xed\x02\n" +
+	"\rcompletion_id\x18\a \x01(\tR\fcompletionId\"\x9e\x03\n" +
 	"\fSyncResponse\x121\n" +
 	"\bverdicts\x18\x01 \x03(\v2\x15.fieldsync.v1.VerdictR\bverdicts\x12\x14\n" +
 	"\x05reset\x18\x02 \x01(\bR\x05reset\x12-\n" +
@@ -2984,7 +2993,9 @@ const file_fieldsync_v1_sync_proto_rawDesc = "" +
 	"\tremaining\x18\a \x01(\x04R\tremaining\x12+\n" +
 	"\x04head\x18\b \x01(\v2\x17.fieldsync.v1.ScopeHeadR\x04head\x12;\n" +
 	"\vserver_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"serverTime\"I\n" +
+	"serverTime\x12/\n" +
+	"\x05reach\x18\n" +
+	" \x01(\v2\x19.fieldsync.v1.BackupReachR\x05reach\"I\n" +
 	"\tTaskDelta\x12&\n" +
 	"\x04task\x18\x01 \x01(\v2\x12.fieldsync.v1.TaskR\x04task\x12\x14\n" +
 	"\x05whole\x18\x02 \x01(\bR\x05whole\"W\n" +
@@ -3192,8 +3203,9 @@ var file_fieldsync_v1_sync_proto_goTypes = []any{
 	(*PhotoDeclaration)(nil),           // 44: fieldsync.v1.PhotoDeclaration
 	(Outcome)(0),                       // 45: fieldsync.v1.Outcome
 	(*Sentence)(nil),                   // 46: fieldsync.v1.Sentence
-	(*Task)(nil),                       // 47: fieldsync.v1.Task
-	(*durationpb.Duration)(nil),        // 48: google.protobuf.Duration
+	(*BackupReach)(nil),                // 47: fieldsync.v1.BackupReach
+	(*Task)(nil),                       // 48: fieldsync.v1.Task
+	(*durationpb.Duration)(nil),        // 49: google.protobuf.Duration
 }
 var file_fieldsync_v1_sync_proto_depIdxs = []int32{
 	4,  // 0: fieldsync.v1.SyncRequest.mutations:type_name -> fieldsync.v1.Mutation
@@ -3223,58 +3235,59 @@ var file_fieldsync_v1_sync_proto_depIdxs = []int32{
 	19, // 24: fieldsync.v1.SyncResponse.removals:type_name -> fieldsync.v1.Removal
 	20, // 25: fieldsync.v1.SyncResponse.head:type_name -> fieldsync.v1.ScopeHead
 	42, // 26: fieldsync.v1.SyncResponse.server_time:type_name -> google.protobuf.Timestamp
-	47, // 27: fieldsync.v1.TaskDelta.task:type_name -> fieldsync.v1.Task
-	1,  // 28: fieldsync.v1.Removal.reason:type_name -> fieldsync.v1.RemovalReason
-	20, // 29: fieldsync.v1.WatchResponse.head:type_name -> fieldsync.v1.ScopeHead
-	42, // 30: fieldsync.v1.WatchResponse.server_time:type_name -> google.protobuf.Timestamp
-	17, // 31: fieldsync.v1.WatchResponse.delta:type_name -> fieldsync.v1.SyncResponse
-	20, // 32: fieldsync.v1.AwaitChangeResponse.head:type_name -> fieldsync.v1.ScopeHead
-	42, // 33: fieldsync.v1.AwaitChangeResponse.server_time:type_name -> google.protobuf.Timestamp
-	40, // 34: fieldsync.v1.RepairResponse.buckets:type_name -> fieldsync.v1.RepairResponse.Bucket
-	20, // 35: fieldsync.v1.RepairResponse.head:type_name -> fieldsync.v1.ScopeHead
-	46, // 36: fieldsync.v1.ExplainDeviceResponse.grant:type_name -> fieldsync.v1.Sentence
-	42, // 37: fieldsync.v1.ExplainDeviceResponse.last_seen_at:type_name -> google.protobuf.Timestamp
-	42, // 38: fieldsync.v1.ExplainDeviceResponse.token_expires_at:type_name -> google.protobuf.Timestamp
-	42, // 39: fieldsync.v1.ExplainDeviceResponse.revoked_at:type_name -> google.protobuf.Timestamp
-	20, // 40: fieldsync.v1.ExplainDeviceResponse.head:type_name -> fieldsync.v1.ScopeHead
-	3,  // 41: fieldsync.v1.ExplainDeviceResponse.queue:type_name -> fieldsync.v1.QueueReport
-	48, // 42: fieldsync.v1.ExplainDeviceResponse.clock_skew:type_name -> google.protobuf.Duration
-	16, // 43: fieldsync.v1.ExplainDeviceResponse.verdicts:type_name -> fieldsync.v1.Verdict
-	29, // 44: fieldsync.v1.ExplainDeviceResponse.obstacles:type_name -> fieldsync.v1.Obstacle
-	46, // 45: fieldsync.v1.Obstacle.message:type_name -> fieldsync.v1.Sentence
-	4,  // 46: fieldsync.v1.QuarantinedMutation.mutation:type_name -> fieldsync.v1.Mutation
-	42, // 47: fieldsync.v1.QuarantinedMutation.at:type_name -> google.protobuf.Timestamp
-	31, // 48: fieldsync.v1.ListQuarantinedResponse.mutations:type_name -> fieldsync.v1.QuarantinedMutation
-	4,  // 49: fieldsync.v1.ReleaseQuarantinedRequest.mended:type_name -> fieldsync.v1.Mutation
-	16, // 50: fieldsync.v1.ReleaseQuarantinedResponse.verdict:type_name -> fieldsync.v1.Verdict
-	42, // 51: fieldsync.v1.StuckDevice.last_seen_at:type_name -> google.protobuf.Timestamp
-	3,  // 52: fieldsync.v1.StuckDevice.queue:type_name -> fieldsync.v1.QueueReport
-	29, // 53: fieldsync.v1.StuckDevice.obstacles:type_name -> fieldsync.v1.Obstacle
-	38, // 54: fieldsync.v1.ListStuckDevicesResponse.devices:type_name -> fieldsync.v1.StuckDevice
-	47, // 55: fieldsync.v1.RepairResponse.Bucket.tasks:type_name -> fieldsync.v1.Task
-	2,  // 56: fieldsync.v1.SyncService.Sync:input_type -> fieldsync.v1.SyncRequest
-	21, // 57: fieldsync.v1.SyncService.Watch:input_type -> fieldsync.v1.WatchRequest
-	23, // 58: fieldsync.v1.SyncService.AwaitChange:input_type -> fieldsync.v1.AwaitChangeRequest
-	25, // 59: fieldsync.v1.SyncService.Repair:input_type -> fieldsync.v1.RepairRequest
-	27, // 60: fieldsync.v1.SupportService.ExplainDevice:input_type -> fieldsync.v1.ExplainDeviceRequest
-	37, // 61: fieldsync.v1.SupportService.ListStuckDevices:input_type -> fieldsync.v1.ListStuckDevicesRequest
-	30, // 62: fieldsync.v1.SupportService.ListQuarantined:input_type -> fieldsync.v1.ListQuarantinedRequest
-	33, // 63: fieldsync.v1.SupportService.ReleaseQuarantined:input_type -> fieldsync.v1.ReleaseQuarantinedRequest
-	35, // 64: fieldsync.v1.SupportService.DiscardQuarantined:input_type -> fieldsync.v1.DiscardQuarantinedRequest
-	17, // 65: fieldsync.v1.SyncService.Sync:output_type -> fieldsync.v1.SyncResponse
-	22, // 66: fieldsync.v1.SyncService.Watch:output_type -> fieldsync.v1.WatchResponse
-	24, // 67: fieldsync.v1.SyncService.AwaitChange:output_type -> fieldsync.v1.AwaitChangeResponse
-	26, // 68: fieldsync.v1.SyncService.Repair:output_type -> fieldsync.v1.RepairResponse
-	28, // 69: fieldsync.v1.SupportService.ExplainDevice:output_type -> fieldsync.v1.ExplainDeviceResponse
-	39, // 70: fieldsync.v1.SupportService.ListStuckDevices:output_type -> fieldsync.v1.ListStuckDevicesResponse
-	32, // 71: fieldsync.v1.SupportService.ListQuarantined:output_type -> fieldsync.v1.ListQuarantinedResponse
-	34, // 72: fieldsync.v1.SupportService.ReleaseQuarantined:output_type -> fieldsync.v1.ReleaseQuarantinedResponse
-	36, // 73: fieldsync.v1.SupportService.DiscardQuarantined:output_type -> fieldsync.v1.DiscardQuarantinedResponse
-	65, // [65:74] is the sub-list for method output_type
-	56, // [56:65] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	47, // 27: fieldsync.v1.SyncResponse.reach:type_name -> fieldsync.v1.BackupReach
+	48, // 28: fieldsync.v1.TaskDelta.task:type_name -> fieldsync.v1.Task
+	1,  // 29: fieldsync.v1.Removal.reason:type_name -> fieldsync.v1.RemovalReason
+	20, // 30: fieldsync.v1.WatchResponse.head:type_name -> fieldsync.v1.ScopeHead
+	42, // 31: fieldsync.v1.WatchResponse.server_time:type_name -> google.protobuf.Timestamp
+	17, // 32: fieldsync.v1.WatchResponse.delta:type_name -> fieldsync.v1.SyncResponse
+	20, // 33: fieldsync.v1.AwaitChangeResponse.head:type_name -> fieldsync.v1.ScopeHead
+	42, // 34: fieldsync.v1.AwaitChangeResponse.server_time:type_name -> google.protobuf.Timestamp
+	40, // 35: fieldsync.v1.RepairResponse.buckets:type_name -> fieldsync.v1.RepairResponse.Bucket
+	20, // 36: fieldsync.v1.RepairResponse.head:type_name -> fieldsync.v1.ScopeHead
+	46, // 37: fieldsync.v1.ExplainDeviceResponse.grant:type_name -> fieldsync.v1.Sentence
+	42, // 38: fieldsync.v1.ExplainDeviceResponse.last_seen_at:type_name -> google.protobuf.Timestamp
+	42, // 39: fieldsync.v1.ExplainDeviceResponse.token_expires_at:type_name -> google.protobuf.Timestamp
+	42, // 40: fieldsync.v1.ExplainDeviceResponse.revoked_at:type_name -> google.protobuf.Timestamp
+	20, // 41: fieldsync.v1.ExplainDeviceResponse.head:type_name -> fieldsync.v1.ScopeHead
+	3,  // 42: fieldsync.v1.ExplainDeviceResponse.queue:type_name -> fieldsync.v1.QueueReport
+	49, // 43: fieldsync.v1.ExplainDeviceResponse.clock_skew:type_name -> google.protobuf.Duration
+	16, // 44: fieldsync.v1.ExplainDeviceResponse.verdicts:type_name -> fieldsync.v1.Verdict
+	29, // 45: fieldsync.v1.ExplainDeviceResponse.obstacles:type_name -> fieldsync.v1.Obstacle
+	46, // 46: fieldsync.v1.Obstacle.message:type_name -> fieldsync.v1.Sentence
+	4,  // 47: fieldsync.v1.QuarantinedMutation.mutation:type_name -> fieldsync.v1.Mutation
+	42, // 48: fieldsync.v1.QuarantinedMutation.at:type_name -> google.protobuf.Timestamp
+	31, // 49: fieldsync.v1.ListQuarantinedResponse.mutations:type_name -> fieldsync.v1.QuarantinedMutation
+	4,  // 50: fieldsync.v1.ReleaseQuarantinedRequest.mended:type_name -> fieldsync.v1.Mutation
+	16, // 51: fieldsync.v1.ReleaseQuarantinedResponse.verdict:type_name -> fieldsync.v1.Verdict
+	42, // 52: fieldsync.v1.StuckDevice.last_seen_at:type_name -> google.protobuf.Timestamp
+	3,  // 53: fieldsync.v1.StuckDevice.queue:type_name -> fieldsync.v1.QueueReport
+	29, // 54: fieldsync.v1.StuckDevice.obstacles:type_name -> fieldsync.v1.Obstacle
+	38, // 55: fieldsync.v1.ListStuckDevicesResponse.devices:type_name -> fieldsync.v1.StuckDevice
+	48, // 56: fieldsync.v1.RepairResponse.Bucket.tasks:type_name -> fieldsync.v1.Task
+	2,  // 57: fieldsync.v1.SyncService.Sync:input_type -> fieldsync.v1.SyncRequest
+	21, // 58: fieldsync.v1.SyncService.Watch:input_type -> fieldsync.v1.WatchRequest
+	23, // 59: fieldsync.v1.SyncService.AwaitChange:input_type -> fieldsync.v1.AwaitChangeRequest
+	25, // 60: fieldsync.v1.SyncService.Repair:input_type -> fieldsync.v1.RepairRequest
+	27, // 61: fieldsync.v1.SupportService.ExplainDevice:input_type -> fieldsync.v1.ExplainDeviceRequest
+	37, // 62: fieldsync.v1.SupportService.ListStuckDevices:input_type -> fieldsync.v1.ListStuckDevicesRequest
+	30, // 63: fieldsync.v1.SupportService.ListQuarantined:input_type -> fieldsync.v1.ListQuarantinedRequest
+	33, // 64: fieldsync.v1.SupportService.ReleaseQuarantined:input_type -> fieldsync.v1.ReleaseQuarantinedRequest
+	35, // 65: fieldsync.v1.SupportService.DiscardQuarantined:input_type -> fieldsync.v1.DiscardQuarantinedRequest
+	17, // 66: fieldsync.v1.SyncService.Sync:output_type -> fieldsync.v1.SyncResponse
+	22, // 67: fieldsync.v1.SyncService.Watch:output_type -> fieldsync.v1.WatchResponse
+	24, // 68: fieldsync.v1.SyncService.AwaitChange:output_type -> fieldsync.v1.AwaitChangeResponse
+	26, // 69: fieldsync.v1.SyncService.Repair:output_type -> fieldsync.v1.RepairResponse
+	28, // 70: fieldsync.v1.SupportService.ExplainDevice:output_type -> fieldsync.v1.ExplainDeviceResponse
+	39, // 71: fieldsync.v1.SupportService.ListStuckDevices:output_type -> fieldsync.v1.ListStuckDevicesResponse
+	32, // 72: fieldsync.v1.SupportService.ListQuarantined:output_type -> fieldsync.v1.ListQuarantinedResponse
+	34, // 73: fieldsync.v1.SupportService.ReleaseQuarantined:output_type -> fieldsync.v1.ReleaseQuarantinedResponse
+	36, // 74: fieldsync.v1.SupportService.DiscardQuarantined:output_type -> fieldsync.v1.DiscardQuarantinedResponse
+	66, // [66:75] is the sub-list for method output_type
+	57, // [57:66] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_v1_sync_proto_init() }
@@ -3282,6 +3295,7 @@ func file_fieldsync_v1_sync_proto_init() {
 	if File_fieldsync_v1_sync_proto != nil {
 		return
 	}
+	file_fieldsync_v1_backup_proto_init()
 	file_fieldsync_v1_common_proto_init()
 	file_fieldsync_v1_task_proto_init()
 	file_fieldsync_v1_sync_proto_msgTypes[2].OneofWrappers = []any{

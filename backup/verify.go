@@ -1,0 +1,98 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"filippo.io/age"
+
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	"github.com/cong1022/fieldsync/store/journal"
+)
+
+// Verify reads all of a target and returns what is damaged or missing, by name. The error is for when it could not go on. A
+// part that no snapshot precedes, or that does not follow on another, is a finding: no time behind the gap can be restored
+// from what is before it.
+func Verify(ctx context.Context, target Target, identities []age.Identity, progress func(done, total int64)) (found []error, err error) {
+	objects, foreign, err := List(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range foreign {
+		found = append(found, fmt.Errorf("%s does not belong to a backup", name))
+	}
+	next := make(map[uint64]uint64) // By journal.
+	for _, o := range objects {
+		if o.Kind == kindSnapshot && (next[o.Journal] == 0 || o.Last+1 < next[o.Journal]) {
+			next[o.Journal] = o.Last + 1
+		}
+	}
+	for i, o := range objects {
+		if err := ctx.Err(); err != nil {
+			return found, err
+		}
+		if progress != nil {
+			progress(int64(i), int64(len(objects)))
+		}
+		if err := verifyObject(ctx, target, o, identities); err != nil {
+			found = append(found, err)
+		}
+		if o.Kind != kindPart {
+			continue
+		}
+		if expected := next[o.Journal]; expected == 0 || o.First > expected {
+			if !startsAgain(objects, o) {
+				found = append(found, fmt.Errorf("%s: the records from %d to %d are missing before it", o.Name, max(expected, 1), o.First-1))
+			}
+		}
+		next[o.Journal] = max(next[o.Journal], o.Last+1)
+	}
+	return found, nil
+}
+
+// startsAgain: a snapshot stands where the part begins, since the journal had forgotten what was between.
+func startsAgain(objects []Object, part Object) bool {
+	return slices.ContainsFunc(objects, func(o Object) bool {
+		return o.Kind == kindSnapshot && o.Journal == part.Journal && o.Last+1 >= part.First && o.Last <= part.Last
+	})
+}
+
+func verifyObject(ctx context.Context, target Target, o Object, identities []age.Identity) error {
+	return fetch(ctx, target, o, identities, func(content io.Reader) error {
+		switch o.Kind {
+		case kindPhoto:
+			_, err := readPhoto(o, content)
+			return err
+		case kindSnapshot:
+			dir, err := os.MkdirTemp("", "fieldsync-backup-")
+			if err != nil {
+				return err
+			}
+			defer func() { _ = os.RemoveAll(dir) }() // The system's folder for temporary files.
+			path := filepath.Join(dir, "snapshot")
+			if err := save(path, content); err != nil {
+				return err
+			}
+			end, err := journal.ReadSnapshot(path, func([]*storagev1.JournalWrite) error { return ctx.Err() })
+			if err == nil && (end.GetPosition().GetJournal() != o.Journal || end.GetPosition().GetSequence() != o.Last) {
+				err = errors.New("the snapshot is not the one of its name")
+			}
+			return err
+		default:
+			all, err := io.ReadAll(content)
+			if err != nil {
+				return err
+			}
+			id, first, last, err := journal.ReadSegment(o.Name, all, func(journal.Record) error { return nil })
+			if err == nil && (id != o.Journal || first != o.First || last != o.Last) {
+				err = errors.New("the part is not the one of its name")
+			}
+			return err
+		}
+	})
+}
