@@ -5,6 +5,8 @@ import (
 	"crypto/ecdh"
 	"log/slog"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
@@ -81,14 +83,25 @@ func (s *Service) RevokeDevice(ctx context.Context, req *fieldsyncv1.RevokeDevic
 		if device.GetRevokedAt() != nil {
 			return nil
 		}
-		device.RevokedAt = tx.Timestamp()
-		device.Push = nil // Nothing is sent there any more.
+		device.RevokedAt, device.RevocationReason, device.RevokedBy = tx.Timestamp(), req.GetReason(), p.MemberID
+		if address := device.GetPush(); address != nil {
+			// So that it hears of it now, and erases what it holds. Nothing else is sent there any more.
+			device.Push = nil
+			hint := &storagev1.PushHint{DeviceId: device.GetId(), Farewell: address}
+			if err := store.Enqueue(tx, &storagev1.OutboxRow{Work: &storagev1.OutboxRow_Push{Push: hint}}); err != nil {
+				return err
+			}
+		}
+		if err := accessLost(tx); err != nil {
+			return err
+		}
 		return store.Put(tx, store.DeviceKey(device.GetId()), device)
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.o.Log.InfoContext(ctx, "device revoked", slog.String("device", req.GetDeviceId()), slog.String("by", p.MemberID))
+	s.o.Log.InfoContext(ctx, "device revoked", slog.String("device", req.GetDeviceId()), slog.String("by", p.MemberID),
+		slog.String("reason", req.GetReason().String()))
 	return &fieldsyncv1.RevokeDeviceResponse{}, nil
 }
 
@@ -130,7 +143,7 @@ func (s *Service) ListDevices(ctx context.Context, req *fieldsyncv1.ListDevicesR
 				res.NextToken = res.GetDevices()[size-1].GetId()
 				return nil
 			}
-			shown, err := showDevice(tx, device)
+			shown, err := s.showDevice(tx, device)
 			if err != nil {
 				return err
 			}
@@ -144,14 +157,10 @@ func (s *Service) ListDevices(ctx context.Context, req *fieldsyncv1.ListDevicesR
 	return res, nil
 }
 
-func showDevice(tx *store.Tx, device *storagev1.Device) (*fieldsyncv1.Device, error) {
-	status, err := store.Get(tx, store.DeviceStatusKey(device.GetId()))
+func (s *Service) showDevice(tx *store.Tx, device *storagev1.Device) (*fieldsyncv1.Device, error) {
+	seen, err := lastSeen(tx, device)
 	if err != nil {
 		return nil, err
-	}
-	seen := device.GetLastRefreshAt()
-	if synced := status.GetSeenAt(); synced.AsTime().After(seen.AsTime()) {
-		seen = synced
 	}
 	return &fieldsyncv1.Device{
 		Id:           device.GetId(),
@@ -161,7 +170,22 @@ func showDevice(tx *store.Tx, device *storagev1.Device) (*fieldsyncv1.Device, er
 		LastSeenAt:   seen,
 		RevokedAt:    device.GetRevokedAt(),
 		InstallEpoch: device.GetInstallEpoch(),
+
+		RevocationReason: device.GetRevocationReason(),
+		RevokedBy:        device.GetRevokedBy(),
+		GrantUntil:       timestamppb.New(seen.AsTime().Add(s.o.DeviceGrant)),
+		Client:           device.GetClient(),
 	}, nil
+}
+
+// lastSeen is when the device last refreshed its token or synced.
+func lastSeen(tx *store.Tx, device *storagev1.Device) (*timestamppb.Timestamp, error) {
+	status, err := store.Get(tx, store.DeviceStatusKey(device.GetId()))
+	seen := device.GetLastRefreshAt()
+	if synced := status.GetSeenAt(); synced.AsTime().After(seen.AsTime()) {
+		seen = synced
+	}
+	return seen, err
 }
 
 // RegisterPush implements the IdentityService.

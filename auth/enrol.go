@@ -42,6 +42,7 @@ func (s *Service) Enrol(ctx context.Context, req *fieldsyncv1.EnrolRequest) (*fi
 	var member *fieldsyncv1.Member
 	var token accessToken
 	var issuedBy string
+	var grant *fieldsyncv1.Grant
 	err = s.st.Update(ctx, func(tx *store.Tx) error {
 		issued, err := store.Get(tx, codeKey)
 		if err != nil {
@@ -69,7 +70,11 @@ func (s *Service) Enrol(ctx context.Context, req *fieldsyncv1.EnrolRequest) (*fi
 		if token, err = s.newToken(tx, device); err != nil {
 			return err
 		}
-		return store.Put(tx, store.DeviceKey(device.GetId()), device)
+		if err := store.Put(tx, store.DeviceKey(device.GetId()), device); err != nil {
+			return err
+		}
+		grant, err = s.grant(tx, device)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -86,6 +91,8 @@ func (s *Service) Enrol(ctx context.Context, req *fieldsyncv1.EnrolRequest) (*fi
 		AccessToken:  signed,
 		ExpiresAt:    timestamppb.New(token.expires),
 		Member:       member,
+		Grant:        grant,
+		ServerTime:   timestamppb.New(s.st.Now()),
 	}, nil
 }
 
@@ -117,6 +124,9 @@ func enrolKey(tx *store.Tx, der []byte, member string) (*storagev1.Device, error
 	}
 	if before := device.GetMemberId(); before != member && before != "" {
 		if err := store.Delete(tx, store.MemberDeviceKey(before, device.GetId())); err != nil {
+			return nil, err
+		}
+		if err := accessLost(tx); err != nil {
 			return nil, err
 		}
 	}

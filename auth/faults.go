@@ -28,8 +28,14 @@ func errTokenExpired() error {
 
 func errDeviceRevoked() error {
 	return fault.New(fault.Unauthenticated, "device_revoked",
-		"Thiết bị này đã bị thu hồi quyền: hãy liên hệ điều phối viên.",
-		"This device has been revoked: ask a dispatcher.")
+		"Thiết bị này đã bị thu hồi quyền: hãy xóa dữ liệu đang giữ và liên hệ điều phối viên; việc chưa gửi vẫn gửi được để xem xét.",
+		"This device has been revoked: erase what it holds and ask a dispatcher; what is unsent can still be delivered for review.")
+}
+
+func errGrantExpired() error {
+	return fault.New(fault.Unauthenticated, "grant_expired",
+		"Thiết bị đã quá lâu không kết nối nên hết quyền: hãy xin mã mới rồi đăng ký lại; việc chưa gửi vẫn còn và sẽ được gửi.",
+		"The device was not seen for too long and has lost its rights: ask for a code and enrol it anew; what is unsent stays and will be sent.")
 }
 
 func errKeyRevoked() error {

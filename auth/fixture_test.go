@@ -232,7 +232,7 @@ func (h *house) as(tb testing.TB, p *phone) context.Context {
 		if err != nil {
 			return err
 		}
-		principal, err = loadPrincipal(tx, p.id, device.GetMemberId())
+		principal, err = loadPrincipal(tx, p.id, device.GetMemberId(), false)
 		return err
 	})
 	return WithPrincipal(tb.Context(), principal)

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/faultwire"
 	"github.com/cong1022/fieldsync/store"
 )
@@ -104,6 +106,85 @@ func NewSigningKey(tx *store.Tx, use storagev1.KeyUse, from time.Time) (*storage
 func publicOf(key *storagev1.SigningKey) ed25519.PublicKey {
 	private := ed25519.NewKeyFromSeed(key.GetSeed())
 	return ed25519.PublicKey(private[ed25519.SeedSize:])
+}
+
+// ListTokenKeys implements the IdentityService.
+func (s *Service) ListTokenKeys(ctx context.Context, _ *fieldsyncv1.ListTokenKeysRequest) (*fieldsyncv1.ListTokenKeysResponse, error) {
+	res := &fieldsyncv1.ListTokenKeysResponse{}
+	return res, s.st.View(ctx, func(tx *store.Tx) (err error) {
+		res.Keys, err = s.showKeys(tx)
+		return err
+	})
+}
+
+// RotateTokenKey implements the IdentityService. The next key, which is published already, signs as soon as no cache can lack it;
+// the present one verifies until the last token that it signed is over.
+func (s *Service) RotateTokenKey(ctx context.Context, req *fieldsyncv1.RotateTokenKeyRequest) (*fieldsyncv1.RotateTokenKeyResponse, error) {
+	p, err := PrincipalFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	res := &fieldsyncv1.RotateTokenKeyResponse{}
+	err = s.st.Update(ctx, func(tx *store.Tx) error {
+		present, err := s.signingKey(tx) // Sees to it that there is a next one.
+		if err != nil {
+			return err
+		}
+		keys, err := SigningKeys(tx, storagev1.KeyUse_KEY_USE_ACCESS_TOKEN)
+		if err != nil {
+			return err
+		}
+		if req.GetCompromised() {
+			for _, key := range keys {
+				if err := store.Delete(tx, store.SigningKeyKey(key.GetKid())); err != nil {
+					return err
+				}
+			}
+		} else if err := bringForward(tx, keys, present, req.GetAtOnce()); err != nil {
+			return err
+		}
+		if _, err := s.signingKey(tx); err != nil {
+			return err
+		}
+		res.Keys, err = s.showKeys(tx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.o.Log.InfoContext(ctx, "token key rotated", "by", p.MemberID, "at_once", req.GetAtOnce(), "compromised", req.GetCompromised())
+	return res, nil
+}
+
+// bringForward lets the key that follows the present one sign as soon as it may, never later than planned.
+func bringForward(tx *store.Tx, keys []*storagev1.SigningKey, present *storagev1.SigningKey, atOnce bool) error {
+	i := slices.IndexFunc(keys, func(key *storagev1.SigningKey) bool { return key.GetKid() == present.GetKid() })
+	next := keys[i+1]
+	from := next.GetCreatedAt().AsTime().Add(keySetMaxAge)
+	if atOnce || from.Before(tx.Now()) {
+		from = tx.Now()
+	}
+	if !from.Before(next.GetSignsFrom().AsTime()) {
+		return nil
+	}
+	next.SignsFrom = timestamppb.New(from)
+	return store.Put(tx, store.SigningKeyKey(next.GetKid()), next)
+}
+
+func (s *Service) showKeys(tx *store.Tx) ([]*fieldsyncv1.TokenKey, error) {
+	keys, err := SigningKeys(tx, storagev1.KeyUse_KEY_USE_ACCESS_TOKEN)
+	var shown []*fieldsyncv1.TokenKey
+	for i, key := range keys {
+		one := &fieldsyncv1.TokenKey{Kid: key.GetKid(), CreatedAt: key.GetCreatedAt(), SignsFrom: key.GetSignsFrom()}
+		if !key.GetSignsFrom().AsTime().After(tx.Now()) {
+			one.Signs = true
+			if i+1 < len(keys) && !keys[i+1].GetSignsFrom().AsTime().After(tx.Now()) {
+				one.Signs, one.Until = false, timestamppb.New(keys[i+1].GetSignsFrom().AsTime().Add(s.o.AccessTTL+tokenLeeway))
+			}
+		}
+		shown = append(shown, one)
+	}
+	return shown, err
 }
 
 var kidPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)

@@ -19,6 +19,14 @@ var public = []string{
 	"/v1/sign-in", // It reads a token of the identity provider by itself.
 }
 
+// delivery is what a revoked device may call with a token for delivery only: what it sends is kept, and it reads nothing.
+var delivery = []string{
+	fieldsyncv1connect.SyncServiceSyncProcedure, // Which answers it with verdicts alone.
+	fieldsyncv1connect.MediaServiceDeclareProcedure,
+	fieldsyncv1connect.MediaServiceCommitProcedure,
+	uploadsRoute,
+}
+
 const (
 	crew       = fieldsyncv1.Role_ROLE_CREW
 	lead       = fieldsyncv1.Role_ROLE_CREW_LEAD
@@ -106,26 +114,39 @@ var rights = map[string][]fieldsyncv1.Role{
 	fieldsyncv1connect.OperationsServiceCheckNowProcedure:  {admin},
 	fieldsyncv1connect.OperationsServiceBackUpNowProcedure: {admin},
 
-	fieldsyncv1connect.IdentityServiceIssueCodeProcedure:    {dispatcher, head, admin},
-	fieldsyncv1connect.IdentityServiceRevokeDeviceProcedure: {lead, dispatcher, head, admin},
-	fieldsyncv1connect.IdentityServiceListDevicesProcedure:  {lead, dispatcher, head, supervisor, admin},
-	fieldsyncv1connect.IdentityServiceIssueApiKeyProcedure:  {admin},
-	fieldsyncv1connect.IdentityServiceRegisterPushProcedure: {crew, lead, dispatcher, head, supervisor, hotline, admin},
-	fieldsyncv1connect.IdentityServiceWhoAmIProcedure:       {crew, lead, dispatcher, head, supervisor, hotline, admin},
+	fieldsyncv1connect.IdentityServiceIssueCodeProcedure:      {dispatcher, head, admin},
+	fieldsyncv1connect.IdentityServiceRevokeDeviceProcedure:   {lead, dispatcher, head, admin},
+	fieldsyncv1connect.IdentityServiceListDevicesProcedure:    {lead, dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.IdentityServiceIssueApiKeyProcedure:    {admin},
+	fieldsyncv1connect.IdentityServiceRegisterClientProcedure: {admin},
+	fieldsyncv1connect.IdentityServiceListTokenKeysProcedure:  {supervisor, admin},
+	fieldsyncv1connect.IdentityServiceRotateTokenKeyProcedure: {admin},
+	fieldsyncv1connect.IdentityServiceRegisterPushProcedure:   {crew, lead, dispatcher, head, supervisor, hotline, admin},
+	fieldsyncv1connect.IdentityServiceWhoAmIProcedure:         {crew, lead, dispatcher, head, supervisor, hotline, admin},
 }
 
 // IsPublic tells whether anybody may call the procedure, without a token.
 func IsPublic(procedure string) bool { return slices.Contains(public, procedure) }
 
 // Allowed tells whether a caller may call the procedure ("/fieldsync.v1.SyncService/Sync"); p is nil where nobody knows who
-// calls. Unauthenticated "token_missing", PermissionDenied "role_denied". A procedure that nobody has thought of is denied.
+// calls. Unauthenticated "token_missing", "device_revoked", PermissionDenied "role_denied". A procedure that nobody has thought of is denied.
 func Allowed(procedure string, p *Principal) error {
 	switch {
 	case IsPublic(procedure):
 		return nil
 	case p == nil:
 		return errTokenMissing()
-	case !slices.Contains(rights[procedure], p.Role):
+	default:
+		return p.reaches(procedure, rights[procedure])
+	}
+}
+
+// reaches tells whether a row of the table lets the principal call.
+func (p Principal) reaches(what string, roles []fieldsyncv1.Role) error {
+	switch {
+	case p.Delivering && !slices.Contains(delivery, what):
+		return errDeviceRevoked()
+	case !p.Delivering && !slices.Contains(roles, p.Role):
 		return errRoleDenied()
 	}
 	return nil

@@ -69,7 +69,7 @@ func TestMatrix(t *testing.T) {
 	services := map[string]string{
 		"SyncService": "crew lead dispatcher head supervisor", "MediaService": "crew lead", "HotlineService": "hotline",
 		"DispatchService": moves, "SupportService": moves, "HoldService": moves, "ProofService": everybody,
-		"BoardService": "dispatcher admin", "OperationsService": "admin",
+		"BoardService": reads, "OperationsService": "admin",
 	}
 	exceptions := map[string]string{
 		"AssignmentService/AssignTasks": moves, "AssignmentService/SuggestCrews": reads, "AssignmentService/ListDeliveries": reads,
@@ -84,7 +84,9 @@ func TestMatrix(t *testing.T) {
 		"IdentityService/Enrol": "anybody", "IdentityService/Refresh": "anybody",
 		"IdentityService/IssueCode": moves, "IdentityService/RevokeDevice": "lead " + moves,
 		"IdentityService/ListDevices": "lead " + reads, "IdentityService/IssueApiKey": "admin",
-		"HotlineService/PutWebhook": "admin", "HotlineService/DeleteWebhook": "admin",
+		"IdentityService/RegisterClient": "admin", "IdentityService/RotateTokenKey": "admin",
+		"IdentityService/ListTokenKeys": "supervisor admin",
+		"HotlineService/PutWebhook":     "admin", "HotlineService/DeleteWebhook": "admin",
 		"HotlineService/ListWebhooks": "hotline admin", "HotlineService/ReplayWebhook": "hotline admin",
 		"IdentityService/RegisterPush": everybody, "IdentityService/WhoAmI": everybody,
 	}

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -13,6 +14,8 @@ import (
 // Middleware puts whoever calls into the request's context, from the header "Authorization: Bearer" and the store, for RPCs
 // and plain HTTP alike, and before any body is read. A request without a token passes without a principal: what needs
 // one refuses it by itself. A bad token is refused at once with "token_invalid", "token_expired" or "device_revoked".
+//
+// A call under way ends, with the reason, when its device loses its rights: see Run.
 //
 // The public procedures are spared: a phone that sends its expired token along with the call that renews it must get
 // through.
@@ -32,7 +35,14 @@ func (s *Service) Middleware(log *slog.Logger) func(http.Handler) http.Handler {
 				faultwire.WriteHTTP(w, r, log, err)
 				return
 			}
-			next.ServeHTTP(w, r.WithContext(WithPrincipal(r.Context(), p)))
+			ctx, cancel := context.WithCancelCause(WithPrincipal(r.Context(), p))
+			call := s.calls.begin(p, cancel, w, r)
+			defer s.calls.end(call)
+			r = r.WithContext(ctx)
+			if r.Body != nil && r.Body != http.NoBody {
+				r.Body = call.body
+			}
+			next.ServeHTTP(w, r)
 		})
 	}
 }
@@ -51,7 +61,7 @@ func (s *Service) authenticate(r *http.Request, headers []string) (Principal, er
 		if err != nil {
 			return err
 		}
-		p, err = loadPrincipal(tx, claims.Device, claims.Subject)
+		p, err = loadPrincipal(tx, claims.Device, claims.Subject, claims.Deliver)
 		return err
 	})
 	return p, err
@@ -63,16 +73,16 @@ func (p Principal) Reload(tx *store.Tx) (Principal, error) {
 	if !p.until.IsZero() {
 		return p.reloadProvided(tx)
 	}
-	return loadPrincipal(tx, p.DeviceID, p.MemberID)
+	return loadPrincipal(tx, p.DeviceID, p.MemberID, p.Delivering)
 }
 
-// loadPrincipal reads what a device and its member are now.
-func loadPrincipal(tx *store.Tx, deviceID, memberID string) (Principal, error) {
+// loadPrincipal reads what a device and its member are now; with deliver, for a token that is good for delivery only.
+func loadPrincipal(tx *store.Tx, deviceID, memberID string, deliver bool) (Principal, error) {
 	device, err := store.Get(tx, store.DeviceKey(deviceID))
 	if err != nil {
 		return Principal{}, err
 	}
-	if device.GetRevokedAt() != nil {
+	if device.GetRevokedAt() != nil && !deliver {
 		return Principal{}, errDeviceRevoked()
 	}
 	member, err := store.Get(tx, store.MemberKey(device.GetMemberId()))
@@ -82,6 +92,10 @@ func loadPrincipal(tx *store.Tx, deviceID, memberID string) (Principal, error) {
 	// A device that has been enrolled for somebody else since does not speak for that one with its former token.
 	if member == nil || member.GetId() != memberID {
 		return Principal{}, errTokenInvalid()
+	}
+	if deliver {
+		// Without a role nothing opens; the crew is for whoever releases from quarantine what comes.
+		return Principal{DeviceID: device.GetId(), MemberID: member.GetId(), CrewID: member.GetCrewId(), Delivering: true}, nil
 	}
 	p := Principal{DeviceID: device.GetId(), MemberID: member.GetId(), Role: member.GetRole()}
 	if p.InCrew() {

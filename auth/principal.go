@@ -23,6 +23,9 @@ type Principal struct {
 	CrewID string
 	// UnitID is set for dispatchers and unit heads, and for a crew's members to the unit of their crew.
 	UnitID string
+	// Delivering: the device is revoked, and has shown by its key that it still has something to send. It has no role and reads
+	// nothing; what it sends goes into quarantine.
+	Delivering bool
 
 	// until is the end of the identity provider's token that the principal calls with; zero for devices.
 	until time.Time

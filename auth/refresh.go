@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
@@ -18,7 +19,7 @@ func (s *Service) Refresh(ctx context.Context, req *fieldsyncv1.RefreshRequest) 
 	var device *storagev1.Device
 	load := func(tx *store.Tx) (err error) {
 		device, err = store.Get(tx, store.DeviceKey(req.GetDeviceId()))
-		if err == nil && device == nil {
+		if err == nil && (device == nil || device.GetClient()) {
 			return errDeviceUnknown(fault.Unauthenticated)
 		}
 		return err
@@ -36,13 +37,19 @@ func (s *Service) Refresh(ctx context.Context, req *fieldsyncv1.RefreshRequest) 
 		return nil, err
 	}
 	var token accessToken
+	var grant *fieldsyncv1.Grant
 	err = s.st.Update(ctx, func(tx *store.Tx) error {
 		if err := load(tx); err != nil {
 			return err
 		}
 		// Only whoever holds the key learns that it is revoked.
-		if device.GetRevokedAt() != nil {
+		switch {
+		case device.GetRevokedAt() != nil && !req.GetDeliverOnly():
 			return errDeviceRevoked()
+		case device.GetRevokedAt() == nil:
+			if err := s.granted(tx, device); err != nil {
+				return err
+			}
 		}
 		if err := useProof(tx, device.GetId(), proof); err != nil {
 			return err
@@ -51,8 +58,10 @@ func (s *Service) Refresh(ctx context.Context, req *fieldsyncv1.RefreshRequest) 
 			device.InstallEpoch++
 		}
 		device.LastRefreshAt = tx.Timestamp()
-		token, err = s.newToken(tx, device)
-		if err != nil {
+		if token, err = s.newToken(tx, device); err != nil {
+			return err
+		}
+		if grant, err = s.grant(tx, device); err != nil {
 			return err
 		}
 		return store.Put(tx, store.DeviceKey(device.GetId()), device)
@@ -68,5 +77,36 @@ func (s *Service) Refresh(ctx context.Context, req *fieldsyncv1.RefreshRequest) 
 		AccessToken:  signed,
 		ExpiresAt:    timestamppb.New(token.expires),
 		InstallEpoch: device.GetInstallEpoch(),
+		Delivering:   token.claims.Deliver,
+		Grant:        grant,
+		ServerTime:   timestamppb.New(s.st.Now()),
 	}, nil
+}
+
+// granted tells whether a device that comes back was seen recently enough. Unauthenticated "grant_expired".
+func (s *Service) granted(tx *store.Tx, device *storagev1.Device) error {
+	seen, err := lastSeen(tx, device)
+	if err == nil && tx.Now().After(seen.AsTime().Add(s.o.DeviceGrant)) {
+		err = errGrantExpired()
+	}
+	return err
+}
+
+// grant is what a device that is seen now may sync, and until when. Nil for a revoked one.
+func (s *Service) grant(tx *store.Tx, device *storagev1.Device) (*fieldsyncv1.Grant, error) {
+	if device.GetRevokedAt() != nil {
+		return nil, nil //nolint:nilnil // Absent is the answer.
+	}
+	p, err := loadPrincipal(tx, device.GetId(), device.GetMemberId(), false)
+	if err != nil {
+		return nil, err
+	}
+	grant := &fieldsyncv1.Grant{Until: timestamppb.New(tx.Now().Add(s.o.DeviceGrant))}
+	if scope, err := p.Scope(); err == nil {
+		grant.Scope = string(scope)
+	}
+	if s.o.PersonalLease > 0 {
+		grant.PersonalLease = durationpb.New(s.o.PersonalLease)
+	}
+	return grant, nil
 }

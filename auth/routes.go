@@ -9,10 +9,12 @@ import (
 	"github.com/cong1022/fieldsync/internal/faultwire"
 )
 
+const uploadsRoute = "/v1/uploads/"
+
 // routes is the table of what is called without Connect, by the pattern under which it is mounted. What does not stand here is
 // answered as if it were not there.
 var routes = []Right{
-	{What: "/v1/uploads/", Roles: []fieldsyncv1.Role{crew, lead}},
+	{What: uploadsRoute, Roles: []fieldsyncv1.Role{crew, lead}},
 	{What: "GET /v1/tasks/{task}/photos/{photo}", Roles: viewers},
 	{What: "GET /v1/tasks/{task}/photos/{photo}/thumbnail", Roles: viewers},
 	{What: "PUT /v1/tasks/{task}/photos/{photo}/preview", Roles: []fieldsyncv1.Role{crew, lead}},
@@ -22,6 +24,7 @@ var routes = []Right{
 	{What: "/open311/", Else: "an api_key, or a token of the role hotline; discovery and services: anyone"},
 	{What: "GET /livez", Else: "anyone"},
 	{What: "GET /readyz", Else: "anyone"},
+	{What: "POST /oauth/token", Else: "a registered client, by private_key_jwt"},
 	{What: "/.well-known/jwks.json", Else: "anyone"},
 	{What: "/.well-known/fieldsync-proof-keys.json", Else: "anyone"},
 	{What: "/.well-known/fieldsync-log-keys.txt", Else: "anyone"},
@@ -58,8 +61,8 @@ func routeAllowed(right Right, r *http.Request) error {
 		return nil
 	}
 	p, err := PrincipalFrom(r.Context())
-	if err == nil && !slices.Contains(right.Roles, p.Role) {
-		err = errRoleDenied()
+	if err != nil {
+		return err
 	}
-	return err
+	return p.reaches(right.What, right.Roles)
 }

@@ -26,14 +26,18 @@ type Options struct {
 	AccessTTL time.Duration
 	// CodeTTL is how long an enrolment code is valid. 10 minutes by default.
 	CodeTTL time.Duration
+	// DeviceGrant is how long a device that is not seen can still refresh. 90 days by default.
+	DeviceGrant time.Duration
+	// PersonalLease is told to devices: how long they may keep citizens' names and phone numbers without a sync. 0: without limit.
+	PersonalLease time.Duration
 	// Provider is the outside identity provider whose tokens are taken too. None where nil.
 	Provider *oidc.Provider
 	// Log hears of enrolments and revocations, by ids only. slog.Default() by default.
 	Log *slog.Logger
 }
 
-// Service keeps devices, codes and signing keys in the store. It remembers only which signatures it has checked: several may
-// share a store. The time is the store's clock. All methods are safe for concurrent use; what changes anything is durable once it returns.
+// Service keeps devices, codes and signing keys in the store. It remembers only which signatures it has checked and which
+// calls are under way: several may share a store. The time is the store's clock. All methods are safe for concurrent use; what changes anything is durable once it returns.
 type Service struct {
 	st     *store.Store
 	o      Options
@@ -41,6 +45,7 @@ type Service struct {
 	claims *jwt.Validator
 
 	verified verified
+	calls    calls
 }
 
 var _ fieldsyncv1connect.IdentityServiceHandler = (*Service)(nil)
@@ -56,8 +61,12 @@ func Open(ctx context.Context, st *store.Store, o Options) (*Service, error) {
 	if o.CodeTTL == 0 {
 		o.CodeTTL = 10 * time.Minute
 	}
-	if o.AccessTTL < time.Second || o.CodeTTL < time.Second {
-		return nil, fmt.Errorf("auth: tokens valid for %s and codes for %s: neither may be below a second", o.AccessTTL, o.CodeTTL)
+	if o.DeviceGrant == 0 {
+		o.DeviceGrant = 90 * 24 * time.Hour
+	}
+	if o.AccessTTL < time.Second || o.CodeTTL < time.Second || o.DeviceGrant < o.AccessTTL {
+		return nil, fmt.Errorf("auth: tokens valid for %s, codes for %s, devices for %s: the first two may not be below a second, the last not below the first",
+			o.AccessTTL, o.CodeTTL, o.DeviceGrant)
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()

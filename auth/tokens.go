@@ -28,6 +28,8 @@ type tokenClaims struct {
 	jwt.RegisteredClaims
 
 	Device string `json:"dev"`
+	// Deliver: of a revoked device, for delivery only.
+	Deliver bool `json:"dlv,omitempty"`
 }
 
 // accessToken is what a transaction has decided on, to be signed once it is committed.
@@ -37,7 +39,7 @@ type accessToken struct {
 	expires time.Time
 }
 
-// newToken decides on a token for the device and notes in its record until when it is good. The caller stores the record.
+// newToken decides on a token for the device, for a revoked one on one for delivery only, and notes in its record until when it is good. The caller stores the record.
 func (s *Service) newToken(tx *store.Tx, device *storagev1.Device) (accessToken, error) {
 	key, err := s.signingKey(tx)
 	if err != nil {
@@ -59,7 +61,8 @@ func (s *Service) newToken(tx *store.Tx, device *storagev1.Device) (accessToken,
 			ExpiresAt: jwt.NewNumericDate(expires),
 			ID:        id,
 		},
-		Device: device.GetId(),
+		Device:  device.GetId(),
+		Deliver: device.GetRevokedAt() != nil,
 	}}, nil
 }
 

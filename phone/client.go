@@ -23,7 +23,7 @@ func (p *Phone) Server() (string, error) {
 
 // Token returns an access token that is good for at least another minute or so, renewed where needed.
 func (p *Phone) Token(ctx context.Context) (string, error) {
-	_, token, err := p.token(ctx, "")
+	_, token, err := p.clientToken(ctx, "")
 	return token, err
 }
 
@@ -39,7 +39,7 @@ type bearerTransport struct{ phone *Phone }
 
 // RoundTrip implements http.RoundTripper.
 func (t bearerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	server, token, err := t.phone.token(r.Context(), "")
+	server, token, err := t.phone.clientToken(r.Context(), "")
 	if err != nil {
 		return nil, fmt.Errorf("getting an access token: %w", err)
 	}
@@ -59,7 +59,7 @@ func (t bearerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return answer, err
 	}
 	_ = answer.Body.Close()
-	if _, token, err = t.phone.token(r.Context(), token); err != nil {
+	if _, token, err = t.phone.clientToken(r.Context(), token); err != nil {
 		return nil, fmt.Errorf("getting an access token: %w", err)
 	}
 	again := bearing(r, token)
@@ -69,6 +69,19 @@ func (t bearerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	}
 	return next.RoundTrip(again)
+}
+
+// clientToken is token for whoever calls as this device: one that is revoked only delivers, by Sync and Upload.
+func (p *Phone) clientToken(ctx context.Context, refused string) (server, token string, err error) {
+	if err := p.view(func(_ *bolt.Tx, st *state) error {
+		if st.Revoked {
+			return errRevoked()
+		}
+		return nil
+	}); err != nil {
+		return "", "", err
+	}
+	return p.token(ctx, refused)
 }
 
 func bearing(r *http.Request, token string) *http.Request {

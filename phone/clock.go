@@ -31,6 +31,7 @@ func (p *Phone) hear(st *state, server time.Time) {
 		return
 	}
 	st.Heard = heard{ServerTime: server, SinceBootMS: p.sinceBootMS(), BootID: p.bootID}
+	st.Lease.Newest = time.Time{} // The server knows better.
 	st.ClockOffset = server.Sub(p.clock())
 }
 

@@ -75,6 +75,10 @@ type state struct {
 	ClockOffset time.Duration `json:"clock_offset,omitempty"`
 	// LogKeys are the public keys of the server's proof log, one a line.
 	LogKeys string `json:"log_keys,omitempty"`
+	// Lease is for how long citizens' names and phone numbers may be kept.
+	Lease lease `json:"lease,omitzero"`
+	// Revoked: the server has said so. Nothing is read any more; what was recorded is still delivered.
+	Revoked bool `json:"revoked,omitempty"`
 }
 
 type head struct {
@@ -179,6 +183,9 @@ func (p *Phone) update(f func(tx *bolt.Tx, st *state) error) error {
 		st, err := loadState(tx)
 		if err != nil {
 			return err
+		}
+		if !st.Lease.Until.IsZero() {
+			st.Lease.Newest = p.leaseNow(st)
 		}
 		if err := f(tx, st); err != nil {
 			return err

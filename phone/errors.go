@@ -17,6 +17,13 @@ func errNotEnrolled() error {
 		"This phone is not enrolled: enrol it with a code from the dispatcher.")
 }
 
+// errRevoked is the end of a phone's work for the server. The code is the server's own.
+func errRevoked() error {
+	return fault.New(fault.Unauthenticated, "device_revoked",
+		"Thiết bị này đã bị thu hồi quyền: dữ liệu công việc đã được xóa, việc đã ghi đã gửi hết để xem xét. Hãy xin mã mới rồi đăng ký lại.",
+		"This device has been revoked: its tasks are erased, and what was recorded has been delivered for review. Ask for a code and enrol it anew.")
+}
+
 func errTaskNotHeld(task string) error {
 	return fault.New(fault.NotFound, "task_unknown",
 		fmt.Sprintf("Máy này không giữ công việc %s.", task),

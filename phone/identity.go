@@ -96,6 +96,13 @@ func (p *Phone) ensureKey(server string) (key *ecdsa.PrivateKey, err error) {
 				return err
 			}
 		}
+		if st.Revoked {
+			// The key is void for good; only what it still has to send was its own.
+			if err := nothingToSend(tx); err != nil {
+				return err
+			}
+			st.Key = nil
+		}
 		if st.Key == nil {
 			fresh, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 			if err != nil {
@@ -154,6 +161,7 @@ func (p *Phone) enrolled(server string, answer *fieldsyncv1.EnrolResponse) error
 			st.forget()
 			st.Reach = nil
 		}
+		st.Revoked = false
 		sameDevice := st.Server == server && st.DeviceID == answer.GetDeviceId()
 		st.Server, st.DeviceID = server, answer.GetDeviceId()
 		st.MemberID, st.MemberName, st.CrewID = member.GetId(), member.GetName(), member.GetCrewId()
@@ -211,15 +219,22 @@ func (p *Phone) refresh(ctx context.Context, newEpoch bool) (token string, err e
 	var answer *fieldsyncv1.RefreshResponse
 	err = p.proven(ctx, key, st.DeviceID, "fieldsync:refresh", func(ctx context.Context, proof string) error {
 		answer, err = client.Refresh(ctx, &fieldsyncv1.RefreshRequest{
-			DeviceId: st.DeviceID, Proof: proof, NewInstallEpoch: newEpoch,
+			DeviceId: st.DeviceID, Proof: proof, NewInstallEpoch: newEpoch, DeliverOnly: st.Revoked,
 		})
 		return err
 	})
+	if fault.CodeOf(err) == "device_revoked" {
+		return "", errors.Join(err, p.wipe(ctx))
+	}
 	if err != nil {
 		return "", err
 	}
 	err = p.update(func(tx *bolt.Tx, s *state) error {
 		s.Token, s.TokenExpires = answer.GetAccessToken(), answer.GetExpiresAt().AsTime()
+		s.Revoked = s.Revoked && answer.GetDelivering() // A server that was set back may know nothing of it.
+		if t := answer.GetServerTime(); t.IsValid() {
+			p.hear(s, t.AsTime())
+		}
 		if !newEpoch {
 			// Another epoch in the answer means that somebody has begun one with this key. What this phone records stays
 			// under the epoch that it knows to be its own.

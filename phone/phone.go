@@ -187,6 +187,9 @@ func (p *Phone) prepare() error {
 	if err := p.db.Update(initialise); err != nil {
 		return fmt.Errorf("preparing the phone's database: %w", err)
 	}
+	if err := p.lapse(); err != nil {
+		return err
+	}
 	if err := p.sweepPhotos(); err != nil {
 		return err
 	}

@@ -44,6 +44,10 @@ type Status struct {
 	LastSyncAge time.Duration `json:"last_sync_age_ns,omitempty"`
 	// TokenExpires is when the access token does, in the server's time. A phone offline for longer just refreshes it.
 	TokenExpires time.Time `json:"token_expires,omitzero"`
+	// PersonalUntil is until when citizens' names and phone numbers are kept without another sync, in the server's time.
+	PersonalUntil time.Time `json:"personal_until,omitzero"`
+	// Revoked: the server takes nothing from this device but what it recorded before it heard of that.
+	Revoked bool `json:"revoked,omitempty"`
 	// Watching is the way in which this phone hears of changes.
 	Watching Way `json:"watching"`
 	// Kept is how many acknowledged mutations are kept in case the server has to be restored: for a day, and until its backup has them.
@@ -62,7 +66,7 @@ func (p *Phone) Status() (Status, error) {
 			LastSync: st.SyncedAt, TokenExpires: st.TokenExpires,
 			Tasks: tx.Bucket(bucketReplica).Stats().KeyN, Verdicts: tx.Bucket(bucketVerdicts).Stats().KeyN,
 			Kept:      tx.Bucket(bucketKept).Stats().KeyN,
-			Remaining: st.Remaining, Watching: p.way(st),
+			Remaining: st.Remaining, Watching: p.way(st), PersonalUntil: st.Lease.Until, Revoked: st.Revoked,
 		}
 		if st.Head != nil {
 			s.Whole, s.Sequence = true, st.Head.Sequence
@@ -115,6 +119,9 @@ type Held struct {
 
 // Tasks returns the tasks that this phone holds, by id, that is in the order of their creation.
 func (p *Phone) Tasks() ([]Held, error) {
+	if err := p.lapse(); err != nil {
+		return nil, err
+	}
 	var all []Held
 	err := p.view(func(tx *bolt.Tx, _ *state) error {
 		pending := make(map[string][]*fieldsyncv1.Mutation)
@@ -138,6 +145,9 @@ func (p *Phone) Tasks() ([]Held, error) {
 // Task returns one of them. NotFound "task_unknown" where it is not held.
 func (p *Phone) Task(id string) (Held, error) {
 	var h Held
+	if err := p.lapse(); err != nil {
+		return h, err
+	}
 	err := p.view(func(tx *bolt.Tx, _ *state) (err error) {
 		if h.Task, err = getTask(tx, id); err != nil {
 			return err

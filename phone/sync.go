@@ -76,7 +76,8 @@ type Judged struct {
 // "install_epoch_unknown"), or that has seen these numbers with other content
 // ("install_epoch_conflicted" and the verdict "number_reused": the phone was, or it was copied), gets the outbox under a new install epoch; of a replica that
 // does not have the server's digest the parts that differ are fetched, and only if that does not help all of it. Errors:
-// Unauthenticated "not_enrolled" and the API's; Unavailable "server_unreachable" and the API's; DataLoss "replica_mismatch".
+// Unauthenticated "not_enrolled" and the API's, "device_revoked" among them, when the replica is erased and the outbox has been
+// delivered into quarantine; Unavailable "server_unreachable" and the API's; DataLoss "replica_mismatch".
 func (p *Phone) Sync(ctx context.Context) (Report, error) {
 	var report Report
 	release, err := hold(ctx, p.syncing)
@@ -84,6 +85,14 @@ func (p *Phone) Sync(ctx context.Context) (Report, error) {
 		return report, err
 	}
 	defer release()
+	if err := p.lapse(); err != nil {
+		return report, err
+	}
+	if revoked, err := p.stillRevoked(ctx); err != nil {
+		return report, err
+	} else if revoked {
+		return report, p.deliver(ctx, &report)
+	}
 	mend := mending{phone: p, report: &report}
 	for {
 		answer, request, err := p.exchange(ctx)
@@ -107,6 +116,8 @@ func (p *Phone) Sync(ctx context.Context) (Report, error) {
 			if err = mend.reload(); err == nil {
 				continue
 			}
+		case code == "device_revoked":
+			err = p.deliver(ctx, &report)
 		case code == "server_unreachable":
 			err = errors.Join(err, p.offline())
 		}
@@ -238,6 +249,9 @@ func (p *Phone) apply(request *fieldsyncv1.SyncRequest, answer *fieldsyncv1.Sync
 		if t := answer.GetServerTime(); t != nil {
 			p.hear(st, t.AsTime())
 		}
+		if until := answer.GetPersonalUntil(); until.IsValid() {
+			st.Lease.renew(until.AsTime(), p.serverNow(st))
+		}
 		held, err := digestOf(tx)
 		if err != nil {
 			return err
@@ -294,6 +308,21 @@ func (p *Phone) tell(one Report) {
 
 // checkAnswer refuses what would lose a mutation or never end.
 func checkAnswer(request *fieldsyncv1.SyncRequest, answer *fieldsyncv1.SyncResponse) error {
+	if err := checkVerdicts(request, answer); err != nil {
+		return err
+	}
+	switch {
+	case len(answer.GetCursor()) == 0:
+		return errAnswer("no cursor")
+	case answer.GetMore() && bytes.Equal(answer.GetCursor(), request.GetCursor()):
+		return errAnswer("more, but the cursor stays")
+	case !answer.GetMore() && answer.GetHead() == nil:
+		return errAnswer("no head")
+	}
+	return nil
+}
+
+func checkVerdicts(request *fieldsyncv1.SyncRequest, answer *fieldsyncv1.SyncResponse) error {
 	sent, judged := request.GetMutations(), answer.GetVerdicts()
 	// Fewer verdicts are good where numbers conflict: the next call is then told so. None at all would go on for ever.
 	if len(judged) > len(sent) || len(judged) == 0 && len(sent) > 0 {
@@ -304,14 +333,6 @@ func checkAnswer(request *fieldsyncv1.SyncRequest, answer *fieldsyncv1.SyncRespo
 		if v.GetNumber() != m.GetNumber() || v.GetKind() == fieldsyncv1.VerdictKind_VERDICT_KIND_UNSPECIFIED {
 			return errAnswer(fmt.Sprintf("no verdict for mutation %d", m.GetNumber()))
 		}
-	}
-	switch {
-	case len(answer.GetCursor()) == 0:
-		return errAnswer("no cursor")
-	case answer.GetMore() && bytes.Equal(answer.GetCursor(), request.GetCursor()):
-		return errAnswer("more, but the cursor stays")
-	case !answer.GetMore() && answer.GetHead() == nil:
-		return errAnswer("no head")
 	}
 	return nil
 }

@@ -41,14 +41,16 @@ func (p *Phone) Upload(ctx context.Context, progress Progress) error {
 		progress = func(string, int64, int64) {}
 	}
 	var waiting []*photo
-	held := false
-	err = p.view(func(tx *bolt.Tx, _ *state) error {
+	held, revoked := false, false
+	err = p.view(func(tx *bolt.Tx, st *state) error {
+		revoked = st.Revoked
 		for ph, err := range photos(tx) {
 			if err != nil {
 				return err
 			}
 			held = true
-			if ph.State == photoAttached {
+			// A revoked phone does not hear when a dispatcher has released one: it asks.
+			if ph.State == photoAttached || revoked && ph.State == photoQuarantined {
 				waiting = append(waiting, ph)
 			}
 		}
@@ -64,6 +66,9 @@ func (p *Phone) Upload(ctx context.Context, progress Progress) error {
 		err := u.photo(ctx, ph)
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if revoked && fault.CodeOf(err) == "photo_unknown" {
+			continue // Not released yet.
 		}
 		if err != nil {
 			p.log.WarnContext(ctx, "a photo did not get through", "photo_id", ph.ID, "task_id", ph.TaskID, "error", err)

@@ -30,7 +30,9 @@ func (p *Phone) watch(ctx context.Context, once bool) error {
 		switch {
 		case st.DeviceID == "":
 			return errNotEnrolled()
-		case st.Head == nil:
+		case st.Revoked:
+			return errRevoked()
+		case st.Head == nil, p.leaseDue(st):
 			return nil
 		}
 		var err error
@@ -161,7 +163,7 @@ func (s *watchStream) died(ctx context.Context, silent bool, err error) error {
 
 func (p *Phone) standsAt(server *fieldsyncv1.ScopeHead) (same bool, err error) {
 	err = p.view(func(_ *bolt.Tx, st *state) error {
-		same = st.Head != nil && *st.Head == *headOf(server)
+		same = st.Head != nil && *st.Head == *headOf(server) && !p.leaseDue(st)
 		return nil
 	})
 	return same, err

@@ -172,6 +172,10 @@ func (w *Worker) plan(tx *store.Tx, rows []*storagev1.OutboxRow) (deliveries []*
 			continue
 		}
 		id := row.GetPush().GetDeviceId()
+		if farewell := row.GetPush().GetFarewell(); farewell != nil {
+			deliveries = append(deliveries, &delivery{deviceID: id, address: farewell, rows: []*storagev1.OutboxRow{row}})
+			continue
+		}
 		d := byDevice[id]
 		if d == nil {
 			device, err := store.Get(tx, store.DeviceKey(id))

@@ -49,6 +49,9 @@ func DeviceKey(id string) Key[storagev1.Device] { return newKey("device").text(i
 // Devices is the prefix of all devices.
 func Devices() Prefix[storagev1.Device] { return newKey("device").bytes() }
 
+// AccessHeadKey: access-head/ — counts the times that a right was taken away: calls under way are looked at again.
+func AccessHeadKey() Key[storagev1.SequenceHead] { return newKey("access-head").bytes() }
+
 // DeviceByKeyKey: device-key/<SHA-256 of the public key> — the id of the device that holds a key.
 func DeviceByKeyKey(publicKey []byte) Key[storagev1.Device] {
 	sum := sha256.Sum256(publicKey)

@@ -40,6 +40,8 @@ type Options struct {
 	// OfflineTime is the longest time that a phone may be offline: how long removals and verdicts are remembered.
 	// DefaultOfflineTime where it is 0.
 	OfflineTime time.Duration
+	// PersonalLease is how long a phone may keep citizens' names and phone numbers after an answer. 0: without limit.
+	PersonalLease time.Duration
 }
 
 // Engine serves fieldsync.v1.SyncService. All methods are safe for concurrent use.
@@ -54,6 +56,7 @@ type Engine struct {
 	draining chan struct{}
 	tasks    taskMemory
 	heard    heardStatuses
+	lease    time.Duration
 }
 
 // heardStatuses is the last that each device said, by its id. Safe for concurrent use.
@@ -89,7 +92,7 @@ func New(o Options) (*Engine, error) {
 	// The one that requests are checked with: rules are compiled once.
 	return &Engine{
 		store: o.Store, log: o.Log, claim: o.Claim, signed: o.CheckClaim, validate: protovalidate.GlobalValidator,
-		offline: o.OfflineTime, reach: o.Reach, draining: make(chan struct{}),
+		offline: o.OfflineTime, reach: o.Reach, lease: o.PersonalLease, draining: make(chan struct{}),
 	}, nil
 }
 
@@ -101,6 +104,9 @@ func (e *Engine) Sync(ctx context.Context, req *fieldsyncv1.SyncRequest) (*field
 	p, err := auth.PrincipalFrom(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if p.Delivering {
+		return e.deliver(ctx, p, req)
 	}
 	scope, err := p.Scope()
 	if err != nil {
@@ -129,6 +135,19 @@ func (e *Engine) Sync(ctx context.Context, req *fieldsyncv1.SyncRequest) (*field
 		return nil, err
 	}
 	return resp, e.noteStatus(ctx, p.DeviceID, status, len(verdicts) > 0)
+}
+
+// deliver takes what a revoked device still has: each mutation is judged as always, by its number, and what is new goes into
+// quarantine. The answer holds nothing but verdicts.
+func (e *Engine) deliver(ctx context.Context, p auth.Principal, req *fieldsyncv1.SyncRequest) (*fieldsyncv1.SyncResponse, error) {
+	status := &storagev1.DeviceStatus{
+		SeenAt: timestamppb.New(e.store.Now()), Queue: req.GetQueue(), AppVersion: req.GetAppVersion(), Clock: req.GetClock(),
+	}
+	verdicts, err := e.push(ctx, p, req, status)
+	if err != nil {
+		return nil, err
+	}
+	return &fieldsyncv1.SyncResponse{Verdicts: verdicts, ServerTime: e.serverTime()}, nil
 }
 
 // noteStatus keeps what the device says of itself. Each word is remembered in memory, for Explain; it is stored with the

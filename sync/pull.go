@@ -48,6 +48,9 @@ func (e *Engine) pull(ctx context.Context, scope store.Scope, from cursor, budge
 		budget = defaultBudget
 	}
 	resp = &fieldsyncv1.SyncResponse{ServerTime: e.serverTime()}
+	if e.lease > 0 {
+		resp.PersonalUntil = timestamppb.New(e.store.Now().Add(e.lease).Truncate(time.Second))
+	}
 	err = e.store.View(ctx, func(tx *store.Tx) error {
 		head, err := store.Head(tx, scope)
 		if err != nil {

@@ -40,7 +40,7 @@ func (e *Engine) push(ctx context.Context, p auth.Principal, req *fieldsyncv1.Sy
 	if len(batch) == 0 {
 		return nil, nil
 	}
-	if !p.InCrew() {
+	if !p.InCrew() && !p.Delivering {
 		return nil, fault.New(fault.Denied, "mutations_denied",
 			"Chỉ tổ hiện trường mới ghi nhận công việc.", "Only crews record what was done.")
 	}
@@ -330,6 +330,9 @@ func (c *chunk) quarantine(m *fieldsyncv1.Mutation, payload []byte, sum [sha256.
 // judge lets a new mutation take effect. The revision it returns is 0 where the task was not touched.
 func (c *chunk) judge(m *fieldsyncv1.Mutation, size int) (judgement, uint64, error) {
 	c.completion = ""
+	if c.by.Delivering {
+		return senderRevoked, 0, nil
+	}
 	if m.GetIntent() == nil {
 		return unknownIntent, 0, nil // A newer app's: what it means stands in the fields that this server does not know.
 	}

@@ -46,6 +46,10 @@ var (
 		kindQuarantined, "number_reused", "Số thứ tự này đã dùng cho nội dung khác; nội dung mới được giữ lại cho điều phối viên.",
 		"This number was used for something else; the new content is kept for a dispatcher.",
 	}
+	senderRevoked = judgement{
+		kindQuarantined, "sender_revoked", "Thiết bị đã bị thu hồi quyền; nội dung được giữ lại cho điều phối viên xem xét.",
+		"The device has been revoked; the content is kept for a dispatcher to look at.",
+	}
 	unknownIntent = judgement{
 		kindQuarantined, "intent_unknown", "Máy chủ chưa hiểu thao tác này; nội dung được giữ lại cho điều phối viên.",
 		"The server does not know this kind of intent; it is kept for a dispatcher.",

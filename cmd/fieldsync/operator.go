@@ -130,6 +130,9 @@ func newTokenCommand() *cobra.Command {
 	return cmd
 }
 
+// roleNames are the roles as the command line calls them.
+const roleNames = "crew, crew-lead, dispatcher, unit-head, city-supervisor, hotline, admin"
+
 func newAdminCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "admin",
@@ -177,19 +180,23 @@ func newAdminCommand() *cobra.Command {
 		},
 		&cobra.Command{
 			Use: "member ID ROLE CREW-OR-UNIT NAME", Args: cobra.ExactArgs(4),
-			Short: "Create or change a member: of the role crew (in a crew), dispatcher (of a unit), hotline or admin",
+			Short: "Create or change a member",
+			Long: `Create or change a member. ROLE is one of: ` + roleNames + `.
+CREW-OR-UNIT is the crew of a crew member or crew lead, the unit of a dispatcher or unit head ("city": all units), and "" for
+the others. 'fieldsync auth matrix' prints what each role may do.`,
 			Example: `  fieldsync admin member an crew to-1 "Nguyễn Văn An"
   fieldsync admin member chi dispatcher city "Lê Thị Chi"
+  fieldsync admin member dung unit-head binh-thanh "Phạm Văn Dũng"
   fieldsync admin member he-thong-1022 hotline "" "Hệ thống 1022"`,
 			RunE: run(func(cmd *cobra.Command, o operator, args []string) (string, error) {
-				role := fieldsyncv1.Role(fieldsyncv1.Role_value["ROLE_"+strings.ToUpper(args[1])])
+				role := fieldsyncv1.Role(fieldsyncv1.Role_value["ROLE_"+strings.ToUpper(strings.ReplaceAll(args[1], "-", "_"))])
 				if role == fieldsyncv1.Role_ROLE_UNSPECIFIED {
 					return "", fault.New(fault.Invalid, "role_unknown",
-						fmt.Sprintf("Vai trò %q không có: hãy ghi crew, dispatcher, hotline hoặc admin.", args[1]),
-						fmt.Sprintf("There is no role %q: it is crew, dispatcher, hotline or admin.", args[1]))
+						fmt.Sprintf("Vai trò %q không có: hãy chọn một trong %s.", args[1], roleNames),
+						fmt.Sprintf("There is no role %q: choose one of %s.", args[1], roleNames))
 				}
 				member := &fieldsyncv1.Member{Id: args[0], Role: role, Name: args[3]}
-				if role == fieldsyncv1.Role_ROLE_DISPATCHER {
+				if role == fieldsyncv1.Role_ROLE_DISPATCHER || role == fieldsyncv1.Role_ROLE_UNIT_HEAD {
 					member.UnitId = args[2]
 				} else {
 					member.CrewId = args[2]
@@ -207,6 +214,8 @@ func newAdminCommand() *cobra.Command {
 			}),
 		},
 		newAPIKeyCommand(run),
+		newDeviceCommand(profile, run),
+		newClientCommand(run),
 		&cobra.Command{
 			Use: "revoke DEVICE", Short: "Revoke a device: its next call is refused", Args: cobra.ExactArgs(1),
 			Example: `  fieldsync admin revoke 01k9zt0m4vq3`,

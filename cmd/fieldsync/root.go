@@ -56,6 +56,8 @@ của tổ, việc làm khi mất sóng được gửi về, và báo cáo hoàn
 		newDemoCommand(), newServeCommand(), group(newPhoneCommand()),
 		newEnrolCommand(), newTokenCommand(), group(newAdminCommand()), newImportCommand(), group(newWebhookCommand()), newAssignCommand(),
 		newBoardCommand(), newReportCommand(), newDeliveriesCommand(), newStuckCommand(),
+		newBoardCommand(), newReportCommand(), newDeliveriesCommand(),
+		newEnrolCommand(), newTokenCommand(), group(newAdminCommand()), group(newAuthCommand()), newImportCommand(), group(newWebhookCommand()), newAssignCommand(),
 		newBenchCommand(),
 		newVerifyCommand(), group(newLogCommand()), group(newHotlineCommand()),
 		newExplainCommand(), group(newQuarantineCommand()),

@@ -37,6 +37,8 @@ func Connect(ctx context.Context, log *slog.Logger, err error) *connect.Error {
 	var shown *connect.Error
 	var f *fault.Error
 	switch {
+	case endedWith(ctx, err, &f):
+		return withInfo(f)
 	case errors.As(err, &shown):
 		return shown
 	case errors.As(err, &f):
@@ -50,6 +52,11 @@ func Connect(ctx context.Context, log *slog.Logger, err error) *connect.Error {
 	return withInfo(fault.New(fault.Internal, "internal",
 		"Lỗi bên trong máy chủ; yêu cầu có thể đã hoặc chưa được thực hiện. Hãy thử lại.",
 		"An error inside the server; the request may or may not have taken effect. Try again."))
+}
+
+// endedWith tells whether the server itself has ended the call, and why: its context was cancelled with a fault as the cause.
+func endedWith(ctx context.Context, err error, why **fault.Error) bool {
+	return (errors.Is(err, context.Canceled) || connect.CodeOf(err) == connect.CodeCanceled) && errors.As(context.Cause(ctx), why)
 }
 
 func withInfo(f *fault.Error) *connect.Error {

@@ -54,6 +54,7 @@ type Config struct {
 	Guards    GuardConfig     `yaml:"guards"`
 	Journal   JournalConfig   `yaml:"journal"`
 	Retention RetentionConfig `yaml:"retention"`
+	Privacy   PrivacyConfig   `yaml:"privacy"`
 }
 
 // ReportConfig is the section report.
@@ -79,6 +80,13 @@ type LogConfig struct {
 type TokenConfig struct {
 	AccessTTL time.Duration `yaml:"access_ttl"`
 	CodeTTL   time.Duration `yaml:"code_ttl"`
+	// DeviceGrant is how long a device that is not seen can still refresh.
+	DeviceGrant time.Duration `yaml:"device_grant"`
+}
+
+// PrivacyConfig is the section privacy.
+type PrivacyConfig struct {
+	PhoneLease time.Duration `yaml:"phone_lease"`
 }
 
 // CORSConfig is the section cors.
@@ -270,6 +278,9 @@ func (c Config) check() error {
 	require(strings.HasPrefix(c.Push.Contact, "https://") || strings.Contains(c.Push.Contact, "@"), "push.contact: %q is neither a mail address nor an https URL", c.Push.Contact)
 	require(c.Report.Day >= 1 && c.Report.Day <= 28, "report.day: %d is not between 1 and 28", c.Report.Day)
 	require(c.Report.Hour >= 0 && c.Report.Hour <= 23, "report.hour: %d is not between 0 and 23", c.Report.Hour)
+	require(c.Tokens.DeviceGrant >= 24*time.Hour && c.Tokens.DeviceGrant <= 365*24*time.Hour,
+		"tokens.device_grant: %v is not between 24h and 8760h", c.Tokens.DeviceGrant)
+	require(c.Privacy.PhoneLease == 0 || c.Privacy.PhoneLease >= time.Hour, "privacy.phone_lease: %v is neither 0 nor an hour or more", c.Privacy.PhoneLease)
 	require(c.Media.SpoolGiB >= 1 && c.Media.SpoolGiB <= 1<<20, "media.spool_gib: %d is not between 1 and 1048576", c.Media.SpoolGiB)
 	require(c.Media.Spool == "folder" || c.Media.Spool == "s3", "media.spool: %q is neither folder nor s3", c.Media.Spool)
 	require(c.Media.Spool != "s3" || c.Media.Store == "s3", "media.spool: s3 needs media.store: s3")

@@ -195,7 +195,7 @@ func shown(section reflect.Value, key string) string {
 	case time.Duration:
 		short := value.String()
 		if strings.HasSuffix(short, "m0s") {
-			short = strings.TrimSuffix(short, "0s") // 15m, as a person writes it.
+			short = strings.Replace(strings.TrimSuffix(short, "0s"), "h0m", "h", 1) // 15m and 72h, as a person writes them.
 		}
 		return "`" + short + "`"
 	}

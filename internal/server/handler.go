@@ -93,6 +93,7 @@ func (s *Rooms) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", boundedBody(rpcs))
 	mux.HandleFunc(auth.SignInRoute, s.auth.SignIn)
+	mux.Handle("POST /oauth/token", s.auth.TokenEndpoint(s.log))
 	mux.Handle("/.well-known/jwks.json", s.auth.JWKS())
 	mux.Handle("/.well-known/fieldsync-proof-keys.json", s.sealer.Keys(s.log))
 	mux.Handle("/.well-known/fieldsync-log-keys.txt", s.sealer.LogKeys(s.log))

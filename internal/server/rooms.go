@@ -39,6 +39,8 @@ type Parts struct {
 	Issuer string
 	Tokens TokenConfig
 	CORS   CORSConfig
+	// Privacy is what the configuration calls so. The zero value: no lease.
+	Privacy PrivacyConfig
 	// Open311 is what the configuration calls so.
 	Open311 Open311Config
 	// Edge is what the configuration calls so. The zero value sets no limits.
@@ -104,7 +106,8 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 	}
 	if s.auth, err = auth.Open(ctx, s.store, auth.Options{
 		Issuer: parts.Issuer, AccessTTL: parts.Tokens.AccessTTL, CodeTTL: parts.Tokens.CodeTTL, Log: s.log,
-		Provider: provider,
+		Provider:    provider,
+		DeviceGrant: parts.Tokens.DeviceGrant, PersonalLease: parts.Privacy.PhoneLease,
 	}); err != nil {
 		return nil, err
 	}
@@ -113,6 +116,7 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 	}
 	if s.sync, err = syncengine.New(syncengine.Options{
 		Store: s.store, Log: s.log, Claim: s.claim, CheckClaim: s.sealer.CheckClaim, OfflineTime: parts.OfflineTime, Reach: parts.Reach,
+		PersonalLease: parts.Privacy.PhoneLease,
 	}); err != nil {
 		return nil, err
 	}

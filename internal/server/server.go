@@ -78,7 +78,7 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err 
 	if s.Rooms, err = Compose(ctx, Parts{
 		Store: st, Blobs: blobs, SpoolDir: filepath.Join(config.Data, "uploads"), Spool: spool,
 		SpoolBytes: int64(config.Media.SpoolGiB) << 30, OrphansAfter: orphansAfter(config.Media), Log: log,
-		Issuer: config.Issuer, Tokens: config.Tokens, CORS: config.CORS, Review: config.Review.rules(), Report: config.Report,
+		Issuer: config.Issuer, Tokens: config.Tokens, Privacy: config.Privacy, CORS: config.CORS, Review: config.Review.rules(), Report: config.Report,
 		Edge: config.Edge, OIDC: config.OIDC, Open311: config.Open311, PlainWebhooks: len(config.Webhooks.AllowedNetworks) > 0,
 		OfflineTime: config.Sync.offlineTime(), Reach: keeper.reach, Retention: config.Retention, Operations: keeper, Unready: keeper.unready,
 	}); err != nil {
@@ -89,7 +89,7 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err 
 		return nil, err
 	}
 	pusher := push.NewWorker(push.Options{Store: st, Sender: sender, Log: log})
-	s.workers = append(s.workers, pusher.Run, s.sync.RunRetention, s.media.Run, giveBack)
+	s.workers = append(s.workers, s.auth.Run, pusher.Run, s.sync.RunRetention, s.media.Run, giveBack)
 	allowed, err := config.Webhooks.networks()
 	if err != nil {
 		return nil, err

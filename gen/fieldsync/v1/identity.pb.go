@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -22,6 +23,59 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// Why a device was revoked.
+type RevocationReason int32
+
+const (
+	// Nobody has said.
+	RevocationReason_REVOCATION_REASON_UNSPECIFIED RevocationReason = 0
+	// It is lost or stolen.
+	RevocationReason_REVOCATION_REASON_LOST RevocationReason = 1
+	// It is out of use, or its member has left.
+	RevocationReason_REVOCATION_REASON_RETIRED RevocationReason = 2
+)
+
+// Enum value maps for RevocationReason.
+var (
+	RevocationReason_name = map[int32]string{
+		0: "REVOCATION_REASON_UNSPECIFIED",
+		1: "REVOCATION_REASON_LOST",
+		2: "REVOCATION_REASON_RETIRED",
+	}
+	RevocationReason_value = map[string]int32{
+		"REVOCATION_REASON_UNSPECIFIED": 0,
+		"REVOCATION_REASON_LOST":        1,
+		"REVOCATION_REASON_RETIRED":     2,
+	}
+)
+
+func (x RevocationReason) Enum() *RevocationReason {
+	p := new(RevocationReason)
+	*p = x
+	return p
+}
+
+func (x RevocationReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RevocationReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_fieldsync_v1_identity_proto_enumTypes[0].Descriptor()
+}
+
+func (RevocationReason) Type() protoreflect.EnumType {
+	return &file_fieldsync_v1_identity_proto_enumTypes[0]
+}
+
+func (x RevocationReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RevocationReason.Descriptor instead.
+func (RevocationReason) EnumDescriptor() ([]byte, []int) {
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{0}
+}
 
 // How a push service addresses a device.
 type PushKind int32
@@ -64,11 +118,11 @@ func (x PushKind) String() string {
 }
 
 func (PushKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_fieldsync_v1_identity_proto_enumTypes[0].Descriptor()
+	return file_fieldsync_v1_identity_proto_enumTypes[1].Descriptor()
 }
 
 func (PushKind) Type() protoreflect.EnumType {
-	return &file_fieldsync_v1_identity_proto_enumTypes[0]
+	return &file_fieldsync_v1_identity_proto_enumTypes[1]
 }
 
 func (x PushKind) Number() protoreflect.EnumNumber {
@@ -77,7 +131,7 @@ func (x PushKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PushKind.Descriptor instead.
 func (PushKind) EnumDescriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{0}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{1}
 }
 
 // For whom.
@@ -266,7 +320,11 @@ type EnrolResponse struct {
 	// When the access token expires.
 	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	// Whom the server takes it for.
-	Member        *Member `protobuf:"bytes,5,opt,name=member,proto3" json:"member,omitempty"`
+	Member *Member `protobuf:"bytes,5,opt,name=member,proto3" json:"member,omitempty"`
+	// What the device may sync, and until when.
+	Grant *Grant `protobuf:"bytes,6,opt,name=grant,proto3" json:"grant,omitempty"`
+	// The server's time, so that the device knows by how much its own is off.
+	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -336,6 +394,84 @@ func (x *EnrolResponse) GetMember() *Member {
 	return nil
 }
 
+func (x *EnrolResponse) GetGrant() *Grant {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+func (x *EnrolResponse) GetServerTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ServerTime
+	}
+	return nil
+}
+
+// What a device has been given. It follows its member: Sync says when the scope has moved.
+type Grant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it syncs: "c:" and a crew, "u:" and a unit. Empty for roles that sync nothing.
+	Scope string `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	// Until when it can refresh, should it not be seen again before: 90 days from now unless the server is configured otherwise.
+	Until *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	// For how long after a sync it may keep citizens' names and phone numbers without another one. Absent: without limit.
+	PersonalLease *durationpb.Duration `protobuf:"bytes,3,opt,name=personal_lease,json=personalLease,proto3" json:"personal_lease,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grant) Reset() {
+	*x = Grant{}
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grant) ProtoMessage() {}
+
+func (x *Grant) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grant.ProtoReflect.Descriptor instead.
+func (*Grant) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Grant) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *Grant) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *Grant) GetPersonalLease() *durationpb.Duration {
+	if x != nil {
+		return x.PersonalLease
+	}
+	return nil
+}
+
 // A proof against a token.
 type RefreshRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -345,13 +481,15 @@ type RefreshRequest struct {
 	Proof string `protobuf:"bytes,2,opt,name=proof,proto3" json:"proof,omitempty"`
 	// Begin a new install epoch: for a phone that was restored from a backup and no longer knows its last number.
 	NewInstallEpoch bool `protobuf:"varint,3,opt,name=new_install_epoch,json=newInstallEpoch,proto3" json:"new_install_epoch,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Of a device that was told "device_revoked": a token with which it only delivers what it still has. Means nothing for others.
+	DeliverOnly   bool `protobuf:"varint,4,opt,name=deliver_only,json=deliverOnly,proto3" json:"deliver_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RefreshRequest) Reset() {
 	*x = RefreshRequest{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[4]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -363,7 +501,7 @@ func (x *RefreshRequest) String() string {
 func (*RefreshRequest) ProtoMessage() {}
 
 func (x *RefreshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[4]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -376,7 +514,7 @@ func (x *RefreshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshRequest.ProtoReflect.Descriptor instead.
 func (*RefreshRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{4}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RefreshRequest) GetDeviceId() string {
@@ -400,6 +538,13 @@ func (x *RefreshRequest) GetNewInstallEpoch() bool {
 	return false
 }
 
+func (x *RefreshRequest) GetDeliverOnly() bool {
+	if x != nil {
+		return x.DeliverOnly
+	}
+	return false
+}
+
 // A new token.
 type RefreshResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -408,14 +553,20 @@ type RefreshResponse struct {
 	// When it expires.
 	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	// The epoch under which the device numbers its mutations.
-	InstallEpoch  uint32 `protobuf:"varint,3,opt,name=install_epoch,json=installEpoch,proto3" json:"install_epoch,omitempty"`
+	InstallEpoch uint32 `protobuf:"varint,3,opt,name=install_epoch,json=installEpoch,proto3" json:"install_epoch,omitempty"`
+	// The token is good for delivery only: the device is revoked.
+	Delivering bool `protobuf:"varint,4,opt,name=delivering,proto3" json:"delivering,omitempty"`
+	// What the device may sync, and until when. Absent for delivery only.
+	Grant *Grant `protobuf:"bytes,5,opt,name=grant,proto3" json:"grant,omitempty"`
+	// The server's time, so that the device knows by how much its own is off.
+	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RefreshResponse) Reset() {
 	*x = RefreshResponse{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[5]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -427,7 +578,7 @@ func (x *RefreshResponse) String() string {
 func (*RefreshResponse) ProtoMessage() {}
 
 func (x *RefreshResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[5]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -440,7 +591,7 @@ func (x *RefreshResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshResponse.ProtoReflect.Descriptor instead.
 func (*RefreshResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{5}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RefreshResponse) GetAccessToken() string {
@@ -464,18 +615,41 @@ func (x *RefreshResponse) GetInstallEpoch() uint32 {
 	return 0
 }
 
+func (x *RefreshResponse) GetDelivering() bool {
+	if x != nil {
+		return x.Delivering
+	}
+	return false
+}
+
+func (x *RefreshResponse) GetGrant() *Grant {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+func (x *RefreshResponse) GetServerTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ServerTime
+	}
+	return nil
+}
+
 // Which device.
 type RevokeDeviceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The device.
-	DeviceId      string `protobuf:"bytes,1,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
+	DeviceId string `protobuf:"bytes,1,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
+	// Why.
+	Reason        RevocationReason `protobuf:"varint,2,opt,name=reason,proto3,enum=fieldsync.v1.RevocationReason" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RevokeDeviceRequest) Reset() {
 	*x = RevokeDeviceRequest{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[6]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -487,7 +661,7 @@ func (x *RevokeDeviceRequest) String() string {
 func (*RevokeDeviceRequest) ProtoMessage() {}
 
 func (x *RevokeDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[6]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -500,7 +674,7 @@ func (x *RevokeDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeDeviceRequest.ProtoReflect.Descriptor instead.
 func (*RevokeDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{6}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RevokeDeviceRequest) GetDeviceId() string {
@@ -508,6 +682,13 @@ func (x *RevokeDeviceRequest) GetDeviceId() string {
 		return x.DeviceId
 	}
 	return ""
+}
+
+func (x *RevokeDeviceRequest) GetReason() RevocationReason {
+	if x != nil {
+		return x.Reason
+	}
+	return RevocationReason_REVOCATION_REASON_UNSPECIFIED
 }
 
 // It is revoked.
@@ -519,7 +700,7 @@ type RevokeDeviceResponse struct {
 
 func (x *RevokeDeviceResponse) Reset() {
 	*x = RevokeDeviceResponse{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[7]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -531,7 +712,7 @@ func (x *RevokeDeviceResponse) String() string {
 func (*RevokeDeviceResponse) ProtoMessage() {}
 
 func (x *RevokeDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[7]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -544,7 +725,7 @@ func (x *RevokeDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeDeviceResponse.ProtoReflect.Descriptor instead.
 func (*RevokeDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{7}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{8}
 }
 
 // Which devices.
@@ -558,7 +739,7 @@ type ListDevicesRequest struct {
 
 func (x *ListDevicesRequest) Reset() {
 	*x = ListDevicesRequest{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[8]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -570,7 +751,7 @@ func (x *ListDevicesRequest) String() string {
 func (*ListDevicesRequest) ProtoMessage() {}
 
 func (x *ListDevicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[8]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -583,7 +764,7 @@ func (x *ListDevicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDevicesRequest.ProtoReflect.Descriptor instead.
 func (*ListDevicesRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{8}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListDevicesRequest) GetPage() *Page {
@@ -609,14 +790,22 @@ type Device struct {
 	// When it was revoked. Absent while it is not.
 	RevokedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=revoked_at,json=revokedAt,proto3" json:"revoked_at,omitempty"`
 	// The newest install epoch.
-	InstallEpoch  uint32 `protobuf:"varint,7,opt,name=install_epoch,json=installEpoch,proto3" json:"install_epoch,omitempty"`
+	InstallEpoch uint32 `protobuf:"varint,7,opt,name=install_epoch,json=installEpoch,proto3" json:"install_epoch,omitempty"`
+	// Why it was revoked.
+	RevocationReason RevocationReason `protobuf:"varint,8,opt,name=revocation_reason,json=revocationReason,proto3,enum=fieldsync.v1.RevocationReason" json:"revocation_reason,omitempty"`
+	// The member who revoked it.
+	RevokedBy string `protobuf:"bytes,9,opt,name=revoked_by,json=revokedBy,proto3" json:"revoked_by,omitempty"`
+	// Until when it can refresh, should it not be seen again before.
+	GrantUntil *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=grant_until,json=grantUntil,proto3" json:"grant_until,omitempty"`
+	// It is a system with client credentials.
+	Client        bool `protobuf:"varint,11,opt,name=client,proto3" json:"client,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Device) Reset() {
 	*x = Device{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[9]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +817,7 @@ func (x *Device) String() string {
 func (*Device) ProtoMessage() {}
 
 func (x *Device) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[9]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +830,7 @@ func (x *Device) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Device.ProtoReflect.Descriptor instead.
 func (*Device) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{9}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Device) GetId() string {
@@ -693,6 +882,34 @@ func (x *Device) GetInstallEpoch() uint32 {
 	return 0
 }
 
+func (x *Device) GetRevocationReason() RevocationReason {
+	if x != nil {
+		return x.RevocationReason
+	}
+	return RevocationReason_REVOCATION_REASON_UNSPECIFIED
+}
+
+func (x *Device) GetRevokedBy() string {
+	if x != nil {
+		return x.RevokedBy
+	}
+	return ""
+}
+
+func (x *Device) GetGrantUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.GrantUntil
+	}
+	return nil
+}
+
+func (x *Device) GetClient() bool {
+	if x != nil {
+		return x.Client
+	}
+	return false
+}
+
 // A page of devices.
 type ListDevicesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -706,7 +923,7 @@ type ListDevicesResponse struct {
 
 func (x *ListDevicesResponse) Reset() {
 	*x = ListDevicesResponse{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[10]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -718,7 +935,7 @@ func (x *ListDevicesResponse) String() string {
 func (*ListDevicesResponse) ProtoMessage() {}
 
 func (x *ListDevicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[10]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -731,7 +948,7 @@ func (x *ListDevicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDevicesResponse.ProtoReflect.Descriptor instead.
 func (*ListDevicesResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{10}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListDevicesResponse) GetDevices() []*Device {
@@ -764,7 +981,7 @@ type WebPushSubscription struct {
 
 func (x *WebPushSubscription) Reset() {
 	*x = WebPushSubscription{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[11]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -776,7 +993,7 @@ func (x *WebPushSubscription) String() string {
 func (*WebPushSubscription) ProtoMessage() {}
 
 func (x *WebPushSubscription) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[11]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -789,7 +1006,7 @@ func (x *WebPushSubscription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WebPushSubscription.ProtoReflect.Descriptor instead.
 func (*WebPushSubscription) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{11}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WebPushSubscription) GetEndpoint() string {
@@ -830,7 +1047,7 @@ type RegisterPushRequest struct {
 
 func (x *RegisterPushRequest) Reset() {
 	*x = RegisterPushRequest{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[12]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -842,7 +1059,7 @@ func (x *RegisterPushRequest) String() string {
 func (*RegisterPushRequest) ProtoMessage() {}
 
 func (x *RegisterPushRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[12]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -855,7 +1072,7 @@ func (x *RegisterPushRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterPushRequest.ProtoReflect.Descriptor instead.
 func (*RegisterPushRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{12}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RegisterPushRequest) GetKind() PushKind {
@@ -895,7 +1112,7 @@ type RegisterPushResponse struct {
 
 func (x *RegisterPushResponse) Reset() {
 	*x = RegisterPushResponse{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[13]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +1124,7 @@ func (x *RegisterPushResponse) String() string {
 func (*RegisterPushResponse) ProtoMessage() {}
 
 func (x *RegisterPushResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[13]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +1137,7 @@ func (x *RegisterPushResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterPushResponse.ProtoReflect.Descriptor instead.
 func (*RegisterPushResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{13}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{14}
 }
 
 // Nothing to say.
@@ -932,7 +1149,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[14]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -944,7 +1161,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[14]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -957,7 +1174,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{14}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{15}
 }
 
 // Whom the server takes the caller for.
@@ -973,7 +1190,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[15]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -985,7 +1202,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[15]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -998,7 +1215,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{15}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WhoAmIResponse) GetMember() *Member {
@@ -1028,7 +1245,7 @@ type IssueApiKeyRequest struct {
 
 func (x *IssueApiKeyRequest) Reset() {
 	*x = IssueApiKeyRequest{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[16]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1257,7 @@ func (x *IssueApiKeyRequest) String() string {
 func (*IssueApiKeyRequest) ProtoMessage() {}
 
 func (x *IssueApiKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[16]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1270,7 @@ func (x *IssueApiKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssueApiKeyRequest.ProtoReflect.Descriptor instead.
 func (*IssueApiKeyRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{16}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *IssueApiKeyRequest) GetMemberId() string {
@@ -1081,7 +1298,7 @@ type IssueApiKeyResponse struct {
 
 func (x *IssueApiKeyResponse) Reset() {
 	*x = IssueApiKeyResponse{}
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[17]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1310,7 @@ func (x *IssueApiKeyResponse) String() string {
 func (*IssueApiKeyResponse) ProtoMessage() {}
 
 func (x *IssueApiKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_identity_proto_msgTypes[17]
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1323,7 @@ func (x *IssueApiKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssueApiKeyResponse.ProtoReflect.Descriptor instead.
 func (*IssueApiKeyResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{17}
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *IssueApiKeyResponse) GetApiKey() string {
@@ -1116,11 +1333,397 @@ func (x *IssueApiKeyResponse) GetApiKey() string {
 	return ""
 }
 
+// Which system.
+type RegisterClientRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The member as which it calls, of the role hotline.
+	MemberId string `protobuf:"bytes,1,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	// What to call it: 1 to 100 characters.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Its public key: DER of a SubjectPublicKeyInfo (RFC 5280), P-256, Ed25519, or RSA of 2,048 to 4,096 bits.
+	PublicKey     []byte `protobuf:"bytes,3,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegisterClientRequest) Reset() {
+	*x = RegisterClientRequest{}
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisterClientRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisterClientRequest) ProtoMessage() {}
+
+func (x *RegisterClientRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisterClientRequest.ProtoReflect.Descriptor instead.
+func (*RegisterClientRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RegisterClientRequest) GetMemberId() string {
+	if x != nil {
+		return x.MemberId
+	}
+	return ""
+}
+
+func (x *RegisterClientRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RegisterClientRequest) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+// It is registered.
+type RegisterClientResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The client_id: iss and sub of its assertions.
+	ClientId string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// The aud of its assertions.
+	Audience      string `protobuf:"bytes,2,opt,name=audience,proto3" json:"audience,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegisterClientResponse) Reset() {
+	*x = RegisterClientResponse{}
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisterClientResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisterClientResponse) ProtoMessage() {}
+
+func (x *RegisterClientResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisterClientResponse.ProtoReflect.Descriptor instead.
+func (*RegisterClientResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RegisterClientResponse) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *RegisterClientResponse) GetAudience() string {
+	if x != nil {
+		return x.Audience
+	}
+	return ""
+}
+
+// A key that signs access tokens.
+type TokenKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its RFC 7638 thumbprint.
+	Kid string `protobuf:"bytes,1,opt,name=kid,proto3" json:"kid,omitempty"`
+	// When it was made and published.
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// From when on it signs.
+	SignsFrom *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=signs_from,json=signsFrom,proto3" json:"signs_from,omitempty"`
+	// It signs now.
+	Signs bool `protobuf:"varint,4,opt,name=signs,proto3" json:"signs,omitempty"`
+	// When the last token that it has signed is over. Absent for the one that signs, and for those that will.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenKey) Reset() {
+	*x = TokenKey{}
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenKey) ProtoMessage() {}
+
+func (x *TokenKey) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenKey.ProtoReflect.Descriptor instead.
+func (*TokenKey) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *TokenKey) GetKid() string {
+	if x != nil {
+		return x.Kid
+	}
+	return ""
+}
+
+func (x *TokenKey) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *TokenKey) GetSignsFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SignsFrom
+	}
+	return nil
+}
+
+func (x *TokenKey) GetSigns() bool {
+	if x != nil {
+		return x.Signs
+	}
+	return false
+}
+
+func (x *TokenKey) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+// Nothing to say.
+type ListTokenKeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTokenKeysRequest) Reset() {
+	*x = ListTokenKeysRequest{}
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTokenKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTokenKeysRequest) ProtoMessage() {}
+
+func (x *ListTokenKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTokenKeysRequest.ProtoReflect.Descriptor instead.
+func (*ListTokenKeysRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{22}
+}
+
+// The keys.
+type ListTokenKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order in which they sign.
+	Keys          []*TokenKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTokenKeysResponse) Reset() {
+	*x = ListTokenKeysResponse{}
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTokenKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTokenKeysResponse) ProtoMessage() {}
+
+func (x *ListTokenKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTokenKeysResponse.ProtoReflect.Descriptor instead.
+func (*ListTokenKeysResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ListTokenKeysResponse) GetKeys() []*TokenKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// How to rotate.
+type RotateTokenKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next key signs at once. Other services that verify tokens may not know it for up to an hour.
+	AtOnce bool `protobuf:"varint,1,opt,name=at_once,json=atOnce,proto3" json:"at_once,omitempty"`
+	// The present key is compromised: the next one, made now, signs at once, and tokens of all former keys are void. Devices
+	// refresh by themselves.
+	Compromised   bool `protobuf:"varint,2,opt,name=compromised,proto3" json:"compromised,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateTokenKeyRequest) Reset() {
+	*x = RotateTokenKeyRequest{}
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateTokenKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateTokenKeyRequest) ProtoMessage() {}
+
+func (x *RotateTokenKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateTokenKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateTokenKeyRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RotateTokenKeyRequest) GetAtOnce() bool {
+	if x != nil {
+		return x.AtOnce
+	}
+	return false
+}
+
+func (x *RotateTokenKeyRequest) GetCompromised() bool {
+	if x != nil {
+		return x.Compromised
+	}
+	return false
+}
+
+// The keys as they are now.
+type RotateTokenKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order in which they sign.
+	Keys          []*TokenKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateTokenKeyResponse) Reset() {
+	*x = RotateTokenKeyResponse{}
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateTokenKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateTokenKeyResponse) ProtoMessage() {}
+
+func (x *RotateTokenKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_identity_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateTokenKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateTokenKeyResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_identity_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *RotateTokenKeyResponse) GetKeys() []*TokenKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 var File_fieldsync_v1_identity_proto protoreflect.FileDescriptor
 
 const file_fieldsync_v1_identity_proto_rawDesc = "" +
 	"\n" +
-	"\x1bfieldsync/v1/identity.proto\x12\ffieldsync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bfieldsync/v1/dispatch.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"S\n" +
+	"\x1bfieldsync/v1/identity.proto\x12\ffieldsync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bfieldsync/v1/dispatch.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"S\n" +
 	"\x10IssueCodeRequest\x12?\n" +
 	"\tmember_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\bmemberId\"b\n" +
 	"\x11IssueCodeResponse\x12\x12\n" +
@@ -1135,29 +1738,44 @@ const file_fieldsync_v1_identity_proto_rawDesc = "" +
 	"\x05proof\x18\x03 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x05proof\x12(\n" +
 	"\vdevice_name\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18dR\n" +
-	"deviceName\"\xdd\x01\n" +
+	"deviceName\"\xc5\x02\n" +
 	"\rEnrolResponse\x12\x1b\n" +
 	"\tdevice_id\x18\x01 \x01(\tR\bdeviceId\x12#\n" +
 	"\rinstall_epoch\x18\x02 \x01(\rR\finstallEpoch\x12!\n" +
 	"\faccess_token\x18\x03 \x01(\tR\vaccessToken\x129\n" +
 	"\n" +
 	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12,\n" +
-	"\x06member\x18\x05 \x01(\v2\x14.fieldsync.v1.MemberR\x06member\"\x9f\x01\n" +
+	"\x06member\x18\x05 \x01(\v2\x14.fieldsync.v1.MemberR\x06member\x12)\n" +
+	"\x05grant\x18\x06 \x01(\v2\x13.fieldsync.v1.GrantR\x05grant\x12;\n" +
+	"\vserver_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"serverTime\"\x91\x01\n" +
+	"\x05Grant\x12\x14\n" +
+	"\x05scope\x18\x01 \x01(\tR\x05scope\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12@\n" +
+	"\x0epersonal_lease\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\rpersonalLease\"\xc2\x01\n" +
 	"\x0eRefreshRequest\x12?\n" +
 	"\tdevice_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\bdeviceId\x12 \n" +
 	"\x05proof\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x05proof\x12*\n" +
-	"\x11new_install_epoch\x18\x03 \x01(\bR\x0fnewInstallEpoch\"\x94\x01\n" +
+	"\x11new_install_epoch\x18\x03 \x01(\bR\x0fnewInstallEpoch\x12!\n" +
+	"\fdeliver_only\x18\x04 \x01(\bR\vdeliverOnly\"\x9c\x02\n" +
 	"\x0fRefreshResponse\x12!\n" +
 	"\faccess_token\x18\x01 \x01(\tR\vaccessToken\x129\n" +
 	"\n" +
 	"expires_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12#\n" +
-	"\rinstall_epoch\x18\x03 \x01(\rR\finstallEpoch\"V\n" +
+	"\rinstall_epoch\x18\x03 \x01(\rR\finstallEpoch\x12\x1e\n" +
+	"\n" +
+	"delivering\x18\x04 \x01(\bR\n" +
+	"delivering\x12)\n" +
+	"\x05grant\x18\x05 \x01(\v2\x13.fieldsync.v1.GrantR\x05grant\x12;\n" +
+	"\vserver_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"serverTime\"\x98\x01\n" +
 	"\x13RevokeDeviceRequest\x12?\n" +
-	"\tdevice_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\bdeviceId\"\x16\n" +
+	"\tdevice_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\bdeviceId\x12@\n" +
+	"\x06reason\x18\x02 \x01(\x0e2\x1e.fieldsync.v1.RevocationReasonB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06reason\"\x16\n" +
 	"\x14RevokeDeviceResponse\"<\n" +
 	"\x12ListDevicesRequest\x12&\n" +
-	"\x04page\x18\x01 \x01(\v2\x12.fieldsync.v1.PageR\x04page\"\xa4\x02\n" +
+	"\x04page\x18\x01 \x01(\v2\x12.fieldsync.v1.PageR\x04page\"\xe5\x03\n" +
 	"\x06Device\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n" +
@@ -1168,7 +1786,14 @@ const file_fieldsync_v1_identity_proto_rawDesc = "" +
 	"lastSeenAt\x129\n" +
 	"\n" +
 	"revoked_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\trevokedAt\x12#\n" +
-	"\rinstall_epoch\x18\a \x01(\rR\finstallEpoch\"d\n" +
+	"\rinstall_epoch\x18\a \x01(\rR\finstallEpoch\x12K\n" +
+	"\x11revocation_reason\x18\b \x01(\x0e2\x1e.fieldsync.v1.RevocationReasonR\x10revocationReason\x12\x1d\n" +
+	"\n" +
+	"revoked_by\x18\t \x01(\tR\trevokedBy\x12;\n" +
+	"\vgrant_until\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"grantUntil\x12\x16\n" +
+	"\x06client\x18\v \x01(\bR\x06client\"d\n" +
 	"\x13ListDevicesResponse\x12.\n" +
 	"\adevices\x18\x01 \x03(\v2\x14.fieldsync.v1.DeviceR\adevices\x12\x1d\n" +
 	"\n" +
@@ -1194,12 +1819,41 @@ const file_fieldsync_v1_identity_proto_rawDesc = "" +
 	"\tmember_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\bmemberId\x12\x18\n" +
 	"\areplace\x18\x02 \x01(\bR\areplace\".\n" +
 	"\x13IssueApiKeyResponse\x12\x17\n" +
-	"\aapi_key\x18\x01 \x01(\tR\x06apiKey*m\n" +
+	"\aapi_key\x18\x01 \x01(\tR\x06apiKey\"\xa2\x01\n" +
+	"\x15RegisterClientRequest\x12?\n" +
+	"\tmember_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\bmemberId\x12\x1d\n" +
+	"\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04name\x12)\n" +
+	"\n" +
+	"public_key\x18\x03 \x01(\fB\n" +
+	"\xbaH\az\x05\x10 \x18\xa0\x06R\tpublicKey\"Q\n" +
+	"\x16RegisterClientResponse\x12\x1b\n" +
+	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12\x1a\n" +
+	"\baudience\x18\x02 \x01(\tR\baudience\"\xda\x01\n" +
+	"\bTokenKey\x12\x10\n" +
+	"\x03kid\x18\x01 \x01(\tR\x03kid\x129\n" +
+	"\n" +
+	"created_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
+	"\n" +
+	"signs_from\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tsignsFrom\x12\x14\n" +
+	"\x05signs\x18\x04 \x01(\bR\x05signs\x120\n" +
+	"\x05until\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x16\n" +
+	"\x14ListTokenKeysRequest\"C\n" +
+	"\x15ListTokenKeysResponse\x12*\n" +
+	"\x04keys\x18\x01 \x03(\v2\x16.fieldsync.v1.TokenKeyR\x04keys\"R\n" +
+	"\x15RotateTokenKeyRequest\x12\x17\n" +
+	"\aat_once\x18\x01 \x01(\bR\x06atOnce\x12 \n" +
+	"\vcompromised\x18\x02 \x01(\bR\vcompromised\"D\n" +
+	"\x16RotateTokenKeyResponse\x12*\n" +
+	"\x04keys\x18\x01 \x03(\v2\x16.fieldsync.v1.TokenKeyR\x04keys*p\n" +
+	"\x10RevocationReason\x12!\n" +
+	"\x1dREVOCATION_REASON_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16REVOCATION_REASON_LOST\x10\x01\x12\x1d\n" +
+	"\x19REVOCATION_REASON_RETIRED\x10\x02*m\n" +
 	"\bPushKind\x12\x19\n" +
 	"\x15PUSH_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13PUSH_KIND_FCM_TOKEN\x10\x01\x12\x15\n" +
 	"\x11PUSH_KIND_FCM_FID\x10\x02\x12\x16\n" +
-	"\x12PUSH_KIND_WEB_PUSH\x10\x032\x84\x05\n" +
+	"\x12PUSH_KIND_WEB_PUSH\x10\x032\x98\a\n" +
 	"\x0fIdentityService\x12L\n" +
 	"\tIssueCode\x12\x1e.fieldsync.v1.IssueCodeRequest\x1a\x1f.fieldsync.v1.IssueCodeResponse\x12@\n" +
 	"\x05Enrol\x12\x1a.fieldsync.v1.EnrolRequest\x1a\x1b.fieldsync.v1.EnrolResponse\x12F\n" +
@@ -1208,7 +1862,10 @@ const file_fieldsync_v1_identity_proto_rawDesc = "" +
 	"\vListDevices\x12 .fieldsync.v1.ListDevicesRequest\x1a!.fieldsync.v1.ListDevicesResponse\x12U\n" +
 	"\fRegisterPush\x12!.fieldsync.v1.RegisterPushRequest\x1a\".fieldsync.v1.RegisterPushResponse\x12R\n" +
 	"\vIssueApiKey\x12 .fieldsync.v1.IssueApiKeyRequest\x1a!.fieldsync.v1.IssueApiKeyResponse\x12C\n" +
-	"\x06WhoAmI\x12\x1b.fieldsync.v1.WhoAmIRequest\x1a\x1c.fieldsync.v1.WhoAmIResponseB\xae\x01\n" +
+	"\x06WhoAmI\x12\x1b.fieldsync.v1.WhoAmIRequest\x1a\x1c.fieldsync.v1.WhoAmIResponse\x12[\n" +
+	"\x0eRegisterClient\x12#.fieldsync.v1.RegisterClientRequest\x1a$.fieldsync.v1.RegisterClientResponse\x12X\n" +
+	"\rListTokenKeys\x12\".fieldsync.v1.ListTokenKeysRequest\x1a#.fieldsync.v1.ListTokenKeysResponse\x12[\n" +
+	"\x0eRotateTokenKey\x12#.fieldsync.v1.RotateTokenKeyRequest\x1a$.fieldsync.v1.RotateTokenKeyResponseB\xae\x01\n" +
 	"\x10com.fieldsync.v1B\rIdentityProtoP\x01Z:github.com/cong1022/fieldsync/gen/fieldsync/v1;fieldsyncv1\xa2\x02\x03FXX\xaa\x02\fFieldsync.V1\xca\x02\fFieldsync\\V1\xe2\x02\x18Fieldsync\\V1\\GPBMetadata\xea\x02\rFieldsync::V1b\x06proto3"
 
 var (
@@ -1223,66 +1880,96 @@ func file_fieldsync_v1_identity_proto_rawDescGZIP() []byte {
 	return file_fieldsync_v1_identity_proto_rawDescData
 }
 
-var file_fieldsync_v1_identity_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fieldsync_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_fieldsync_v1_identity_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_fieldsync_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_fieldsync_v1_identity_proto_goTypes = []any{
-	(PushKind)(0),                 // 0: fieldsync.v1.PushKind
-	(*IssueCodeRequest)(nil),      // 1: fieldsync.v1.IssueCodeRequest
-	(*IssueCodeResponse)(nil),     // 2: fieldsync.v1.IssueCodeResponse
-	(*EnrolRequest)(nil),          // 3: fieldsync.v1.EnrolRequest
-	(*EnrolResponse)(nil),         // 4: fieldsync.v1.EnrolResponse
-	(*RefreshRequest)(nil),        // 5: fieldsync.v1.RefreshRequest
-	(*RefreshResponse)(nil),       // 6: fieldsync.v1.RefreshResponse
-	(*RevokeDeviceRequest)(nil),   // 7: fieldsync.v1.RevokeDeviceRequest
-	(*RevokeDeviceResponse)(nil),  // 8: fieldsync.v1.RevokeDeviceResponse
-	(*ListDevicesRequest)(nil),    // 9: fieldsync.v1.ListDevicesRequest
-	(*Device)(nil),                // 10: fieldsync.v1.Device
-	(*ListDevicesResponse)(nil),   // 11: fieldsync.v1.ListDevicesResponse
-	(*WebPushSubscription)(nil),   // 12: fieldsync.v1.WebPushSubscription
-	(*RegisterPushRequest)(nil),   // 13: fieldsync.v1.RegisterPushRequest
-	(*RegisterPushResponse)(nil),  // 14: fieldsync.v1.RegisterPushResponse
-	(*WhoAmIRequest)(nil),         // 15: fieldsync.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),        // 16: fieldsync.v1.WhoAmIResponse
-	(*IssueApiKeyRequest)(nil),    // 17: fieldsync.v1.IssueApiKeyRequest
-	(*IssueApiKeyResponse)(nil),   // 18: fieldsync.v1.IssueApiKeyResponse
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*Member)(nil),                // 20: fieldsync.v1.Member
-	(*Page)(nil),                  // 21: fieldsync.v1.Page
+	(RevocationReason)(0),          // 0: fieldsync.v1.RevocationReason
+	(PushKind)(0),                  // 1: fieldsync.v1.PushKind
+	(*IssueCodeRequest)(nil),       // 2: fieldsync.v1.IssueCodeRequest
+	(*IssueCodeResponse)(nil),      // 3: fieldsync.v1.IssueCodeResponse
+	(*EnrolRequest)(nil),           // 4: fieldsync.v1.EnrolRequest
+	(*EnrolResponse)(nil),          // 5: fieldsync.v1.EnrolResponse
+	(*Grant)(nil),                  // 6: fieldsync.v1.Grant
+	(*RefreshRequest)(nil),         // 7: fieldsync.v1.RefreshRequest
+	(*RefreshResponse)(nil),        // 8: fieldsync.v1.RefreshResponse
+	(*RevokeDeviceRequest)(nil),    // 9: fieldsync.v1.RevokeDeviceRequest
+	(*RevokeDeviceResponse)(nil),   // 10: fieldsync.v1.RevokeDeviceResponse
+	(*ListDevicesRequest)(nil),     // 11: fieldsync.v1.ListDevicesRequest
+	(*Device)(nil),                 // 12: fieldsync.v1.Device
+	(*ListDevicesResponse)(nil),    // 13: fieldsync.v1.ListDevicesResponse
+	(*WebPushSubscription)(nil),    // 14: fieldsync.v1.WebPushSubscription
+	(*RegisterPushRequest)(nil),    // 15: fieldsync.v1.RegisterPushRequest
+	(*RegisterPushResponse)(nil),   // 16: fieldsync.v1.RegisterPushResponse
+	(*WhoAmIRequest)(nil),          // 17: fieldsync.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),         // 18: fieldsync.v1.WhoAmIResponse
+	(*IssueApiKeyRequest)(nil),     // 19: fieldsync.v1.IssueApiKeyRequest
+	(*IssueApiKeyResponse)(nil),    // 20: fieldsync.v1.IssueApiKeyResponse
+	(*RegisterClientRequest)(nil),  // 21: fieldsync.v1.RegisterClientRequest
+	(*RegisterClientResponse)(nil), // 22: fieldsync.v1.RegisterClientResponse
+	(*TokenKey)(nil),               // 23: fieldsync.v1.TokenKey
+	(*ListTokenKeysRequest)(nil),   // 24: fieldsync.v1.ListTokenKeysRequest
+	(*ListTokenKeysResponse)(nil),  // 25: fieldsync.v1.ListTokenKeysResponse
+	(*RotateTokenKeyRequest)(nil),  // 26: fieldsync.v1.RotateTokenKeyRequest
+	(*RotateTokenKeyResponse)(nil), // 27: fieldsync.v1.RotateTokenKeyResponse
+	(*timestamppb.Timestamp)(nil),  // 28: google.protobuf.Timestamp
+	(*Member)(nil),                 // 29: fieldsync.v1.Member
+	(*durationpb.Duration)(nil),    // 30: google.protobuf.Duration
+	(*Page)(nil),                   // 31: fieldsync.v1.Page
 }
 var file_fieldsync_v1_identity_proto_depIdxs = []int32{
-	19, // 0: fieldsync.v1.IssueCodeResponse.expires_at:type_name -> google.protobuf.Timestamp
-	19, // 1: fieldsync.v1.EnrolResponse.expires_at:type_name -> google.protobuf.Timestamp
-	20, // 2: fieldsync.v1.EnrolResponse.member:type_name -> fieldsync.v1.Member
-	19, // 3: fieldsync.v1.RefreshResponse.expires_at:type_name -> google.protobuf.Timestamp
-	21, // 4: fieldsync.v1.ListDevicesRequest.page:type_name -> fieldsync.v1.Page
-	19, // 5: fieldsync.v1.Device.enrolled_at:type_name -> google.protobuf.Timestamp
-	19, // 6: fieldsync.v1.Device.last_seen_at:type_name -> google.protobuf.Timestamp
-	19, // 7: fieldsync.v1.Device.revoked_at:type_name -> google.protobuf.Timestamp
-	10, // 8: fieldsync.v1.ListDevicesResponse.devices:type_name -> fieldsync.v1.Device
-	0,  // 9: fieldsync.v1.RegisterPushRequest.kind:type_name -> fieldsync.v1.PushKind
-	12, // 10: fieldsync.v1.RegisterPushRequest.web_push:type_name -> fieldsync.v1.WebPushSubscription
-	20, // 11: fieldsync.v1.WhoAmIResponse.member:type_name -> fieldsync.v1.Member
-	1,  // 12: fieldsync.v1.IdentityService.IssueCode:input_type -> fieldsync.v1.IssueCodeRequest
-	3,  // 13: fieldsync.v1.IdentityService.Enrol:input_type -> fieldsync.v1.EnrolRequest
-	5,  // 14: fieldsync.v1.IdentityService.Refresh:input_type -> fieldsync.v1.RefreshRequest
-	7,  // 15: fieldsync.v1.IdentityService.RevokeDevice:input_type -> fieldsync.v1.RevokeDeviceRequest
-	9,  // 16: fieldsync.v1.IdentityService.ListDevices:input_type -> fieldsync.v1.ListDevicesRequest
-	13, // 17: fieldsync.v1.IdentityService.RegisterPush:input_type -> fieldsync.v1.RegisterPushRequest
-	17, // 18: fieldsync.v1.IdentityService.IssueApiKey:input_type -> fieldsync.v1.IssueApiKeyRequest
-	15, // 19: fieldsync.v1.IdentityService.WhoAmI:input_type -> fieldsync.v1.WhoAmIRequest
-	2,  // 20: fieldsync.v1.IdentityService.IssueCode:output_type -> fieldsync.v1.IssueCodeResponse
-	4,  // 21: fieldsync.v1.IdentityService.Enrol:output_type -> fieldsync.v1.EnrolResponse
-	6,  // 22: fieldsync.v1.IdentityService.Refresh:output_type -> fieldsync.v1.RefreshResponse
-	8,  // 23: fieldsync.v1.IdentityService.RevokeDevice:output_type -> fieldsync.v1.RevokeDeviceResponse
-	11, // 24: fieldsync.v1.IdentityService.ListDevices:output_type -> fieldsync.v1.ListDevicesResponse
-	14, // 25: fieldsync.v1.IdentityService.RegisterPush:output_type -> fieldsync.v1.RegisterPushResponse
-	18, // 26: fieldsync.v1.IdentityService.IssueApiKey:output_type -> fieldsync.v1.IssueApiKeyResponse
-	16, // 27: fieldsync.v1.IdentityService.WhoAmI:output_type -> fieldsync.v1.WhoAmIResponse
-	20, // [20:28] is the sub-list for method output_type
-	12, // [12:20] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	28, // 0: fieldsync.v1.IssueCodeResponse.expires_at:type_name -> google.protobuf.Timestamp
+	28, // 1: fieldsync.v1.EnrolResponse.expires_at:type_name -> google.protobuf.Timestamp
+	29, // 2: fieldsync.v1.EnrolResponse.member:type_name -> fieldsync.v1.Member
+	6,  // 3: fieldsync.v1.EnrolResponse.grant:type_name -> fieldsync.v1.Grant
+	28, // 4: fieldsync.v1.EnrolResponse.server_time:type_name -> google.protobuf.Timestamp
+	28, // 5: fieldsync.v1.Grant.until:type_name -> google.protobuf.Timestamp
+	30, // 6: fieldsync.v1.Grant.personal_lease:type_name -> google.protobuf.Duration
+	28, // 7: fieldsync.v1.RefreshResponse.expires_at:type_name -> google.protobuf.Timestamp
+	6,  // 8: fieldsync.v1.RefreshResponse.grant:type_name -> fieldsync.v1.Grant
+	28, // 9: fieldsync.v1.RefreshResponse.server_time:type_name -> google.protobuf.Timestamp
+	0,  // 10: fieldsync.v1.RevokeDeviceRequest.reason:type_name -> fieldsync.v1.RevocationReason
+	31, // 11: fieldsync.v1.ListDevicesRequest.page:type_name -> fieldsync.v1.Page
+	28, // 12: fieldsync.v1.Device.enrolled_at:type_name -> google.protobuf.Timestamp
+	28, // 13: fieldsync.v1.Device.last_seen_at:type_name -> google.protobuf.Timestamp
+	28, // 14: fieldsync.v1.Device.revoked_at:type_name -> google.protobuf.Timestamp
+	0,  // 15: fieldsync.v1.Device.revocation_reason:type_name -> fieldsync.v1.RevocationReason
+	28, // 16: fieldsync.v1.Device.grant_until:type_name -> google.protobuf.Timestamp
+	12, // 17: fieldsync.v1.ListDevicesResponse.devices:type_name -> fieldsync.v1.Device
+	1,  // 18: fieldsync.v1.RegisterPushRequest.kind:type_name -> fieldsync.v1.PushKind
+	14, // 19: fieldsync.v1.RegisterPushRequest.web_push:type_name -> fieldsync.v1.WebPushSubscription
+	29, // 20: fieldsync.v1.WhoAmIResponse.member:type_name -> fieldsync.v1.Member
+	28, // 21: fieldsync.v1.TokenKey.created_at:type_name -> google.protobuf.Timestamp
+	28, // 22: fieldsync.v1.TokenKey.signs_from:type_name -> google.protobuf.Timestamp
+	28, // 23: fieldsync.v1.TokenKey.until:type_name -> google.protobuf.Timestamp
+	23, // 24: fieldsync.v1.ListTokenKeysResponse.keys:type_name -> fieldsync.v1.TokenKey
+	23, // 25: fieldsync.v1.RotateTokenKeyResponse.keys:type_name -> fieldsync.v1.TokenKey
+	2,  // 26: fieldsync.v1.IdentityService.IssueCode:input_type -> fieldsync.v1.IssueCodeRequest
+	4,  // 27: fieldsync.v1.IdentityService.Enrol:input_type -> fieldsync.v1.EnrolRequest
+	7,  // 28: fieldsync.v1.IdentityService.Refresh:input_type -> fieldsync.v1.RefreshRequest
+	9,  // 29: fieldsync.v1.IdentityService.RevokeDevice:input_type -> fieldsync.v1.RevokeDeviceRequest
+	11, // 30: fieldsync.v1.IdentityService.ListDevices:input_type -> fieldsync.v1.ListDevicesRequest
+	15, // 31: fieldsync.v1.IdentityService.RegisterPush:input_type -> fieldsync.v1.RegisterPushRequest
+	19, // 32: fieldsync.v1.IdentityService.IssueApiKey:input_type -> fieldsync.v1.IssueApiKeyRequest
+	17, // 33: fieldsync.v1.IdentityService.WhoAmI:input_type -> fieldsync.v1.WhoAmIRequest
+	21, // 34: fieldsync.v1.IdentityService.RegisterClient:input_type -> fieldsync.v1.RegisterClientRequest
+	24, // 35: fieldsync.v1.IdentityService.ListTokenKeys:input_type -> fieldsync.v1.ListTokenKeysRequest
+	26, // 36: fieldsync.v1.IdentityService.RotateTokenKey:input_type -> fieldsync.v1.RotateTokenKeyRequest
+	3,  // 37: fieldsync.v1.IdentityService.IssueCode:output_type -> fieldsync.v1.IssueCodeResponse
+	5,  // 38: fieldsync.v1.IdentityService.Enrol:output_type -> fieldsync.v1.EnrolResponse
+	8,  // 39: fieldsync.v1.IdentityService.Refresh:output_type -> fieldsync.v1.RefreshResponse
+	10, // 40: fieldsync.v1.IdentityService.RevokeDevice:output_type -> fieldsync.v1.RevokeDeviceResponse
+	13, // 41: fieldsync.v1.IdentityService.ListDevices:output_type -> fieldsync.v1.ListDevicesResponse
+	16, // 42: fieldsync.v1.IdentityService.RegisterPush:output_type -> fieldsync.v1.RegisterPushResponse
+	20, // 43: fieldsync.v1.IdentityService.IssueApiKey:output_type -> fieldsync.v1.IssueApiKeyResponse
+	18, // 44: fieldsync.v1.IdentityService.WhoAmI:output_type -> fieldsync.v1.WhoAmIResponse
+	22, // 45: fieldsync.v1.IdentityService.RegisterClient:output_type -> fieldsync.v1.RegisterClientResponse
+	25, // 46: fieldsync.v1.IdentityService.ListTokenKeys:output_type -> fieldsync.v1.ListTokenKeysResponse
+	27, // 47: fieldsync.v1.IdentityService.RotateTokenKey:output_type -> fieldsync.v1.RotateTokenKeyResponse
+	37, // [37:48] is the sub-list for method output_type
+	26, // [26:37] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_v1_identity_proto_init() }
@@ -1296,8 +1983,8 @@ func file_fieldsync_v1_identity_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_v1_identity_proto_rawDesc), len(file_fieldsync_v1_identity_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   18,
+			NumEnums:      2,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

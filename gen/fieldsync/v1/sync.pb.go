@@ -1269,7 +1269,10 @@ type SyncResponse struct {
 	// The server's time.
 	ServerTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
 	// How far the server's backup goes. Absent where the server keeps none, and in the deltas of a watch.
-	Reach         *BackupReach `protobuf:"bytes,10,opt,name=reach,proto3" json:"reach,omitempty"`
+	Reach *BackupReach `protobuf:"bytes,10,opt,name=reach,proto3" json:"reach,omitempty"`
+	// Until when the phone may keep citizens' names and phone numbers without another answer: after it, it erases them and gets
+	// them again by a sync without a cursor. In the server's time. Absent: without limit.
+	PersonalUntil *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=personal_until,json=personalUntil,proto3" json:"personal_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1370,6 +1373,13 @@ func (x *SyncResponse) GetServerTime() *timestamppb.Timestamp {
 func (x *SyncResponse) GetReach() *BackupReach {
 	if x != nil {
 		return x.Reach
+	}
+	return nil
+}
+
+func (x *SyncResponse) GetPersonalUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PersonalUntil
 	}
 	return nil
 }
@@ -2982,7 +2992,7 @@ const file_fieldsync_v1_sync_proto_rawDesc = "" +
 	"\amessage\x18\x04 \x01(\v2\x16.fieldsync.v1.SentenceR\amessage\x12#\n" +
 	"\rtask_revision\x18\x05 \x01(\x04R\ftaskRevision\x127\n" +
 	"\tjudged_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bjudgedAt\x12#\n" +
-	"\rcompletion_id\x18\a \x01(\tR\fcompletionId\"\x9e\x03\n" +
+	"\rcompletion_id\x18\a \x01(\tR\fcompletionId\"\xe1\x03\n" +
 	"\fSyncResponse\x121\n" +
 	"\bverdicts\x18\x01 \x03(\v2\x15.fieldsync.v1.VerdictR\bverdicts\x12\x14\n" +
 	"\x05reset\x18\x02 \x01(\bR\x05reset\x12-\n" +
@@ -2995,7 +3005,8 @@ const file_fieldsync_v1_sync_proto_rawDesc = "" +
 	"\vserver_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"serverTime\x12/\n" +
 	"\x05reach\x18\n" +
-	" \x01(\v2\x19.fieldsync.v1.BackupReachR\x05reach\"I\n" +
+	" \x01(\v2\x19.fieldsync.v1.BackupReachR\x05reach\x12A\n" +
+	"\x0epersonal_until\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\rpersonalUntil\"I\n" +
 	"\tTaskDelta\x12&\n" +
 	"\x04task\x18\x01 \x01(\v2\x12.fieldsync.v1.TaskR\x04task\x12\x14\n" +
 	"\x05whole\x18\x02 \x01(\bR\x05whole\"W\n" +
@@ -3236,58 +3247,59 @@ var file_fieldsync_v1_sync_proto_depIdxs = []int32{
 	20, // 25: fieldsync.v1.SyncResponse.head:type_name -> fieldsync.v1.ScopeHead
 	42, // 26: fieldsync.v1.SyncResponse.server_time:type_name -> google.protobuf.Timestamp
 	47, // 27: fieldsync.v1.SyncResponse.reach:type_name -> fieldsync.v1.BackupReach
-	48, // 28: fieldsync.v1.TaskDelta.task:type_name -> fieldsync.v1.Task
-	1,  // 29: fieldsync.v1.Removal.reason:type_name -> fieldsync.v1.RemovalReason
-	20, // 30: fieldsync.v1.WatchResponse.head:type_name -> fieldsync.v1.ScopeHead
-	42, // 31: fieldsync.v1.WatchResponse.server_time:type_name -> google.protobuf.Timestamp
-	17, // 32: fieldsync.v1.WatchResponse.delta:type_name -> fieldsync.v1.SyncResponse
-	20, // 33: fieldsync.v1.AwaitChangeResponse.head:type_name -> fieldsync.v1.ScopeHead
-	42, // 34: fieldsync.v1.AwaitChangeResponse.server_time:type_name -> google.protobuf.Timestamp
-	40, // 35: fieldsync.v1.RepairResponse.buckets:type_name -> fieldsync.v1.RepairResponse.Bucket
-	20, // 36: fieldsync.v1.RepairResponse.head:type_name -> fieldsync.v1.ScopeHead
-	46, // 37: fieldsync.v1.ExplainDeviceResponse.grant:type_name -> fieldsync.v1.Sentence
-	42, // 38: fieldsync.v1.ExplainDeviceResponse.last_seen_at:type_name -> google.protobuf.Timestamp
-	42, // 39: fieldsync.v1.ExplainDeviceResponse.token_expires_at:type_name -> google.protobuf.Timestamp
-	42, // 40: fieldsync.v1.ExplainDeviceResponse.revoked_at:type_name -> google.protobuf.Timestamp
-	20, // 41: fieldsync.v1.ExplainDeviceResponse.head:type_name -> fieldsync.v1.ScopeHead
-	3,  // 42: fieldsync.v1.ExplainDeviceResponse.queue:type_name -> fieldsync.v1.QueueReport
-	49, // 43: fieldsync.v1.ExplainDeviceResponse.clock_skew:type_name -> google.protobuf.Duration
-	16, // 44: fieldsync.v1.ExplainDeviceResponse.verdicts:type_name -> fieldsync.v1.Verdict
-	29, // 45: fieldsync.v1.ExplainDeviceResponse.obstacles:type_name -> fieldsync.v1.Obstacle
-	46, // 46: fieldsync.v1.Obstacle.message:type_name -> fieldsync.v1.Sentence
-	4,  // 47: fieldsync.v1.QuarantinedMutation.mutation:type_name -> fieldsync.v1.Mutation
-	42, // 48: fieldsync.v1.QuarantinedMutation.at:type_name -> google.protobuf.Timestamp
-	31, // 49: fieldsync.v1.ListQuarantinedResponse.mutations:type_name -> fieldsync.v1.QuarantinedMutation
-	4,  // 50: fieldsync.v1.ReleaseQuarantinedRequest.mended:type_name -> fieldsync.v1.Mutation
-	16, // 51: fieldsync.v1.ReleaseQuarantinedResponse.verdict:type_name -> fieldsync.v1.Verdict
-	42, // 52: fieldsync.v1.StuckDevice.last_seen_at:type_name -> google.protobuf.Timestamp
-	3,  // 53: fieldsync.v1.StuckDevice.queue:type_name -> fieldsync.v1.QueueReport
-	29, // 54: fieldsync.v1.StuckDevice.obstacles:type_name -> fieldsync.v1.Obstacle
-	38, // 55: fieldsync.v1.ListStuckDevicesResponse.devices:type_name -> fieldsync.v1.StuckDevice
-	48, // 56: fieldsync.v1.RepairResponse.Bucket.tasks:type_name -> fieldsync.v1.Task
-	2,  // 57: fieldsync.v1.SyncService.Sync:input_type -> fieldsync.v1.SyncRequest
-	21, // 58: fieldsync.v1.SyncService.Watch:input_type -> fieldsync.v1.WatchRequest
-	23, // 59: fieldsync.v1.SyncService.AwaitChange:input_type -> fieldsync.v1.AwaitChangeRequest
-	25, // 60: fieldsync.v1.SyncService.Repair:input_type -> fieldsync.v1.RepairRequest
-	27, // 61: fieldsync.v1.SupportService.ExplainDevice:input_type -> fieldsync.v1.ExplainDeviceRequest
-	37, // 62: fieldsync.v1.SupportService.ListStuckDevices:input_type -> fieldsync.v1.ListStuckDevicesRequest
-	30, // 63: fieldsync.v1.SupportService.ListQuarantined:input_type -> fieldsync.v1.ListQuarantinedRequest
-	33, // 64: fieldsync.v1.SupportService.ReleaseQuarantined:input_type -> fieldsync.v1.ReleaseQuarantinedRequest
-	35, // 65: fieldsync.v1.SupportService.DiscardQuarantined:input_type -> fieldsync.v1.DiscardQuarantinedRequest
-	17, // 66: fieldsync.v1.SyncService.Sync:output_type -> fieldsync.v1.SyncResponse
-	22, // 67: fieldsync.v1.SyncService.Watch:output_type -> fieldsync.v1.WatchResponse
-	24, // 68: fieldsync.v1.SyncService.AwaitChange:output_type -> fieldsync.v1.AwaitChangeResponse
-	26, // 69: fieldsync.v1.SyncService.Repair:output_type -> fieldsync.v1.RepairResponse
-	28, // 70: fieldsync.v1.SupportService.ExplainDevice:output_type -> fieldsync.v1.ExplainDeviceResponse
-	39, // 71: fieldsync.v1.SupportService.ListStuckDevices:output_type -> fieldsync.v1.ListStuckDevicesResponse
-	32, // 72: fieldsync.v1.SupportService.ListQuarantined:output_type -> fieldsync.v1.ListQuarantinedResponse
-	34, // 73: fieldsync.v1.SupportService.ReleaseQuarantined:output_type -> fieldsync.v1.ReleaseQuarantinedResponse
-	36, // 74: fieldsync.v1.SupportService.DiscardQuarantined:output_type -> fieldsync.v1.DiscardQuarantinedResponse
-	66, // [66:75] is the sub-list for method output_type
-	57, // [57:66] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	42, // 28: fieldsync.v1.SyncResponse.personal_until:type_name -> google.protobuf.Timestamp
+	48, // 29: fieldsync.v1.TaskDelta.task:type_name -> fieldsync.v1.Task
+	1,  // 30: fieldsync.v1.Removal.reason:type_name -> fieldsync.v1.RemovalReason
+	20, // 31: fieldsync.v1.WatchResponse.head:type_name -> fieldsync.v1.ScopeHead
+	42, // 32: fieldsync.v1.WatchResponse.server_time:type_name -> google.protobuf.Timestamp
+	17, // 33: fieldsync.v1.WatchResponse.delta:type_name -> fieldsync.v1.SyncResponse
+	20, // 34: fieldsync.v1.AwaitChangeResponse.head:type_name -> fieldsync.v1.ScopeHead
+	42, // 35: fieldsync.v1.AwaitChangeResponse.server_time:type_name -> google.protobuf.Timestamp
+	40, // 36: fieldsync.v1.RepairResponse.buckets:type_name -> fieldsync.v1.RepairResponse.Bucket
+	20, // 37: fieldsync.v1.RepairResponse.head:type_name -> fieldsync.v1.ScopeHead
+	46, // 38: fieldsync.v1.ExplainDeviceResponse.grant:type_name -> fieldsync.v1.Sentence
+	42, // 39: fieldsync.v1.ExplainDeviceResponse.last_seen_at:type_name -> google.protobuf.Timestamp
+	42, // 40: fieldsync.v1.ExplainDeviceResponse.token_expires_at:type_name -> google.protobuf.Timestamp
+	42, // 41: fieldsync.v1.ExplainDeviceResponse.revoked_at:type_name -> google.protobuf.Timestamp
+	20, // 42: fieldsync.v1.ExplainDeviceResponse.head:type_name -> fieldsync.v1.ScopeHead
+	3,  // 43: fieldsync.v1.ExplainDeviceResponse.queue:type_name -> fieldsync.v1.QueueReport
+	49, // 44: fieldsync.v1.ExplainDeviceResponse.clock_skew:type_name -> google.protobuf.Duration
+	16, // 45: fieldsync.v1.ExplainDeviceResponse.verdicts:type_name -> fieldsync.v1.Verdict
+	29, // 46: fieldsync.v1.ExplainDeviceResponse.obstacles:type_name -> fieldsync.v1.Obstacle
+	46, // 47: fieldsync.v1.Obstacle.message:type_name -> fieldsync.v1.Sentence
+	4,  // 48: fieldsync.v1.QuarantinedMutation.mutation:type_name -> fieldsync.v1.Mutation
+	42, // 49: fieldsync.v1.QuarantinedMutation.at:type_name -> google.protobuf.Timestamp
+	31, // 50: fieldsync.v1.ListQuarantinedResponse.mutations:type_name -> fieldsync.v1.QuarantinedMutation
+	4,  // 51: fieldsync.v1.ReleaseQuarantinedRequest.mended:type_name -> fieldsync.v1.Mutation
+	16, // 52: fieldsync.v1.ReleaseQuarantinedResponse.verdict:type_name -> fieldsync.v1.Verdict
+	42, // 53: fieldsync.v1.StuckDevice.last_seen_at:type_name -> google.protobuf.Timestamp
+	3,  // 54: fieldsync.v1.StuckDevice.queue:type_name -> fieldsync.v1.QueueReport
+	29, // 55: fieldsync.v1.StuckDevice.obstacles:type_name -> fieldsync.v1.Obstacle
+	38, // 56: fieldsync.v1.ListStuckDevicesResponse.devices:type_name -> fieldsync.v1.StuckDevice
+	48, // 57: fieldsync.v1.RepairResponse.Bucket.tasks:type_name -> fieldsync.v1.Task
+	2,  // 58: fieldsync.v1.SyncService.Sync:input_type -> fieldsync.v1.SyncRequest
+	21, // 59: fieldsync.v1.SyncService.Watch:input_type -> fieldsync.v1.WatchRequest
+	23, // 60: fieldsync.v1.SyncService.AwaitChange:input_type -> fieldsync.v1.AwaitChangeRequest
+	25, // 61: fieldsync.v1.SyncService.Repair:input_type -> fieldsync.v1.RepairRequest
+	27, // 62: fieldsync.v1.SupportService.ExplainDevice:input_type -> fieldsync.v1.ExplainDeviceRequest
+	37, // 63: fieldsync.v1.SupportService.ListStuckDevices:input_type -> fieldsync.v1.ListStuckDevicesRequest
+	30, // 64: fieldsync.v1.SupportService.ListQuarantined:input_type -> fieldsync.v1.ListQuarantinedRequest
+	33, // 65: fieldsync.v1.SupportService.ReleaseQuarantined:input_type -> fieldsync.v1.ReleaseQuarantinedRequest
+	35, // 66: fieldsync.v1.SupportService.DiscardQuarantined:input_type -> fieldsync.v1.DiscardQuarantinedRequest
+	17, // 67: fieldsync.v1.SyncService.Sync:output_type -> fieldsync.v1.SyncResponse
+	22, // 68: fieldsync.v1.SyncService.Watch:output_type -> fieldsync.v1.WatchResponse
+	24, // 69: fieldsync.v1.SyncService.AwaitChange:output_type -> fieldsync.v1.AwaitChangeResponse
+	26, // 70: fieldsync.v1.SyncService.Repair:output_type -> fieldsync.v1.RepairResponse
+	28, // 71: fieldsync.v1.SupportService.ExplainDevice:output_type -> fieldsync.v1.ExplainDeviceResponse
+	39, // 72: fieldsync.v1.SupportService.ListStuckDevices:output_type -> fieldsync.v1.ListStuckDevicesResponse
+	32, // 73: fieldsync.v1.SupportService.ListQuarantined:output_type -> fieldsync.v1.ListQuarantinedResponse
+	34, // 74: fieldsync.v1.SupportService.ReleaseQuarantined:output_type -> fieldsync.v1.ReleaseQuarantinedResponse
+	36, // 75: fieldsync.v1.SupportService.DiscardQuarantined:output_type -> fieldsync.v1.DiscardQuarantinedResponse
+	67, // [67:76] is the sub-list for method output_type
+	58, // [58:67] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_v1_sync_proto_init() }

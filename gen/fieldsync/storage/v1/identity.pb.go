@@ -170,8 +170,14 @@ type Device struct {
 	Push *PushAddress `protobuf:"bytes,9,opt,name=push,proto3" json:"push,omitempty"`
 	// Until when the token that it got last is good.
 	TokenExpiresAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=token_expires_at,json=tokenExpiresAt,proto3" json:"token_expires_at,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Why it was revoked.
+	RevocationReason v1.RevocationReason `protobuf:"varint,11,opt,name=revocation_reason,json=revocationReason,proto3,enum=fieldsync.v1.RevocationReason" json:"revocation_reason,omitempty"`
+	// The member who revoked it.
+	RevokedBy string `protobuf:"bytes,12,opt,name=revoked_by,json=revokedBy,proto3" json:"revoked_by,omitempty"`
+	// It is a system with client credentials: its key may be of another kind, and it never proves itself as a device does.
+	Client        bool `protobuf:"varint,13,opt,name=client,proto3" json:"client,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Device) Reset() {
@@ -272,6 +278,27 @@ func (x *Device) GetTokenExpiresAt() *timestamppb.Timestamp {
 		return x.TokenExpiresAt
 	}
 	return nil
+}
+
+func (x *Device) GetRevocationReason() v1.RevocationReason {
+	if x != nil {
+		return x.RevocationReason
+	}
+	return v1.RevocationReason(0)
+}
+
+func (x *Device) GetRevokedBy() string {
+	if x != nil {
+		return x.RevokedBy
+	}
+	return ""
+}
+
+func (x *Device) GetClient() bool {
+	if x != nil {
+		return x.Client
+	}
+	return false
 }
 
 // How a push service addresses a device.
@@ -858,7 +885,7 @@ const file_fieldsync_storage_v1_identity_proto_rawDesc = "" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12!\n" +
 	"\fserver_epoch\x18\x02 \x01(\rR\vserverEpoch\x129\n" +
 	"\n" +
-	"created_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\xc6\x03\n" +
+	"created_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\xca\x04\n" +
 	"\x06Device\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n" +
@@ -873,7 +900,11 @@ const file_fieldsync_storage_v1_identity_proto_rawDesc = "" +
 	"revoked_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\trevokedAt\x125\n" +
 	"\x04push\x18\t \x01(\v2!.fieldsync.storage.v1.PushAddressR\x04push\x12D\n" +
 	"\x10token_expires_at\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\x0etokenExpiresAt\"\xde\x01\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x0etokenExpiresAt\x12K\n" +
+	"\x11revocation_reason\x18\v \x01(\x0e2\x1e.fieldsync.v1.RevocationReasonR\x10revocationReason\x12\x1d\n" +
+	"\n" +
+	"revoked_by\x18\f \x01(\tR\trevokedBy\x12\x16\n" +
+	"\x06client\x18\r \x01(\bR\x06client\"\xde\x01\n" +
 	"\vPushAddress\x12*\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x16.fieldsync.v1.PushKindR\x04kind\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\x123\n" +
@@ -957,10 +988,11 @@ var file_fieldsync_storage_v1_identity_proto_goTypes = []any{
 	(*MemberHistory)(nil),          // 9: fieldsync.storage.v1.MemberHistory
 	(*Membership)(nil),             // 10: fieldsync.storage.v1.Membership
 	(*timestamppb.Timestamp)(nil),  // 11: google.protobuf.Timestamp
-	(v1.PushKind)(0),               // 12: fieldsync.v1.PushKind
-	(*v1.WebPushSubscription)(nil), // 13: fieldsync.v1.WebPushSubscription
-	(*v1.QueueReport)(nil),         // 14: fieldsync.v1.QueueReport
-	(*v1.CaptureTime)(nil),         // 15: fieldsync.v1.CaptureTime
+	(v1.RevocationReason)(0),       // 12: fieldsync.v1.RevocationReason
+	(v1.PushKind)(0),               // 13: fieldsync.v1.PushKind
+	(*v1.WebPushSubscription)(nil), // 14: fieldsync.v1.WebPushSubscription
+	(*v1.QueueReport)(nil),         // 15: fieldsync.v1.QueueReport
+	(*v1.CaptureTime)(nil),         // 16: fieldsync.v1.CaptureTime
 }
 var file_fieldsync_storage_v1_identity_proto_depIdxs = []int32{
 	11, // 0: fieldsync.storage.v1.Meta.created_at:type_name -> google.protobuf.Timestamp
@@ -969,26 +1001,27 @@ var file_fieldsync_storage_v1_identity_proto_depIdxs = []int32{
 	11, // 3: fieldsync.storage.v1.Device.revoked_at:type_name -> google.protobuf.Timestamp
 	3,  // 4: fieldsync.storage.v1.Device.push:type_name -> fieldsync.storage.v1.PushAddress
 	11, // 5: fieldsync.storage.v1.Device.token_expires_at:type_name -> google.protobuf.Timestamp
-	12, // 6: fieldsync.storage.v1.PushAddress.kind:type_name -> fieldsync.v1.PushKind
-	11, // 7: fieldsync.storage.v1.PushAddress.seen_at:type_name -> google.protobuf.Timestamp
-	13, // 8: fieldsync.storage.v1.PushAddress.web_push:type_name -> fieldsync.v1.WebPushSubscription
-	11, // 9: fieldsync.storage.v1.EnrolCode.expires_at:type_name -> google.protobuf.Timestamp
-	0,  // 10: fieldsync.storage.v1.SigningKey.use:type_name -> fieldsync.storage.v1.KeyUse
-	11, // 11: fieldsync.storage.v1.SigningKey.created_at:type_name -> google.protobuf.Timestamp
-	11, // 12: fieldsync.storage.v1.SigningKey.signs_from:type_name -> google.protobuf.Timestamp
-	11, // 13: fieldsync.storage.v1.SigningKey.retires_at:type_name -> google.protobuf.Timestamp
-	11, // 14: fieldsync.storage.v1.UsedProof.until:type_name -> google.protobuf.Timestamp
-	11, // 15: fieldsync.storage.v1.DeviceStatus.seen_at:type_name -> google.protobuf.Timestamp
-	14, // 16: fieldsync.storage.v1.DeviceStatus.queue:type_name -> fieldsync.v1.QueueReport
-	15, // 17: fieldsync.storage.v1.DeviceStatus.clock:type_name -> fieldsync.v1.CaptureTime
-	10, // 18: fieldsync.storage.v1.MemberHistory.memberships:type_name -> fieldsync.storage.v1.Membership
-	11, // 19: fieldsync.storage.v1.Membership.from:type_name -> google.protobuf.Timestamp
-	11, // 20: fieldsync.storage.v1.Membership.until:type_name -> google.protobuf.Timestamp
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	12, // 6: fieldsync.storage.v1.Device.revocation_reason:type_name -> fieldsync.v1.RevocationReason
+	13, // 7: fieldsync.storage.v1.PushAddress.kind:type_name -> fieldsync.v1.PushKind
+	11, // 8: fieldsync.storage.v1.PushAddress.seen_at:type_name -> google.protobuf.Timestamp
+	14, // 9: fieldsync.storage.v1.PushAddress.web_push:type_name -> fieldsync.v1.WebPushSubscription
+	11, // 10: fieldsync.storage.v1.EnrolCode.expires_at:type_name -> google.protobuf.Timestamp
+	0,  // 11: fieldsync.storage.v1.SigningKey.use:type_name -> fieldsync.storage.v1.KeyUse
+	11, // 12: fieldsync.storage.v1.SigningKey.created_at:type_name -> google.protobuf.Timestamp
+	11, // 13: fieldsync.storage.v1.SigningKey.signs_from:type_name -> google.protobuf.Timestamp
+	11, // 14: fieldsync.storage.v1.SigningKey.retires_at:type_name -> google.protobuf.Timestamp
+	11, // 15: fieldsync.storage.v1.UsedProof.until:type_name -> google.protobuf.Timestamp
+	11, // 16: fieldsync.storage.v1.DeviceStatus.seen_at:type_name -> google.protobuf.Timestamp
+	15, // 17: fieldsync.storage.v1.DeviceStatus.queue:type_name -> fieldsync.v1.QueueReport
+	16, // 18: fieldsync.storage.v1.DeviceStatus.clock:type_name -> fieldsync.v1.CaptureTime
+	10, // 19: fieldsync.storage.v1.MemberHistory.memberships:type_name -> fieldsync.storage.v1.Membership
+	11, // 20: fieldsync.storage.v1.Membership.from:type_name -> google.protobuf.Timestamp
+	11, // 21: fieldsync.storage.v1.Membership.until:type_name -> google.protobuf.Timestamp
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_storage_v1_identity_proto_init() }

@@ -148,8 +148,10 @@ type PushHint struct {
 	TaskId string `protobuf:"bytes,3,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
 	// The task's assignment epoch after the order.
 	AssignmentEpoch uint64 `protobuf:"varint,4,opt,name=assignment_epoch,json=assignmentEpoch,proto3" json:"assignment_epoch,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The last push to a device that has just been revoked, and whose address is forgotten elsewhere.
+	Farewell      *PushAddress `protobuf:"bytes,5,opt,name=farewell,proto3" json:"farewell,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PushHint) Reset() {
@@ -208,6 +210,13 @@ func (x *PushHint) GetAssignmentEpoch() uint64 {
 		return x.AssignmentEpoch
 	}
 	return 0
+}
+
+func (x *PushHint) GetFarewell() *PushAddress {
+	if x != nil {
+		return x.Farewell
+	}
+	return nil
 }
 
 // Why a row was given up.
@@ -278,7 +287,7 @@ var File_fieldsync_storage_v1_outbox_proto protoreflect.FileDescriptor
 
 const file_fieldsync_storage_v1_outbox_proto_rawDesc = "" +
 	"\n" +
-	"!fieldsync/storage/v1/outbox.proto\x12\x14fieldsync.storage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf9\x01\n" +
+	"!fieldsync/storage/v1/outbox.proto\x12\x14fieldsync.storage.v1\x1a#fieldsync/storage/v1/identity.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf9\x01\n" +
 	"\tOutboxRow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x129\n" +
 	"\n" +
@@ -288,12 +297,13 @@ const file_fieldsync_storage_v1_outbox_proto_rawDesc = "" +
 	"\x05lease\x18\x05 \x01(\tR\x05lease\x124\n" +
 	"\x04push\x18\n" +
 	" \x01(\v2\x1e.fieldsync.storage.v1.PushHintH\x00R\x04pushB\x06\n" +
-	"\x04work\"\x85\x01\n" +
+	"\x04work\"\xc4\x01\n" +
 	"\bPushHint\x12\x1b\n" +
 	"\tdevice_id\x18\x01 \x01(\tR\bdeviceId\x12\x18\n" +
 	"\avisible\x18\x02 \x01(\bR\avisible\x12\x17\n" +
 	"\atask_id\x18\x03 \x01(\tR\x06taskId\x12)\n" +
-	"\x10assignment_epoch\x18\x04 \x01(\x04R\x0fassignmentEpoch\"\x81\x01\n" +
+	"\x10assignment_epoch\x18\x04 \x01(\x04R\x0fassignmentEpoch\x12=\n" +
+	"\bfarewell\x18\x05 \x01(\v2!.fieldsync.storage.v1.PushAddressR\bfarewell\"\x81\x01\n" +
 	"\n" +
 	"OutboxDead\x121\n" +
 	"\x03row\x18\x01 \x01(\v2\x1f.fieldsync.storage.v1.OutboxRowR\x03row\x12*\n" +
@@ -319,18 +329,20 @@ var file_fieldsync_storage_v1_outbox_proto_goTypes = []any{
 	(*PushHint)(nil),              // 1: fieldsync.storage.v1.PushHint
 	(*OutboxDead)(nil),            // 2: fieldsync.storage.v1.OutboxDead
 	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*PushAddress)(nil),           // 4: fieldsync.storage.v1.PushAddress
 }
 var file_fieldsync_storage_v1_outbox_proto_depIdxs = []int32{
 	3, // 0: fieldsync.storage.v1.OutboxRow.created_at:type_name -> google.protobuf.Timestamp
 	3, // 1: fieldsync.storage.v1.OutboxRow.due_at:type_name -> google.protobuf.Timestamp
 	1, // 2: fieldsync.storage.v1.OutboxRow.push:type_name -> fieldsync.storage.v1.PushHint
-	0, // 3: fieldsync.storage.v1.OutboxDead.row:type_name -> fieldsync.storage.v1.OutboxRow
-	3, // 4: fieldsync.storage.v1.OutboxDead.at:type_name -> google.protobuf.Timestamp
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	4, // 3: fieldsync.storage.v1.PushHint.farewell:type_name -> fieldsync.storage.v1.PushAddress
+	0, // 4: fieldsync.storage.v1.OutboxDead.row:type_name -> fieldsync.storage.v1.OutboxRow
+	3, // 5: fieldsync.storage.v1.OutboxDead.at:type_name -> google.protobuf.Timestamp
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_storage_v1_outbox_proto_init() }
@@ -338,6 +350,7 @@ func file_fieldsync_storage_v1_outbox_proto_init() {
 	if File_fieldsync_storage_v1_outbox_proto != nil {
 		return
 	}
+	file_fieldsync_storage_v1_identity_proto_init()
 	file_fieldsync_storage_v1_outbox_proto_msgTypes[0].OneofWrappers = []any{
 		(*OutboxRow_Push)(nil),
 	}

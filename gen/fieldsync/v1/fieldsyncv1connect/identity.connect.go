@@ -54,6 +54,15 @@ const (
 	IdentityServiceIssueApiKeyProcedure = "/fieldsync.v1.IdentityService/IssueApiKey"
 	// IdentityServiceWhoAmIProcedure is the fully-qualified name of the IdentityService's WhoAmI RPC.
 	IdentityServiceWhoAmIProcedure = "/fieldsync.v1.IdentityService/WhoAmI"
+	// IdentityServiceRegisterClientProcedure is the fully-qualified name of the IdentityService's
+	// RegisterClient RPC.
+	IdentityServiceRegisterClientProcedure = "/fieldsync.v1.IdentityService/RegisterClient"
+	// IdentityServiceListTokenKeysProcedure is the fully-qualified name of the IdentityService's
+	// ListTokenKeys RPC.
+	IdentityServiceListTokenKeysProcedure = "/fieldsync.v1.IdentityService/ListTokenKeys"
+	// IdentityServiceRotateTokenKeyProcedure is the fully-qualified name of the IdentityService's
+	// RotateTokenKey RPC.
+	IdentityServiceRotateTokenKeyProcedure = "/fieldsync.v1.IdentityService/RotateTokenKey"
 )
 
 // IdentityServiceClient is a client for the fieldsync.v1.IdentityService service.
@@ -67,9 +76,15 @@ type IdentityServiceClient interface {
 	// tells the right time).
 	Enrol(context.Context, *v1.EnrolRequest) (*v1.EnrolResponse, error)
 	// Gives a new access token. No token needed, only the proof: a lost answer locks nobody out. Errors: Unauthenticated
-	// "device_unknown", "device_revoked", "proof_invalid", "proof_time", "proof_replayed".
+	// "device_unknown", "device_revoked", "grant_expired" (the device was not seen for 90 days: enrol it anew with a code, what it
+	// still has to send stays good), "proof_invalid", "proof_time", "proof_replayed".
+	//
+	// A device that hears "device_revoked" erases what it holds of tasks and people at once. What it has recorded and not sent
+	// stays: with deliver_only it still gets a token, with which Sync takes mutations into quarantine and the media service takes
+	// the originals of photos, and which reads nothing.
 	Refresh(context.Context, *v1.RefreshRequest) (*v1.RefreshResponse, error)
-	// Revokes a device: its next call is refused. Safe to repeat. Errors: NotFound "device_unknown".
+	// Revokes a device: its next call is refused, and calls under way, streams and uploads end within a second. It is woken by
+	// push, so that it hears of it and erases what it holds. Safe to repeat. Errors: NotFound "device_unknown".
 	RevokeDevice(context.Context, *v1.RevokeDeviceRequest) (*v1.RevokeDeviceResponse, error)
 	// Lists devices by id.
 	ListDevices(context.Context, *v1.ListDevicesRequest) (*v1.ListDevicesResponse, error)
@@ -80,6 +95,14 @@ type IdentityServiceClient interface {
 	IssueApiKey(context.Context, *v1.IssueApiKeyRequest) (*v1.IssueApiKeyResponse, error)
 	// Tells whom the server takes the caller for.
 	WhoAmI(context.Context, *v1.WhoAmIRequest) (*v1.WhoAmIResponse, error)
+	// Registers a system that calls as a member of the role hotline with a key of its own (client credentials with private_key_jwt,
+	// RFC 7523, at /oauth/token). It is listed and revoked as a device. Errors: NotFound "member_unknown" (or its role is not
+	// hotline), InvalidArgument "client_key_invalid", FailedPrecondition "client_key_known" (the key is registered or revoked).
+	RegisterClient(context.Context, *v1.RegisterClientRequest) (*v1.RegisterClientResponse, error)
+	// Lists the keys that sign access tokens, in the order in which they sign. None of it is secret.
+	ListTokenKeys(context.Context, *v1.ListTokenKeysRequest) (*v1.ListTokenKeysResponse, error)
+	// Lets the next key sign, without a restart: as soon as every cache has it, or at once.
+	RotateTokenKey(context.Context, *v1.RotateTokenKeyRequest) (*v1.RotateTokenKeyResponse, error)
 }
 
 // NewIdentityServiceClient constructs a client for the fieldsync.v1.IdentityService service. By
@@ -141,19 +164,40 @@ func NewIdentityServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(identityServiceMethods.ByName("WhoAmI")),
 			connect.WithClientOptions(opts...),
 		),
+		registerClient: connect.NewClient[v1.RegisterClientRequest, v1.RegisterClientResponse](
+			httpClient,
+			baseURL+IdentityServiceRegisterClientProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("RegisterClient")),
+			connect.WithClientOptions(opts...),
+		),
+		listTokenKeys: connect.NewClient[v1.ListTokenKeysRequest, v1.ListTokenKeysResponse](
+			httpClient,
+			baseURL+IdentityServiceListTokenKeysProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("ListTokenKeys")),
+			connect.WithClientOptions(opts...),
+		),
+		rotateTokenKey: connect.NewClient[v1.RotateTokenKeyRequest, v1.RotateTokenKeyResponse](
+			httpClient,
+			baseURL+IdentityServiceRotateTokenKeyProcedure,
+			connect.WithSchema(identityServiceMethods.ByName("RotateTokenKey")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // identityServiceClient implements IdentityServiceClient.
 type identityServiceClient struct {
-	issueCode    *connect.Client[v1.IssueCodeRequest, v1.IssueCodeResponse]
-	enrol        *connect.Client[v1.EnrolRequest, v1.EnrolResponse]
-	refresh      *connect.Client[v1.RefreshRequest, v1.RefreshResponse]
-	revokeDevice *connect.Client[v1.RevokeDeviceRequest, v1.RevokeDeviceResponse]
-	listDevices  *connect.Client[v1.ListDevicesRequest, v1.ListDevicesResponse]
-	registerPush *connect.Client[v1.RegisterPushRequest, v1.RegisterPushResponse]
-	issueApiKey  *connect.Client[v1.IssueApiKeyRequest, v1.IssueApiKeyResponse]
-	whoAmI       *connect.Client[v1.WhoAmIRequest, v1.WhoAmIResponse]
+	issueCode      *connect.Client[v1.IssueCodeRequest, v1.IssueCodeResponse]
+	enrol          *connect.Client[v1.EnrolRequest, v1.EnrolResponse]
+	refresh        *connect.Client[v1.RefreshRequest, v1.RefreshResponse]
+	revokeDevice   *connect.Client[v1.RevokeDeviceRequest, v1.RevokeDeviceResponse]
+	listDevices    *connect.Client[v1.ListDevicesRequest, v1.ListDevicesResponse]
+	registerPush   *connect.Client[v1.RegisterPushRequest, v1.RegisterPushResponse]
+	issueApiKey    *connect.Client[v1.IssueApiKeyRequest, v1.IssueApiKeyResponse]
+	whoAmI         *connect.Client[v1.WhoAmIRequest, v1.WhoAmIResponse]
+	registerClient *connect.Client[v1.RegisterClientRequest, v1.RegisterClientResponse]
+	listTokenKeys  *connect.Client[v1.ListTokenKeysRequest, v1.ListTokenKeysResponse]
+	rotateTokenKey *connect.Client[v1.RotateTokenKeyRequest, v1.RotateTokenKeyResponse]
 }
 
 // IssueCode calls fieldsync.v1.IdentityService.IssueCode.
@@ -228,6 +272,33 @@ func (c *identityServiceClient) WhoAmI(ctx context.Context, req *v1.WhoAmIReques
 	return nil, err
 }
 
+// RegisterClient calls fieldsync.v1.IdentityService.RegisterClient.
+func (c *identityServiceClient) RegisterClient(ctx context.Context, req *v1.RegisterClientRequest) (*v1.RegisterClientResponse, error) {
+	response, err := c.registerClient.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListTokenKeys calls fieldsync.v1.IdentityService.ListTokenKeys.
+func (c *identityServiceClient) ListTokenKeys(ctx context.Context, req *v1.ListTokenKeysRequest) (*v1.ListTokenKeysResponse, error) {
+	response, err := c.listTokenKeys.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RotateTokenKey calls fieldsync.v1.IdentityService.RotateTokenKey.
+func (c *identityServiceClient) RotateTokenKey(ctx context.Context, req *v1.RotateTokenKeyRequest) (*v1.RotateTokenKeyResponse, error) {
+	response, err := c.rotateTokenKey.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // IdentityServiceHandler is an implementation of the fieldsync.v1.IdentityService service.
 type IdentityServiceHandler interface {
 	// Issues a one-time enrolment code for a member: valid ten minutes, for one device, stored hashed. A dispatcher may issue
@@ -239,9 +310,15 @@ type IdentityServiceHandler interface {
 	// tells the right time).
 	Enrol(context.Context, *v1.EnrolRequest) (*v1.EnrolResponse, error)
 	// Gives a new access token. No token needed, only the proof: a lost answer locks nobody out. Errors: Unauthenticated
-	// "device_unknown", "device_revoked", "proof_invalid", "proof_time", "proof_replayed".
+	// "device_unknown", "device_revoked", "grant_expired" (the device was not seen for 90 days: enrol it anew with a code, what it
+	// still has to send stays good), "proof_invalid", "proof_time", "proof_replayed".
+	//
+	// A device that hears "device_revoked" erases what it holds of tasks and people at once. What it has recorded and not sent
+	// stays: with deliver_only it still gets a token, with which Sync takes mutations into quarantine and the media service takes
+	// the originals of photos, and which reads nothing.
 	Refresh(context.Context, *v1.RefreshRequest) (*v1.RefreshResponse, error)
-	// Revokes a device: its next call is refused. Safe to repeat. Errors: NotFound "device_unknown".
+	// Revokes a device: its next call is refused, and calls under way, streams and uploads end within a second. It is woken by
+	// push, so that it hears of it and erases what it holds. Safe to repeat. Errors: NotFound "device_unknown".
 	RevokeDevice(context.Context, *v1.RevokeDeviceRequest) (*v1.RevokeDeviceResponse, error)
 	// Lists devices by id.
 	ListDevices(context.Context, *v1.ListDevicesRequest) (*v1.ListDevicesResponse, error)
@@ -252,6 +329,14 @@ type IdentityServiceHandler interface {
 	IssueApiKey(context.Context, *v1.IssueApiKeyRequest) (*v1.IssueApiKeyResponse, error)
 	// Tells whom the server takes the caller for.
 	WhoAmI(context.Context, *v1.WhoAmIRequest) (*v1.WhoAmIResponse, error)
+	// Registers a system that calls as a member of the role hotline with a key of its own (client credentials with private_key_jwt,
+	// RFC 7523, at /oauth/token). It is listed and revoked as a device. Errors: NotFound "member_unknown" (or its role is not
+	// hotline), InvalidArgument "client_key_invalid", FailedPrecondition "client_key_known" (the key is registered or revoked).
+	RegisterClient(context.Context, *v1.RegisterClientRequest) (*v1.RegisterClientResponse, error)
+	// Lists the keys that sign access tokens, in the order in which they sign. None of it is secret.
+	ListTokenKeys(context.Context, *v1.ListTokenKeysRequest) (*v1.ListTokenKeysResponse, error)
+	// Lets the next key sign, without a restart: as soon as every cache has it, or at once.
+	RotateTokenKey(context.Context, *v1.RotateTokenKeyRequest) (*v1.RotateTokenKeyResponse, error)
 }
 
 // NewIdentityServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -309,6 +394,24 @@ func NewIdentityServiceHandler(svc IdentityServiceHandler, opts ...connect.Handl
 		connect.WithSchema(identityServiceMethods.ByName("WhoAmI")),
 		connect.WithHandlerOptions(opts...),
 	)
+	identityServiceRegisterClientHandler := connect.NewUnaryHandlerSimple(
+		IdentityServiceRegisterClientProcedure,
+		svc.RegisterClient,
+		connect.WithSchema(identityServiceMethods.ByName("RegisterClient")),
+		connect.WithHandlerOptions(opts...),
+	)
+	identityServiceListTokenKeysHandler := connect.NewUnaryHandlerSimple(
+		IdentityServiceListTokenKeysProcedure,
+		svc.ListTokenKeys,
+		connect.WithSchema(identityServiceMethods.ByName("ListTokenKeys")),
+		connect.WithHandlerOptions(opts...),
+	)
+	identityServiceRotateTokenKeyHandler := connect.NewUnaryHandlerSimple(
+		IdentityServiceRotateTokenKeyProcedure,
+		svc.RotateTokenKey,
+		connect.WithSchema(identityServiceMethods.ByName("RotateTokenKey")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/fieldsync.v1.IdentityService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case IdentityServiceIssueCodeProcedure:
@@ -327,6 +430,12 @@ func NewIdentityServiceHandler(svc IdentityServiceHandler, opts ...connect.Handl
 			identityServiceIssueApiKeyHandler.ServeHTTP(w, r)
 		case IdentityServiceWhoAmIProcedure:
 			identityServiceWhoAmIHandler.ServeHTTP(w, r)
+		case IdentityServiceRegisterClientProcedure:
+			identityServiceRegisterClientHandler.ServeHTTP(w, r)
+		case IdentityServiceListTokenKeysProcedure:
+			identityServiceListTokenKeysHandler.ServeHTTP(w, r)
+		case IdentityServiceRotateTokenKeyProcedure:
+			identityServiceRotateTokenKeyHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -366,4 +475,16 @@ func (UnimplementedIdentityServiceHandler) IssueApiKey(context.Context, *v1.Issu
 
 func (UnimplementedIdentityServiceHandler) WhoAmI(context.Context, *v1.WhoAmIRequest) (*v1.WhoAmIResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.IdentityService.WhoAmI is not implemented"))
+}
+
+func (UnimplementedIdentityServiceHandler) RegisterClient(context.Context, *v1.RegisterClientRequest) (*v1.RegisterClientResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.IdentityService.RegisterClient is not implemented"))
+}
+
+func (UnimplementedIdentityServiceHandler) ListTokenKeys(context.Context, *v1.ListTokenKeysRequest) (*v1.ListTokenKeysResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.IdentityService.ListTokenKeys is not implemented"))
+}
+
+func (UnimplementedIdentityServiceHandler) RotateTokenKey(context.Context, *v1.RotateTokenKeyRequest) (*v1.RotateTokenKeyResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.IdentityService.RotateTokenKey is not implemented"))
 }

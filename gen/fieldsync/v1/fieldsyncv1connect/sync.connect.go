@@ -69,7 +69,8 @@ type SyncServiceClient interface {
 	// applied), FailedPrecondition "mutation_gap" (the batch starts behind a gap; ErrorInfo.expected_number tells where to
 	// start; nothing was applied), FailedPrecondition "install_epoch_unknown" (no such epoch of this device), FailedPrecondition
 	// "install_epoch_conflicted" (another phone has used these numbers, or this one in a life before a restore: take a new
-	// install epoch by Refresh and number under it what has no verdict), Unauthenticated, PermissionDenied "scope_none" (the caller's role syncs nothing), Unavailable (retry later).
+	// install epoch by Refresh and number under it what has no verdict), Unauthenticated ("device_revoked": erase what is held, then
+	// deliver what is left, see IdentityService.Refresh; all of that is quarantined, and the answer holds nothing but verdicts), PermissionDenied "scope_none" (the caller's role syncs nothing), Unavailable (retry later).
 	Sync(context.Context, *v1.SyncRequest) (*v1.SyncResponse, error)
 	// Streams the head of the caller's scope: once at the start, after each change, and as a keep-alive every 30 seconds. To a
 	// client that names its cursor it also carries the delta, where that is small. The server ends it at shutdown with
@@ -170,7 +171,8 @@ type SyncServiceHandler interface {
 	// applied), FailedPrecondition "mutation_gap" (the batch starts behind a gap; ErrorInfo.expected_number tells where to
 	// start; nothing was applied), FailedPrecondition "install_epoch_unknown" (no such epoch of this device), FailedPrecondition
 	// "install_epoch_conflicted" (another phone has used these numbers, or this one in a life before a restore: take a new
-	// install epoch by Refresh and number under it what has no verdict), Unauthenticated, PermissionDenied "scope_none" (the caller's role syncs nothing), Unavailable (retry later).
+	// install epoch by Refresh and number under it what has no verdict), Unauthenticated ("device_revoked": erase what is held, then
+	// deliver what is left, see IdentityService.Refresh; all of that is quarantined, and the answer holds nothing but verdicts), PermissionDenied "scope_none" (the caller's role syncs nothing), Unavailable (retry later).
 	Sync(context.Context, *v1.SyncRequest) (*v1.SyncResponse, error)
 	// Streams the head of the caller's scope: once at the start, after each change, and as a keep-alive every 30 seconds. To a
 	// client that names its cursor it also carries the delta, where that is small. The server ends it at shutdown with
