@@ -91,6 +91,25 @@ var rights = map[string][]fieldsyncv1.Role{
 	fieldsyncv1connect.BoardServiceGetWorkloadProcedure:      {dispatcher, head, supervisor, admin},
 	fieldsyncv1connect.BoardServiceGetMonthlyReportProcedure: {dispatcher, head, supervisor, admin},
 
+	fieldsyncv1connect.CategoryServicePutCategoriesProcedure:  {admin},
+	fieldsyncv1connect.CategoryServiceListCategoriesProcedure: {crew, lead, dispatcher, head, supervisor, hotline, admin},
+
+	fieldsyncv1connect.DeadlineServicePutCalendarProcedure:     {admin},
+	fieldsyncv1connect.DeadlineServiceGetCalendarProcedure:     {dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.DeadlineServiceExplainDeadlineProcedure: {dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.DeadlineServicePauseDeadlineProcedure:   {dispatcher, head, admin},
+	fieldsyncv1connect.DeadlineServiceResumeDeadlineProcedure:  {dispatcher, head, admin},
+
+	fieldsyncv1connect.TerritoryServicePutAreasProcedure:       {admin},
+	fieldsyncv1connect.TerritoryServicePutSuccessionsProcedure: {admin},
+	fieldsyncv1connect.TerritoryServiceRouteTicketProcedure:    {dispatcher, head, admin},
+	fieldsyncv1connect.TerritoryServiceRerouteUnitProcedure:    {admin},
+
+	fieldsyncv1connect.EscalationServiceGetEscalationProcedure: {dispatcher, head, supervisor, admin},
+
+	fieldsyncv1connect.CrewServicePutCrewWorkProcedure: {dispatcher, head, admin},
+	fieldsyncv1connect.CrewServiceGetCrewWorkProcedure: {dispatcher, head, supervisor, admin},
+
 	fieldsyncv1connect.HotlineServiceSubmitTicketsProcedure:            {hotline, admin},
 	fieldsyncv1connect.HotlineServiceGetTicketStatusProcedure:          {hotline},
 	fieldsyncv1connect.HotlineServiceListCompletionsProcedure:          {hotline},

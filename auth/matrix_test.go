@@ -70,6 +70,7 @@ func TestMatrix(t *testing.T) {
 		"SyncService": "crew lead dispatcher head supervisor", "MediaService": "crew lead", "HotlineService": "hotline",
 		"DispatchService": moves, "SupportService": moves, "HoldService": moves, "ProofService": everybody,
 		"BoardService": reads, "OperationsService": "admin",
+		"CategoryService": everybody, "CrewService": moves, "DeadlineService": reads, "EscalationService": reads, "TerritoryService": "admin",
 	}
 	exceptions := map[string]string{
 		"AssignmentService/AssignTasks": moves, "AssignmentService/SuggestCrews": reads, "AssignmentService/ListDeliveries": reads,
@@ -77,6 +78,8 @@ func TestMatrix(t *testing.T) {
 		"SupportService/ListStuckDevices": reads,
 		"DispatchService/PutUnit":         "admin", "DispatchService/ListUnits": reads, "DispatchService/ListCrews": reads,
 		"DispatchService/ListMembers": reads, "DispatchService/ListTickets": reads, "DispatchService/ListTasks": reads,
+		"CategoryService/PutCategories": "admin", "CrewService/GetCrewWork": reads, "TerritoryService/RouteTicket": moves,
+		"DeadlineService/PutCalendar": "admin", "DeadlineService/PauseDeadline": moves, "DeadlineService/ResumeDeadline": moves,
 		"DispatchService/GetTask": reads, "SupportService/ExplainDevice": reads, "SupportService/ListQuarantined": reads,
 		"HoldService/ListLegalHolds": reads,
 		"ProofService/RotateLogKey":  "admin", "HotlineService/SubmitTickets": "hotline admin",

@@ -23,6 +23,9 @@ func (s *Service) AssignTask(ctx context.Context, request *fieldsyncv1.AssignTas
 			if err := seenCrew(tx, p, request.GetCrewId()); err != nil {
 				return false, err
 			}
+			if err := s.startClock(tx, record); err != nil {
+				return false, err
+			}
 			return assign(record, assignment{
 				order:       order{member: p.MemberID, expected: request.ExpectedAssignmentEpoch},
 				crew:        request.GetCrewId(),
@@ -85,6 +88,9 @@ func (s *Service) carryOut(ctx context.Context, id string, leaving fieldsyncv1.R
 		task = record.GetTask()
 		lost := task.GetAssignment().GetCrewId()
 		if changed, err = change(tx, p, record); err != nil || !changed {
+			return err
+		}
+		if err := s.Moved(tx, record); err != nil {
 			return err
 		}
 		if err := store.SaveTask(tx, record, leaving); err != nil {

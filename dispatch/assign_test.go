@@ -56,8 +56,8 @@ func TestAssignReassignRecallCancel(t *testing.T) {
 	first, err := h.AssignTask(h.as(saigonDesk), &fieldsyncv1.AssignTaskRequest{TaskId: id, CrewId: "cay-xanh", Instruction: "Mang cưa máy"})
 	wantCode(t, err, "")
 	h.wantState(id, assigned, "cay-xanh", 1)
-	if due := first.GetTask().GetAssignment().GetDueAt().AsTime(); !due.Equal(start.Add(-time.Hour + 5*24*time.Hour)) {
-		t.Fatalf("due at %v, want five days after the report", due)
+	if due := first.GetTask().GetAssignment().GetDueAt().AsTime(); !due.Equal(time.Date(2025, 11, 27, 17, 0, 0, 0, time.UTC)) {
+		t.Fatalf("due at %v, want at 24:00 of the fifth working day after the report", due)
 	}
 	wantIn(unit, trees)
 	wantHints(map[string]bool{"phone-a": true})

@@ -14,9 +14,6 @@ import (
 	"github.com/cong1022/fieldsync/store"
 )
 
-// defaultDue is how long after the report a task is due, until a calendar of working days says better.
-const defaultDue = 5 * 24 * time.Hour
-
 // order is what the three orders have in common. Carrying one out is a pure function of the record, the order and the time;
 // it tells whether anything changed, for an order that is already carried out changes nothing.
 type order struct {
@@ -41,11 +38,7 @@ func assign(record *storagev1.TaskRecord, a assignment, now time.Time) (changed 
 	task := record.GetTask()
 	due := a.due
 	if due == nil {
-		base := now
-		if reported := task.GetTicket().GetReportedAt(); reported != nil {
-			base = reported.AsTime()
-		}
-		due = timestamppb.New(base.Add(defaultDue))
+		due = record.GetClock().GetDueAt()
 	}
 	current := task.GetAssignment()
 	done := current.GetCrewId() == a.crew && current.GetInstruction() == a.instruction && proto.Equal(current.GetDueAt(), due)

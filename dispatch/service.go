@@ -12,16 +12,24 @@ import (
 	"github.com/cong1022/fieldsync/store"
 )
 
-// Service implements fieldsync.v1.DispatchService and AssignmentService. It expects requests that protovalidate has passed and contexts that
-// carry an auth.Principal. All methods are safe for concurrent use; what they have answered is durable.
+// Service implements fieldsync.v1.DispatchService and its sisters for assignments, categories and crews. It expects requests
+// that protovalidate has passed and contexts that carry an auth.Principal. All methods are safe for concurrent use; what they have answered is durable.
 type Service struct {
 	store *store.Store
 	log   *slog.Logger
+
+	calendars calendars
+	territory territories
 }
 
 var (
 	_ fieldsyncv1connect.DispatchServiceHandler   = (*Service)(nil)
 	_ fieldsyncv1connect.AssignmentServiceHandler = (*Service)(nil)
+	_ fieldsyncv1connect.CategoryServiceHandler   = (*Service)(nil)
+	_ fieldsyncv1connect.CrewServiceHandler       = (*Service)(nil)
+	_ fieldsyncv1connect.DeadlineServiceHandler   = (*Service)(nil)
+	_ fieldsyncv1connect.EscalationServiceHandler = (*Service)(nil)
+	_ fieldsyncv1connect.TerritoryServiceHandler  = (*Service)(nil)
 )
 
 // Options are what a Service needs. Both are required.

@@ -14,7 +14,8 @@ import (
 	"github.com/cong1022/fieldsync/store"
 )
 
-// CreateTask turns a ticket into a task, once: a repeat answers the task as it is now, whatever its checklist.
+// CreateTask turns a ticket into a task, once: a repeat answers the task as it is now, whatever its checklist. Where the request
+// has none, the task gets that of its category.
 // Errors: NotFound "ticket_unknown", Invalid "checklist_duplicate".
 func (s *Service) CreateTask(ctx context.Context, request *fieldsyncv1.CreateTaskRequest) (*fieldsyncv1.CreateTaskResponse, error) {
 	p, err := dispatcher(ctx)
@@ -41,8 +42,19 @@ func (s *Service) CreateTask(ctx context.Context, request *fieldsyncv1.CreateTas
 		if err != nil {
 			return err
 		}
-		record := newTask(id, ticket.GetFacts(), request.GetChecklist(), p.MemberID, tx.Now())
+		checklist := request.GetChecklist()
+		if len(checklist) == 0 {
+			category, err := Category(tx, ticket.GetFacts().GetCategory())
+			if err != nil {
+				return err
+			}
+			checklist = category.GetChecklist()
+		}
+		record := newTask(id, ticket.GetFacts(), checklist, p.MemberID, tx.Now())
 		task, created = record.GetTask(), true
+		if err := s.startClock(tx, record); err != nil {
+			return err
+		}
 		if err := store.SaveTask(tx, record, 0); err != nil {
 			return err
 		}

@@ -154,19 +154,41 @@ func TestMissingPhotos(t *testing.T) {
 		repaired, access = fieldsyncv1.Outcome_OUTCOME_REPAIRED, fieldsyncv1.Outcome_OUTCOME_NO_ACCESS
 	)
 	for name, test := range map[string]struct {
-		task *fieldsyncv1.Task
-		want int
+		task     *fieldsyncv1.Task
+		category *fieldsyncv1.Category
+		want     int
 	}{
-		"other category, one after":    {task("noise", repaired, after), 0},
-		"other category, none":         {task("noise", repaired, before), 1},
-		"tree, all":                    {task("fallen-tree", repaired, before, after, after), 0},
-		"tree, one after":              {task("fallen-tree", repaired, before, after), 1},
-		"tree, none":                   {task("fallen-tree", repaired), 2},
-		"tree that nobody could reach": {task("fallen-tree", access), 0},
+		"other category, one after":            {task("noise", repaired, after), nil, 0},
+		"other category, none":                 {task("noise", repaired, before), nil, 1},
+		"other category that says nothing":     {task("noise", repaired, before), &fieldsyncv1.Category{}, 1},
+		"other category that wants none":       {task("noise", repaired), &fieldsyncv1.Category{Photos: &fieldsyncv1.PhotoRule{}}, 0},
+		"other category that wants one before": {task("noise", repaired, after), &fieldsyncv1.Category{Photos: &fieldsyncv1.PhotoRule{Before: 1}}, 1},
+		"tree, all":                            {task("fallen-tree", repaired, before, after, after), nil, 0},
+		"tree, one after":                      {task("fallen-tree", repaired, before, after), nil, 1},
+		"tree, none":                           {task("fallen-tree", repaired), nil, 2},
+		"tree, whatever its category says":     {task("fallen-tree", repaired), &fieldsyncv1.Category{Photos: &fieldsyncv1.PhotoRule{}}, 2},
+		"tree that nobody could reach":         {task("fallen-tree", access), nil, 0},
 	} {
-		if got := rules.missing(test.task); len(got) != test.want {
+		if got := rules.missing(test.task, test.category); len(got) != test.want {
 			t.Errorf("%s: %v, want %d findings", name, got, test.want)
 		}
+	}
+}
+
+// Protects: an outcome that a category does not list is noticed, and one that it lists, or of an unknown category, is not.
+func TestUnusualOutcome(t *testing.T) {
+	task := &fieldsyncv1.Task{Completion: &fieldsyncv1.CompletionFacet{Outcome: fieldsyncv1.Outcome_OUTCOME_WEATHER}}
+	listing := func(outcome fieldsyncv1.Outcome) *fieldsyncv1.Category {
+		return &fieldsyncv1.Category{Outcomes: []fieldsyncv1.Outcome{outcome}}
+	}
+	if got := unusual(task, listing(fieldsyncv1.Outcome_OUTCOME_REPAIRED)); len(got) != 1 || !got[0].GetReview() {
+		t.Errorf("not listed: %v", got)
+	}
+	if got := unusual(task, listing(fieldsyncv1.Outcome_OUTCOME_WEATHER)); len(got) != 0 {
+		t.Errorf("listed: %v", got)
+	}
+	if got := unusual(task, nil); len(got) != 0 {
+		t.Errorf("unknown category: %v", got)
 	}
 }
 
@@ -194,7 +216,7 @@ func TestProtocolListsEveryFinding(t *testing.T) {
 	table, _, _ = strings.Cut(table, "\n\n")
 	listed := map[string]bool{}
 	for line := range strings.Lines(table) {
-		for _, code := range regexp.MustCompile("`(photos?_[a-z_]+)`").FindAllStringSubmatch(strings.Join(strings.Split(line, "|")[:2], ""), -1) {
+		for _, code := range regexp.MustCompile("`((?:photos?|outcome)_[a-z_]+)`").FindAllStringSubmatch(strings.Join(strings.Split(line, "|")[:2], ""), -1) {
 			listed[code[1]] = true
 			review, ok := used[code[1]]
 			if !ok || strings.Contains(line, "| yes |") != review {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/store"
@@ -21,17 +22,27 @@ type ReviewRules struct {
 	// Share of all completions that is drawn, 0 to 1, and by how much each finding that wants review raises it. Crews cannot
 	// know which: the draw is the server's own.
 	Share, SharePerFinding float64
-	// Photos is asked of every category that Categories does not name. Only work that was done (repaired, made safe) can be
-	// photographed, so nothing is asked of other outcomes.
+	// Photos is asked of every category that neither Categories nor Of says anything about. Only work that was done (repaired,
+	// made safe) can be photographed, so nothing is asked of other outcomes.
 	Photos     PhotoRule
 	Categories map[string]PhotoRule
+	// Of returns what is known of a category, nil where nothing is: how many photos it wants, unless Categories says so, and how
+	// its tasks can end. Nil: nothing is known of any.
+	Of func(tx *store.Tx, category string) (*fieldsyncv1.Category, error)
 }
 
 // Apply notes on the task's completion, which was sealed in this transaction, what is missing by the rules, and draws it for
 // review or not. The caller saves the task, whose completion changes with revision anyway.
 func (r ReviewRules) Apply(tx *store.Tx, task *fieldsyncv1.Task, revision uint64) error {
 	completion := task.GetCompletion()
-	completion.Findings = r.missing(task)
+	var category *fieldsyncv1.Category
+	if r.Of != nil {
+		var err error
+		if category, err = r.Of(tx, task.GetTicket().GetCategory()); err != nil {
+			return err
+		}
+	}
+	completion.Findings = append(r.missing(task, category), unusual(task, category)...)
 	flagReview(task, completion.GetFindings(), revision)
 	share := r.Share + r.SharePerFinding*float64(reviewable(task))
 	if share <= 0 {
@@ -45,14 +56,27 @@ func (r ReviewRules) Apply(tx *store.Tx, task *fieldsyncv1.Task, revision uint64
 	return nil
 }
 
-func (r ReviewRules) missing(task *fieldsyncv1.Task) (found []*fieldsyncv1.Finding) {
+// unusual notes an outcome that the category does not know.
+func unusual(task *fieldsyncv1.Task, category *fieldsyncv1.Category) []*fieldsyncv1.Finding {
+	if category == nil || slices.Contains(category.GetOutcomes(), task.GetCompletion().GetOutcome()) {
+		return nil
+	}
+	return []*fieldsyncv1.Finding{finding("outcome_unusual", true,
+		"Loại việc này thường không kết thúc như vậy.", "Tasks of this kind do not usually end like this.")}
+}
+
+func (r ReviewRules) missing(task *fieldsyncv1.Task, category *fieldsyncv1.Category) (found []*fieldsyncv1.Finding) {
 	switch task.GetCompletion().GetOutcome() {
 	case fieldsyncv1.Outcome_OUTCOME_REPAIRED, fieldsyncv1.Outcome_OUTCOME_MADE_SAFE:
 	default:
 		return nil
 	}
 	rule, ok := r.Categories[task.GetTicket().GetCategory()]
-	if !ok {
+	switch photos := category.GetPhotos(); {
+	case ok:
+	case photos != nil:
+		rule = PhotoRule{Before: int(photos.GetBefore()), After: int(photos.GetAfter())}
+	default:
 		rule = r.Photos
 	}
 	count := map[fieldsyncv1.PhotoKind]int{}

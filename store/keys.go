@@ -78,6 +78,56 @@ func CrewMembers(crew string) Prefix[fieldsyncv1.Member] {
 	return newKey("crew-member").text(crew).bytes()
 }
 
+// CategoryKey: category/<category>
+func CategoryKey(id string) Key[fieldsyncv1.Category] { return newKey("category").text(id).bytes() }
+
+// Categories is the prefix of all categories.
+func Categories() Prefix[fieldsyncv1.Category] { return newKey("category").bytes() }
+
+// CalendarHeadKey: calendar-head/ — the newest version of the calendar of working days.
+func CalendarHeadKey() Key[storagev1.SequenceHead] { return newKey("calendar-head").bytes() }
+
+// CalendarKey: calendar/<version>
+func CalendarKey(version uint32) Key[storagev1.CalendarVersion] {
+	return newKey("calendar").number(uint64(version)).bytes()
+}
+
+// TimerKey: timer/<due>/<id> — by due time, so that a worker reads only what is due.
+func TimerKey(due time.Time, id string) Key[storagev1.Timer] {
+	return newKey("timer").time(due).text(id).bytes()
+}
+
+// Timers is the prefix of all timers.
+func Timers() Prefix[storagev1.Timer] { return newKey("timer").bytes() }
+
+// TerritoryHeadKey: territory-head/ — which versions of areas and names are in force.
+func TerritoryHeadKey() Key[storagev1.TerritoryHead] { return newKey("territory-head").bytes() }
+
+// AreaKey: area/<version>/<number>
+func AreaKey(version, number uint64) Key[storagev1.StoredArea] {
+	return newKey("area").number(version).number(number).bytes()
+}
+
+// Areas is the prefix of the areas of a version.
+func Areas(version uint64) Prefix[storagev1.StoredArea] {
+	return newKey("area").number(version).bytes()
+}
+
+// SuccessionsKey: successions/<version>/<number> — a part of the old names.
+func SuccessionsKey(version, number uint64) Key[storagev1.StoredSuccessions] {
+	return newKey("successions").number(version).number(number).bytes()
+}
+
+// Successions is the prefix of the old names of a version.
+func Successions(version uint64) Prefix[storagev1.StoredSuccessions] {
+	return newKey("successions").number(version).bytes()
+}
+
+// CrewWorkKey: crew-work/<crew> — what it can do and when it works.
+func CrewWorkKey(crew string) Key[fieldsyncv1.CrewWork] {
+	return newKey("crew-work").text(crew).bytes()
+}
+
 // EnrolCodeKey: enrol-code/<SHA-256 of the code>
 func EnrolCodeKey(sum [sha256.Size]byte) Key[storagev1.EnrolCode] {
 	return newKey("enrol-code").raw(sum[:]).bytes()

@@ -24,6 +24,7 @@ func NextRevision(record *storagev1.TaskRecord) uint64 {
 // the changes of tickets where it is one. A scope that it has left since it was last stored is told so, with the reason
 // leaving. The record's places are set.
 func SaveTask(tx *Tx, record *storagev1.TaskRecord, leaving fieldsyncv1.RemovalReason) error {
+	NoteState(record, nil)
 	id := record.GetTask().GetId()
 	before, err := loadStanding(tx, id)
 	if err != nil {

@@ -42,6 +42,9 @@ type Options struct {
 	OfflineTime time.Duration
 	// PersonalLease is how long a phone may keep citizens' names and phone numbers after an answer. 0: without limit.
 	PersonalLease time.Duration
+	// Moved hears of each task whose state mutations have moved, in their transaction and before the task is saved. Nil: nobody
+	// does.
+	Moved func(tx *store.Tx, record *storagev1.TaskRecord) error
 }
 
 // Engine serves fieldsync.v1.SyncService. All methods are safe for concurrent use.
@@ -51,6 +54,7 @@ type Engine struct {
 	reach    func() *fieldsyncv1.BackupReach
 	claim    func(*store.Tx, *storagev1.TaskRecord, auth.Principal, uint64, *fieldsyncv1.Complete) error
 	signed   func(*store.Tx, auth.Principal, *fieldsyncv1.Mutation) (bool, error)
+	moved    func(*store.Tx, *storagev1.TaskRecord) error
 	validate protovalidate.Validator
 	offline  time.Duration
 	draining chan struct{}
@@ -91,7 +95,7 @@ func New(o Options) (*Engine, error) {
 	}
 	// The one that requests are checked with: rules are compiled once.
 	return &Engine{
-		store: o.Store, log: o.Log, claim: o.Claim, signed: o.CheckClaim, validate: protovalidate.GlobalValidator,
+		store: o.Store, log: o.Log, claim: o.Claim, signed: o.CheckClaim, moved: o.Moved, validate: protovalidate.GlobalValidator,
 		offline: o.OfflineTime, reach: o.Reach, lease: o.PersonalLease, draining: make(chan struct{}),
 	}, nil
 }

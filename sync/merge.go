@@ -364,6 +364,7 @@ func (g *merging) setStatus(revision uint64, state fieldsyncv1.TaskState, reason
 		Revision: revision, State: state, Since: timestamppb.New(g.by.at), ByMemberId: g.by.memberID,
 		Reason: reason, Review: g.task.GetStatus().GetReview(),
 	}
+	store.NoteState(g.record, g.by.interval)
 }
 
 // added judges evidence that was appended, which is welcome whenever it comes.

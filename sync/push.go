@@ -150,6 +150,7 @@ type loadedTask struct {
 	record *storagev1.TaskRecord // Nil where there is none.
 	size   int
 	dirty  bool
+	moved  bool // Its state is another than when it was loaded, or has been.
 }
 
 func (e *Engine) newChunk(tx *store.Tx, by auth.Principal, epoch uint32, sent *fieldsyncv1.CaptureTime) (*chunk, error) {
@@ -163,6 +164,11 @@ func (e *Engine) newChunk(tx *store.Tx, by auth.Principal, epoch uint32, sent *f
 // save stores the tasks that have changed.
 func (c *chunk) save() error {
 	for _, task := range c.changed {
+		if task.moved && c.engine.moved != nil {
+			if err := c.engine.moved(c.tx, task.record); err != nil {
+				return err
+			}
+		}
 		if err := store.SaveTask(c.tx, task.record, fieldsyncv1.RemovalReason_REMOVAL_REASON_RETURNED); err != nil {
 			return err
 		}
@@ -363,7 +369,9 @@ func (c *chunk) judge(m *fieldsyncv1.Mutation, size int) (judgement, uint64, err
 	if err := c.follow(m); err != nil {
 		return judgement{}, 0, err
 	}
+	state := task.record.GetTask().GetStatus().GetState()
 	judged := merge(task.record, m, by)
+	task.moved = task.moved || state != task.record.GetTask().GetStatus().GetState()
 	if judged.kind != kindApplied && judged.kind != kindMerged {
 		return judged, 0, nil
 	}

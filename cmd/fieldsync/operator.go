@@ -28,6 +28,14 @@ func (o operator) dispatch() fieldsyncv1connect.DispatchServiceClient {
 	return fieldsyncv1connect.NewDispatchServiceClient(o.Client(), o.server, connect.WithSendGzip())
 }
 
+func (o operator) categories() fieldsyncv1connect.CategoryServiceClient {
+	return fieldsyncv1connect.NewCategoryServiceClient(o.Client(), o.server, connect.WithSendGzip())
+}
+
+func (o operator) crews() fieldsyncv1connect.CrewServiceClient {
+	return fieldsyncv1connect.NewCrewServiceClient(o.Client(), o.server)
+}
+
 func (o operator) hotline() fieldsyncv1connect.HotlineServiceClient {
 	return fieldsyncv1connect.NewHotlineServiceClient(o.Client(), o.server, connect.WithSendGzip())
 }
@@ -160,14 +168,7 @@ func newAdminCommand() *cobra.Command {
 		}
 	}
 	cmd.AddCommand(
-		&cobra.Command{
-			Use: "unit ID NAME", Short: "Create or rename a unit", Args: cobra.ExactArgs(2),
-			Example: `  fieldsync admin unit binh-thanh "Phường Bình Thạnh"`,
-			RunE: run(func(cmd *cobra.Command, o operator, args []string) (string, error) {
-				_, err := o.dispatch().PutUnit(cmd.Context(), &fieldsyncv1.PutUnitRequest{Unit: &fieldsyncv1.Unit{Id: args[0], Name: args[1]}})
-				return args[0], err
-			}),
-		},
+		newUnitCommand(run),
 		&cobra.Command{
 			Use: "crew ID UNIT NAME", Short: "Create or rename a crew", Args: cobra.ExactArgs(3),
 			Example: `  fieldsync admin crew to-1 binh-thanh "Tổ 1"`,
@@ -213,9 +214,10 @@ the others. 'fieldsync auth matrix' prints what each role may do.`,
 				return resp.GetCode(), err
 			}),
 		},
-		newAPIKeyCommand(run),
 		newDeviceCommand(profile, run),
 		newClientCommand(run),
+		newAPIKeyCommand(run), newCategoriesCommand(run), newCrewWorkCommand(run), newCalendarCommand(run),
+		newAreasCommand(run), newSuccessionsCommand(run), newRerouteCommand(run),
 		&cobra.Command{
 			Use: "revoke DEVICE", Short: "Revoke a device: its next call is refused", Args: cobra.ExactArgs(1),
 			Example: `  fieldsync admin revoke 01k9zt0m4vq3`,

@@ -58,6 +58,7 @@ của tổ, việc làm khi mất sóng được gửi về, và báo cáo hoàn
 		newBoardCommand(), newReportCommand(), newDeliveriesCommand(), newStuckCommand(),
 		newBoardCommand(), newReportCommand(), newDeliveriesCommand(),
 		newEnrolCommand(), newTokenCommand(), group(newAdminCommand()), group(newAuthCommand()), newImportCommand(), group(newWebhookCommand()), newAssignCommand(),
+		newDeadlineCommand(), newEscalationCommand(), newRouteCommand(),
 		newBenchCommand(),
 		newVerifyCommand(), group(newLogCommand()), group(newHotlineCommand()),
 		newExplainCommand(), group(newQuarantineCommand()),

@@ -38,6 +38,8 @@ type Options struct {
 	PublicURL string
 	// Services are what can be reported. A ticket of another category is shown with the category for a service.
 	Services []Service
+	// Catalogue tells what can be reported, asked anew for each request, where Services names nothing.
+	Catalogue func(ctx context.Context) ([]Service, error)
 	// PhotoPath is the path on this server at which anybody may fetch a public copy of a photo without its metadata. Nil: photos
 	// are not shown.
 	PhotoPath func(task, photo string) string
@@ -56,6 +58,19 @@ func New(o Options) *Face {
 		f.services[s.Code] = s
 	}
 	return f
+}
+
+// now is the face with what can be reported at this moment.
+func (f *Face) now(ctx context.Context) (*Face, error) {
+	if len(f.o.Services) > 0 || f.o.Catalogue == nil {
+		return f, nil
+	}
+	o := f.o
+	var err error
+	if o.Services, err = o.Catalogue(ctx); err != nil {
+		return nil, err
+	}
+	return New(o), nil
 }
 
 // Routes mounts the face. Whoever composes the server puts authentication before the mux: an access token of the hotline's is
@@ -151,7 +166,11 @@ func (f *Face) ServeHTTP(w http.ResponseWriter, httpRequest *http.Request) {
 		if err := f.read(w, r, found.open); err != nil {
 			return answer{}, err
 		}
-		return handle(f, r)
+		current, err := f.now(r.Context())
+		if err != nil {
+			return answer{}, err
+		}
+		return handle(current, r)
 	}()
 	if err != nil {
 		a = f.refusal(r, err) //nolint:contextcheck // The request carries it.

@@ -58,7 +58,7 @@ func newHouse(tb testing.TB) *house {
 	}
 	h.Face = New(Options{
 		Store: st, Log: slog.New(slog.DiscardHandler), ByAPIKey: keys.ByAPIKey, Jurisdiction: city,
-		Services:  append(DefaultServices(), Service{Code: "graffiti", Vi: "Vẽ bậy", En: "Graffiti", CloseOnClaim: true}),
+		Services:  append(defaultServices(), Service{Code: "graffiti", Vi: "Vẽ bậy", En: "Graffiti", CloseOnClaim: true}),
 		PhotoPath: func(task, photo string) string { return "/p/" + task + "/" + photo + "?a=1&b=2" },
 	})
 	h.Routes(h.mux)
@@ -276,4 +276,20 @@ func (h *house) ticketIn(tx *store.Tx, id string) *storagev1.Ticket {
 
 func hotlineContext(ctx context.Context) context.Context {
 	return auth.WithPrincipal(ctx, auth.Principal{MemberID: "fms", Role: fieldsyncv1.Role_ROLE_HOTLINE})
+}
+
+// defaultServices are the categories of a city's hotline, all of them closed on the seal.
+func defaultServices() []Service {
+	return []Service{
+		{Code: "fallen-tree", Vi: "Cây ngã đổ", En: "Fallen tree"},
+		{Code: "flooding", Vi: "Ngập nước", En: "Flooding"},
+		{Code: "manhole-cover", Vi: "Nắp hố ga hư", En: "Broken manhole cover"},
+		{Code: "road", Vi: "Mặt đường hư hỏng", En: "Damaged road"},
+		{Code: "pavement", Vi: "Lấn chiếm, hư hỏng vỉa hè", En: "Blocked or damaged pavement"},
+		{Code: "lighting", Vi: "Đèn chiếu sáng", En: "Street light"},
+		{Code: "traffic-light", Vi: "Đèn tín hiệu giao thông", En: "Traffic light"},
+		{Code: "noise", Vi: "Tiếng ồn", En: "Noise"},
+		{Code: "animal-waste", Vi: "Chất thải, xác động vật", En: "Animal waste"},
+		{Code: "suggestion", Vi: "Góp ý, kiến nghị", En: "Suggestion"},
+	}
 }

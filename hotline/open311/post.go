@@ -154,7 +154,7 @@ func (f *Face) readTicket(r *request) (*fieldsyncv1.TicketIntake, error) {
 	if code == "" {
 		return nil, parameter("service_code", "là bắt buộc", "is required")
 	}
-	if _, ok := f.services[code]; !ok {
+	if s, ok := f.services[code]; !ok || s.Retired {
 		return nil, serviceUnknown()
 	}
 	description := get("description")

@@ -18,22 +18,8 @@ type Service struct {
 	// CloseOnClaim tells the public of the outcome when the crew says that it is done; otherwise when its photos are verified
 	// and the record is signed.
 	CloseOnClaim bool `yaml:"close_on_claim"`
-}
-
-// DefaultServices are the categories of a city's hotline that the demo knows, all of them closed on the seal.
-func DefaultServices() []Service {
-	return []Service{
-		{Code: "fallen-tree", Vi: "Cây ngã đổ", En: "Fallen tree"},
-		{Code: "flooding", Vi: "Ngập nước", En: "Flooding"},
-		{Code: "manhole-cover", Vi: "Nắp hố ga hư", En: "Broken manhole cover"},
-		{Code: "road", Vi: "Mặt đường hư hỏng", En: "Damaged road"},
-		{Code: "pavement", Vi: "Lấn chiếm, hư hỏng vỉa hè", En: "Blocked or damaged pavement"},
-		{Code: "lighting", Vi: "Đèn chiếu sáng", En: "Street light"},
-		{Code: "traffic-light", Vi: "Đèn tín hiệu giao thông", En: "Traffic light"},
-		{Code: "noise", Vi: "Tiếng ồn", En: "Noise"},
-		{Code: "animal-waste", Vi: "Chất thải, xác động vật", En: "Animal waste"},
-		{Code: "suggestion", Vi: "Góp ý, kiến nghị", En: "Suggestion"},
-	}
+	// Retired takes no new reports; what was reported is still shown by its name.
+	Retired bool `yaml:"-"`
 }
 
 type shownService struct {
@@ -49,6 +35,9 @@ type shownService struct {
 func (f *Face) listServices(r *request) (answer, error) {
 	list := make([]shownService, 0, len(f.o.Services))
 	for _, s := range f.o.Services {
+		if s.Retired {
+			continue
+		}
 		list = append(list, shownService{
 			Code: s.Code, Name: r.say(s.Vi, s.En), Description: r.say(s.Vi, s.En), Type: "realtime", Keywords: s.Vi + "," + s.En,
 		})
@@ -62,7 +51,7 @@ func (f *Face) listServices(r *request) (answer, error) {
 // defineService answers with no attributes: every service asks for the same.
 func (f *Face) defineService(r *request) (answer, error) {
 	s, ok := f.services[r.id]
-	if !ok {
+	if !ok || s.Retired {
 		return answer{}, serviceUnknown()
 	}
 	return answer{

@@ -149,14 +149,6 @@ type Open311Config struct {
 	Services     []open311.Service `yaml:"services"`
 }
 
-// services are those of the configuration, else the usual ones of a city's hotline.
-func (c Open311Config) services() []open311.Service {
-	if len(c.Services) > 0 {
-		return c.Services
-	}
-	return open311.DefaultServices()
-}
-
 // WebhookConfig is the section webhooks.
 type WebhookConfig struct {
 	AllowedNetworks []string `yaml:"allowed_networks"`

@@ -40,6 +40,11 @@ var services = []string{
 	fieldsyncv1connect.DispatchServiceName,
 	fieldsyncv1connect.AssignmentServiceName,
 	fieldsyncv1connect.BoardServiceName,
+	fieldsyncv1connect.CategoryServiceName,
+	fieldsyncv1connect.CrewServiceName,
+	fieldsyncv1connect.DeadlineServiceName,
+	fieldsyncv1connect.EscalationServiceName,
+	fieldsyncv1connect.TerritoryServiceName,
 	fieldsyncv1connect.HotlineServiceName,
 	fieldsyncv1connect.ProofServiceName,
 	fieldsyncv1connect.IdentityServiceName,
@@ -80,6 +85,11 @@ func (s *Rooms) Handler() http.Handler {
 	rpcs.Handle(fieldsyncv1connect.NewDispatchServiceHandler(s.dispatch, options...))
 	rpcs.Handle(fieldsyncv1connect.NewAssignmentServiceHandler(s.dispatch, options...))
 	rpcs.Handle(fieldsyncv1connect.NewBoardServiceHandler(s.board, options...))
+	rpcs.Handle(fieldsyncv1connect.NewCategoryServiceHandler(s.dispatch, options...))
+	rpcs.Handle(fieldsyncv1connect.NewCrewServiceHandler(s.dispatch, options...))
+	rpcs.Handle(fieldsyncv1connect.NewDeadlineServiceHandler(s.dispatch, options...))
+	rpcs.Handle(fieldsyncv1connect.NewEscalationServiceHandler(s.dispatch, options...))
+	rpcs.Handle(fieldsyncv1connect.NewTerritoryServiceHandler(s.dispatch, options...))
 	rpcs.Handle(fieldsyncv1connect.NewHotlineServiceHandler(s.hotline, options...))
 	rpcs.Handle(fieldsyncv1connect.NewProofServiceHandler(s.sealer, options...))
 	rpcs.Handle(fieldsyncv1connect.NewIdentityServiceHandler(s.auth, options...))

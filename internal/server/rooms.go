@@ -104,6 +104,7 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 	if err != nil {
 		return nil, err
 	}
+	s.review.Of = dispatch.Category
 	if s.auth, err = auth.Open(ctx, s.store, auth.Options{
 		Issuer: parts.Issuer, AccessTTL: parts.Tokens.AccessTTL, CodeTTL: parts.Tokens.CodeTTL, Log: s.log,
 		Provider:    provider,
@@ -115,17 +116,20 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 		return nil, err
 	}
 	if s.sync, err = syncengine.New(syncengine.Options{
-		Store: s.store, Log: s.log, Claim: s.claim, CheckClaim: s.sealer.CheckClaim, OfflineTime: parts.OfflineTime, Reach: parts.Reach,
-		PersonalLease: parts.Privacy.PhoneLease,
+		Store: s.store, Log: s.log, Claim: s.claim, CheckClaim: s.sealer.CheckClaim, Moved: s.moved, OfflineTime: parts.OfflineTime,
+		Reach: parts.Reach, PersonalLease: parts.Privacy.PhoneLease,
 	}); err != nil {
 		return nil, err
 	}
 	s.dispatch = dispatch.New(dispatch.Options{Store: s.store, Log: s.log})
 	s.board = board.New(board.Options{Store: s.store, MonthDay: parts.Report.Day, MonthHour: parts.Report.Hour})
+	if err := s.dispatch.Seed(ctx); err != nil {
+		return nil, err
+	}
 	s.hotline = hotline.New(hotline.Options{Store: s.store, Log: s.log, Delivered: s.sealer.Deliver, Cancel: dispatch.Withdraw, PlainWebhooks: parts.PlainWebhooks})
 	s.open311 = open311.New(open311.Options{
 		Store: s.store, Log: s.log, ByAPIKey: s.auth.ByAPIKey,
-		Jurisdiction: parts.Open311.Jurisdiction, PublicURL: parts.Open311.PublicURL, Services: parts.Open311.services(),
+		Jurisdiction: parts.Open311.Jurisdiction, PublicURL: parts.Open311.PublicURL, Services: parts.Open311.Services, Catalogue: s.catalogue,
 		PhotoPath: func(task, photo string) string { return s.media.PublicPath(task, photo) },
 	})
 	s.media, err = media.Open(media.Options{ //nolint:contextcheck // Its sweep at the start is short and must come to its end.
@@ -145,6 +149,11 @@ func (s *Rooms) claim(tx *store.Tx, record *storagev1.TaskRecord, by auth.Princi
 	return s.reviewed(tx, record, revision, fieldsyncv1.ProofState_PROOF_STATE_CLAIMED)
 }
 
+// moved lets dispatch hear of tasks whose state a crew has moved: deadlines and escalations follow it.
+func (s *Rooms) moved(tx *store.Tx, record *storagev1.TaskRecord) error {
+	return s.dispatch.Moved(tx, record)
+}
+
 func (s *Rooms) advance(tx *store.Tx, record *storagev1.TaskRecord, revision uint64) error {
 	before := record.GetTask().GetCompletion().GetProofState()
 	if err := s.sealer.Advance(tx, record, revision); err != nil {
@@ -159,6 +168,23 @@ func (s *Rooms) reviewed(tx *store.Tx, record *storagev1.TaskRecord, revision ui
 		return nil
 	}
 	return s.review.Apply(tx, record.GetTask(), revision)
+}
+
+// catalogue is what can be reported through GeoReport: the categories, where the configuration lists no services.
+func (s *Rooms) catalogue(ctx context.Context) (services []open311.Service, err error) {
+	return services, s.store.View(ctx, func(tx *store.Tx) error {
+		services = nil
+		for category, err := range store.Scan(tx, store.Categories(), nil) {
+			if err != nil {
+				return err
+			}
+			services = append(services, open311.Service{
+				Code: category.GetId(), Vi: category.GetName().GetVi(), En: category.GetName().GetEn(),
+				CloseOnClaim: category.GetClosing() == fieldsyncv1.ClosingRule_CLOSING_RULE_CLAIM, Retired: category.GetRetired(),
+			})
+		}
+		return nil
+	})
 }
 
 // AdminCode issues a fresh one-time code for the first admin; it is empty once an admin's device is enrolled.

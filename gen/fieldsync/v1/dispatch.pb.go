@@ -1520,7 +1520,8 @@ type AssignTaskRequest struct {
 	CrewId string `protobuf:"bytes,2,opt,name=crew_id,json=crewId,proto3" json:"crew_id,omitempty"`
 	// What the crew should know: at most 1,000 characters.
 	Instruction string `protobuf:"bytes,3,opt,name=instruction,proto3" json:"instruction,omitempty"`
-	// When it should be done. Absent: five times 24 hours after the ticket was reported until a working-day calendar says better.
+	// When it should be done. Absent: by the working days of its category, counted from the report (DeadlineService);
+	// for a category without a deadline, never.
 	DueAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=due_at,json=dueAt,proto3" json:"due_at,omitempty"`
 	// Refuse if the task's assignment epoch is another. Absent: whatever it is.
 	ExpectedAssignmentEpoch *uint64 `protobuf:"varint,5,opt,name=expected_assignment_epoch,json=expectedAssignmentEpoch,proto3,oneof" json:"expected_assignment_epoch,omitempty"`

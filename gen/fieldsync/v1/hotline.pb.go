@@ -159,20 +159,23 @@ const (
 	TicketChangeKind_TICKET_CHANGE_KIND_DUPLICATE TicketChangeKind = 7
 	// It was closed with the ticket of which it is a duplicate.
 	TicketChangeKind_TICKET_CHANGE_KIND_CLOSED_WITH_PARENT TicketChangeKind = 8
+	// Its assignment is not answered, and a step of the escalation calls for somebody outside.
+	TicketChangeKind_TICKET_CHANGE_KIND_ESCALATED TicketChangeKind = 20
 )
 
 // Enum value maps for TicketChangeKind.
 var (
 	TicketChangeKind_name = map[int32]string{
-		0: "TICKET_CHANGE_KIND_UNSPECIFIED",
-		1: "TICKET_CHANGE_KIND_RECEIVED",
-		2: "TICKET_CHANGE_KIND_UPDATED",
-		3: "TICKET_CHANGE_KIND_STATUS",
-		4: "TICKET_CHANGE_KIND_REFERRED",
-		5: "TICKET_CHANGE_KIND_COMMENTED",
-		6: "TICKET_CHANGE_KIND_WITHDRAWN",
-		7: "TICKET_CHANGE_KIND_DUPLICATE",
-		8: "TICKET_CHANGE_KIND_CLOSED_WITH_PARENT",
+		0:  "TICKET_CHANGE_KIND_UNSPECIFIED",
+		1:  "TICKET_CHANGE_KIND_RECEIVED",
+		2:  "TICKET_CHANGE_KIND_UPDATED",
+		3:  "TICKET_CHANGE_KIND_STATUS",
+		4:  "TICKET_CHANGE_KIND_REFERRED",
+		5:  "TICKET_CHANGE_KIND_COMMENTED",
+		6:  "TICKET_CHANGE_KIND_WITHDRAWN",
+		7:  "TICKET_CHANGE_KIND_DUPLICATE",
+		8:  "TICKET_CHANGE_KIND_CLOSED_WITH_PARENT",
+		20: "TICKET_CHANGE_KIND_ESCALATED",
 	}
 	TicketChangeKind_value = map[string]int32{
 		"TICKET_CHANGE_KIND_UNSPECIFIED":        0,
@@ -184,6 +187,7 @@ var (
 		"TICKET_CHANGE_KIND_WITHDRAWN":          6,
 		"TICKET_CHANGE_KIND_DUPLICATE":          7,
 		"TICKET_CHANGE_KIND_CLOSED_WITH_PARENT": 8,
+		"TICKET_CHANGE_KIND_ESCALATED":          20,
 	}
 )
 
@@ -1016,8 +1020,10 @@ type TicketChange struct {
 	ProofState ProofState `protobuf:"varint,12,opt,name=proof_state,json=proofState,proto3,enum=fieldsync.v1.ProofState" json:"proof_state,omitempty"`
 	// The ticket of which it is a duplicate, by the hotline's id, where the change is about that.
 	ParentHotlineId string `protobuf:"bytes,13,opt,name=parent_hotline_id,json=parentHotlineId,proto3" json:"parent_hotline_id,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// With TICKET_CHANGE_KIND_ESCALATED: which step.
+	Escalation    *EscalationStepped `protobuf:"bytes,20,opt,name=escalation,proto3" json:"escalation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TicketChange) Reset() {
@@ -1139,6 +1145,13 @@ func (x *TicketChange) GetParentHotlineId() string {
 		return x.ParentHotlineId
 	}
 	return ""
+}
+
+func (x *TicketChange) GetEscalation() *EscalationStepped {
+	if x != nil {
+		return x.Escalation
+	}
+	return nil
 }
 
 // From where on.
@@ -2653,7 +2666,7 @@ var File_fieldsync_v1_hotline_proto protoreflect.FileDescriptor
 
 const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\n" +
-	"\x1afieldsync/v1/hotline.proto\x12\ffieldsync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19fieldsync/v1/common.proto\x1a\x1cfieldsync/v1/reconcile.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x04\n" +
+	"\x1afieldsync/v1/hotline.proto\x12\ffieldsync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19fieldsync/v1/common.proto\x1a\x1dfieldsync/v1/escalation.proto\x1a\x1cfieldsync/v1/reconcile.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x04\n" +
 	"\fTicketIntake\x12M\n" +
 	"\n" +
 	"hotline_id\x18\x01 \x01(\tB.\xbaH+r)\x10\x01\x18d2#^[^\\x00-\\x20\\x7f][^\\x00-\\x1f\\x7f]*$R\thotlineId\x12%\n" +
@@ -2718,7 +2731,7 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\x06cursor\x18\x01 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor\"n\n" +
 	"\x18WatchCompletionsResponse\x12:\n" +
 	"\vcompletions\x18\x01 \x03(\v2\x18.fieldsync.v1.CompletionR\vcompletions\x12\x16\n" +
-	"\x06cursor\x18\x02 \x01(\fR\x06cursor\"\x93\x04\n" +
+	"\x06cursor\x18\x02 \x01(\fR\x06cursor\"\xd4\x04\n" +
 	"\fTicketChange\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12*\n" +
@@ -2736,7 +2749,10 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\aoutcome\x18\v \x01(\x0e2\x15.fieldsync.v1.OutcomeR\aoutcome\x129\n" +
 	"\vproof_state\x18\f \x01(\x0e2\x18.fieldsync.v1.ProofStateR\n" +
 	"proofState\x12*\n" +
-	"\x11parent_hotline_id\x18\r \x01(\tR\x0fparentHotlineId\"\xaf\x01\n" +
+	"\x11parent_hotline_id\x18\r \x01(\tR\x0fparentHotlineId\x12?\n" +
+	"\n" +
+	"escalation\x18\x14 \x01(\v2\x1f.fieldsync.v1.EscalationSteppedR\n" +
+	"escalation\"\xaf\x01\n" +
 	"\x18ListTicketChangesRequest\x12\x1f\n" +
 	"\x06cursor\x18\x01 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor\x12\x1e\n" +
 	"\x05limit\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xf4\x03R\x05limit\x12*\n" +
@@ -2849,7 +2865,7 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\x1bWITHDRAW_RESULT_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19WITHDRAW_RESULT_WITHDRAWN\x10\x01\x12\x1d\n" +
 	"\x19WITHDRAW_RESULT_UNCHANGED\x10\x02\x12\x1c\n" +
-	"\x18WITHDRAW_RESULT_TOO_LATE\x10\x03*\xc8\x02\n" +
+	"\x18WITHDRAW_RESULT_TOO_LATE\x10\x03*\xea\x02\n" +
 	"\x10TicketChangeKind\x12\"\n" +
 	"\x1eTICKET_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bTICKET_CHANGE_KIND_RECEIVED\x10\x01\x12\x1e\n" +
@@ -2859,7 +2875,8 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\x1cTICKET_CHANGE_KIND_COMMENTED\x10\x05\x12 \n" +
 	"\x1cTICKET_CHANGE_KIND_WITHDRAWN\x10\x06\x12 \n" +
 	"\x1cTICKET_CHANGE_KIND_DUPLICATE\x10\a\x12)\n" +
-	"%TICKET_CHANGE_KIND_CLOSED_WITH_PARENT\x10\b*\x85\x01\n" +
+	"%TICKET_CHANGE_KIND_CLOSED_WITH_PARENT\x10\b\x12 \n" +
+	"\x1cTICKET_CHANGE_KIND_ESCALATED\x10\x14*\x85\x01\n" +
 	"\x0fDeadlineVerdict\x12 \n" +
 	"\x1cDEADLINE_VERDICT_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14DEADLINE_VERDICT_MET\x10\x01\x12\x1b\n" +
@@ -2945,12 +2962,13 @@ var file_fieldsync_v1_hotline_proto_goTypes = []any{
 	(*CompletionFacet)(nil),                   // 43: fieldsync.v1.CompletionFacet
 	(Outcome)(0),                              // 44: fieldsync.v1.Outcome
 	(ProofState)(0),                           // 45: fieldsync.v1.ProofState
-	(*Note)(nil),                              // 46: fieldsync.v1.Note
-	(*TimeInterval)(nil),                      // 47: fieldsync.v1.TimeInterval
-	(PhotoKind)(0),                            // 48: fieldsync.v1.PhotoKind
-	(*Finding)(nil),                           // 49: fieldsync.v1.Finding
-	(*ListTicketStatesRequest)(nil),           // 50: fieldsync.v1.ListTicketStatesRequest
-	(*ListTicketStatesResponse)(nil),          // 51: fieldsync.v1.ListTicketStatesResponse
+	(*EscalationStepped)(nil),                 // 46: fieldsync.v1.EscalationStepped
+	(*Note)(nil),                              // 47: fieldsync.v1.Note
+	(*TimeInterval)(nil),                      // 48: fieldsync.v1.TimeInterval
+	(PhotoKind)(0),                            // 49: fieldsync.v1.PhotoKind
+	(*Finding)(nil),                           // 50: fieldsync.v1.Finding
+	(*ListTicketStatesRequest)(nil),           // 51: fieldsync.v1.ListTicketStatesRequest
+	(*ListTicketStatesResponse)(nil),          // 52: fieldsync.v1.ListTicketStatesResponse
 }
 var file_fieldsync_v1_hotline_proto_depIdxs = []int32{
 	38, // 0: fieldsync.v1.TicketIntake.position:type_name -> fieldsync.v1.Position
@@ -2973,63 +2991,64 @@ var file_fieldsync_v1_hotline_proto_depIdxs = []int32{
 	42, // 17: fieldsync.v1.TicketChange.state:type_name -> fieldsync.v1.TaskState
 	44, // 18: fieldsync.v1.TicketChange.outcome:type_name -> fieldsync.v1.Outcome
 	45, // 19: fieldsync.v1.TicketChange.proof_state:type_name -> fieldsync.v1.ProofState
-	15, // 20: fieldsync.v1.ListTicketChangesResponse.changes:type_name -> fieldsync.v1.TicketChange
-	15, // 21: fieldsync.v1.WatchTicketChangesResponse.changes:type_name -> fieldsync.v1.TicketChange
-	45, // 22: fieldsync.v1.Completion.state:type_name -> fieldsync.v1.ProofState
-	23, // 23: fieldsync.v1.Completion.decoded:type_name -> fieldsync.v1.CompletionRecord
-	44, // 24: fieldsync.v1.CompletionRecord.outcome:type_name -> fieldsync.v1.Outcome
-	46, // 25: fieldsync.v1.CompletionRecord.notes:type_name -> fieldsync.v1.Note
-	47, // 26: fieldsync.v1.CompletionRecord.completed:type_name -> fieldsync.v1.TimeInterval
-	38, // 27: fieldsync.v1.CompletionRecord.position:type_name -> fieldsync.v1.Position
-	24, // 28: fieldsync.v1.CompletionRecord.photos:type_name -> fieldsync.v1.PhotoFact
-	41, // 29: fieldsync.v1.CompletionRecord.accepted_at:type_name -> google.protobuf.Timestamp
-	41, // 30: fieldsync.v1.CompletionRecord.sealed_at:type_name -> google.protobuf.Timestamp
-	41, // 31: fieldsync.v1.CompletionRecord.due_at:type_name -> google.protobuf.Timestamp
-	3,  // 32: fieldsync.v1.CompletionRecord.deadline:type_name -> fieldsync.v1.DeadlineVerdict
-	48, // 33: fieldsync.v1.PhotoFact.kind:type_name -> fieldsync.v1.PhotoKind
-	47, // 34: fieldsync.v1.PhotoFact.captured:type_name -> fieldsync.v1.TimeInterval
-	38, // 35: fieldsync.v1.PhotoFact.position:type_name -> fieldsync.v1.Position
-	49, // 36: fieldsync.v1.PhotoFact.findings:type_name -> fieldsync.v1.Finding
-	41, // 37: fieldsync.v1.Webhook.delivered_at:type_name -> google.protobuf.Timestamp
-	41, // 38: fieldsync.v1.Webhook.paused_until:type_name -> google.protobuf.Timestamp
-	41, // 39: fieldsync.v1.Webhook.ended_at:type_name -> google.protobuf.Timestamp
-	27, // 40: fieldsync.v1.PutWebhookResponse.webhook:type_name -> fieldsync.v1.Webhook
-	27, // 41: fieldsync.v1.ListWebhooksResponse.webhooks:type_name -> fieldsync.v1.Webhook
-	41, // 42: fieldsync.v1.ReplayWebhookRequest.since:type_name -> google.protobuf.Timestamp
-	0,  // 43: fieldsync.v1.SubmitTicketsResponse.Result.result:type_name -> fieldsync.v1.IntakeResult
-	5,  // 44: fieldsync.v1.HotlineService.SubmitTickets:input_type -> fieldsync.v1.SubmitTicketsRequest
-	9,  // 45: fieldsync.v1.HotlineService.WithdrawTickets:input_type -> fieldsync.v1.WithdrawTicketsRequest
-	50, // 46: fieldsync.v1.HotlineService.ListTicketStates:input_type -> fieldsync.v1.ListTicketStatesRequest
-	7,  // 47: fieldsync.v1.HotlineService.GetTicketStatus:input_type -> fieldsync.v1.GetTicketStatusRequest
-	11, // 48: fieldsync.v1.HotlineService.ListCompletions:input_type -> fieldsync.v1.ListCompletionsRequest
-	13, // 49: fieldsync.v1.HotlineService.WatchCompletions:input_type -> fieldsync.v1.WatchCompletionsRequest
-	16, // 50: fieldsync.v1.HotlineService.ListTicketChanges:input_type -> fieldsync.v1.ListTicketChangesRequest
-	18, // 51: fieldsync.v1.HotlineService.WatchTicketChanges:input_type -> fieldsync.v1.WatchTicketChangesRequest
-	20, // 52: fieldsync.v1.HotlineService.AcknowledgeTicketChanges:input_type -> fieldsync.v1.AcknowledgeTicketChangesRequest
-	28, // 53: fieldsync.v1.HotlineService.PutWebhook:input_type -> fieldsync.v1.PutWebhookRequest
-	30, // 54: fieldsync.v1.HotlineService.ListWebhooks:input_type -> fieldsync.v1.ListWebhooksRequest
-	32, // 55: fieldsync.v1.HotlineService.DeleteWebhook:input_type -> fieldsync.v1.DeleteWebhookRequest
-	34, // 56: fieldsync.v1.HotlineService.ReplayWebhook:input_type -> fieldsync.v1.ReplayWebhookRequest
-	25, // 57: fieldsync.v1.HotlineService.AcknowledgeCompletions:input_type -> fieldsync.v1.AcknowledgeCompletionsRequest
-	6,  // 58: fieldsync.v1.HotlineService.SubmitTickets:output_type -> fieldsync.v1.SubmitTicketsResponse
-	10, // 59: fieldsync.v1.HotlineService.WithdrawTickets:output_type -> fieldsync.v1.WithdrawTicketsResponse
-	51, // 60: fieldsync.v1.HotlineService.ListTicketStates:output_type -> fieldsync.v1.ListTicketStatesResponse
-	8,  // 61: fieldsync.v1.HotlineService.GetTicketStatus:output_type -> fieldsync.v1.GetTicketStatusResponse
-	12, // 62: fieldsync.v1.HotlineService.ListCompletions:output_type -> fieldsync.v1.ListCompletionsResponse
-	14, // 63: fieldsync.v1.HotlineService.WatchCompletions:output_type -> fieldsync.v1.WatchCompletionsResponse
-	17, // 64: fieldsync.v1.HotlineService.ListTicketChanges:output_type -> fieldsync.v1.ListTicketChangesResponse
-	19, // 65: fieldsync.v1.HotlineService.WatchTicketChanges:output_type -> fieldsync.v1.WatchTicketChangesResponse
-	21, // 66: fieldsync.v1.HotlineService.AcknowledgeTicketChanges:output_type -> fieldsync.v1.AcknowledgeTicketChangesResponse
-	29, // 67: fieldsync.v1.HotlineService.PutWebhook:output_type -> fieldsync.v1.PutWebhookResponse
-	31, // 68: fieldsync.v1.HotlineService.ListWebhooks:output_type -> fieldsync.v1.ListWebhooksResponse
-	33, // 69: fieldsync.v1.HotlineService.DeleteWebhook:output_type -> fieldsync.v1.DeleteWebhookResponse
-	35, // 70: fieldsync.v1.HotlineService.ReplayWebhook:output_type -> fieldsync.v1.ReplayWebhookResponse
-	26, // 71: fieldsync.v1.HotlineService.AcknowledgeCompletions:output_type -> fieldsync.v1.AcknowledgeCompletionsResponse
-	58, // [58:72] is the sub-list for method output_type
-	44, // [44:58] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	46, // 20: fieldsync.v1.TicketChange.escalation:type_name -> fieldsync.v1.EscalationStepped
+	15, // 21: fieldsync.v1.ListTicketChangesResponse.changes:type_name -> fieldsync.v1.TicketChange
+	15, // 22: fieldsync.v1.WatchTicketChangesResponse.changes:type_name -> fieldsync.v1.TicketChange
+	45, // 23: fieldsync.v1.Completion.state:type_name -> fieldsync.v1.ProofState
+	23, // 24: fieldsync.v1.Completion.decoded:type_name -> fieldsync.v1.CompletionRecord
+	44, // 25: fieldsync.v1.CompletionRecord.outcome:type_name -> fieldsync.v1.Outcome
+	47, // 26: fieldsync.v1.CompletionRecord.notes:type_name -> fieldsync.v1.Note
+	48, // 27: fieldsync.v1.CompletionRecord.completed:type_name -> fieldsync.v1.TimeInterval
+	38, // 28: fieldsync.v1.CompletionRecord.position:type_name -> fieldsync.v1.Position
+	24, // 29: fieldsync.v1.CompletionRecord.photos:type_name -> fieldsync.v1.PhotoFact
+	41, // 30: fieldsync.v1.CompletionRecord.accepted_at:type_name -> google.protobuf.Timestamp
+	41, // 31: fieldsync.v1.CompletionRecord.sealed_at:type_name -> google.protobuf.Timestamp
+	41, // 32: fieldsync.v1.CompletionRecord.due_at:type_name -> google.protobuf.Timestamp
+	3,  // 33: fieldsync.v1.CompletionRecord.deadline:type_name -> fieldsync.v1.DeadlineVerdict
+	49, // 34: fieldsync.v1.PhotoFact.kind:type_name -> fieldsync.v1.PhotoKind
+	48, // 35: fieldsync.v1.PhotoFact.captured:type_name -> fieldsync.v1.TimeInterval
+	38, // 36: fieldsync.v1.PhotoFact.position:type_name -> fieldsync.v1.Position
+	50, // 37: fieldsync.v1.PhotoFact.findings:type_name -> fieldsync.v1.Finding
+	41, // 38: fieldsync.v1.Webhook.delivered_at:type_name -> google.protobuf.Timestamp
+	41, // 39: fieldsync.v1.Webhook.paused_until:type_name -> google.protobuf.Timestamp
+	41, // 40: fieldsync.v1.Webhook.ended_at:type_name -> google.protobuf.Timestamp
+	27, // 41: fieldsync.v1.PutWebhookResponse.webhook:type_name -> fieldsync.v1.Webhook
+	27, // 42: fieldsync.v1.ListWebhooksResponse.webhooks:type_name -> fieldsync.v1.Webhook
+	41, // 43: fieldsync.v1.ReplayWebhookRequest.since:type_name -> google.protobuf.Timestamp
+	0,  // 44: fieldsync.v1.SubmitTicketsResponse.Result.result:type_name -> fieldsync.v1.IntakeResult
+	5,  // 45: fieldsync.v1.HotlineService.SubmitTickets:input_type -> fieldsync.v1.SubmitTicketsRequest
+	9,  // 46: fieldsync.v1.HotlineService.WithdrawTickets:input_type -> fieldsync.v1.WithdrawTicketsRequest
+	51, // 47: fieldsync.v1.HotlineService.ListTicketStates:input_type -> fieldsync.v1.ListTicketStatesRequest
+	7,  // 48: fieldsync.v1.HotlineService.GetTicketStatus:input_type -> fieldsync.v1.GetTicketStatusRequest
+	11, // 49: fieldsync.v1.HotlineService.ListCompletions:input_type -> fieldsync.v1.ListCompletionsRequest
+	13, // 50: fieldsync.v1.HotlineService.WatchCompletions:input_type -> fieldsync.v1.WatchCompletionsRequest
+	16, // 51: fieldsync.v1.HotlineService.ListTicketChanges:input_type -> fieldsync.v1.ListTicketChangesRequest
+	18, // 52: fieldsync.v1.HotlineService.WatchTicketChanges:input_type -> fieldsync.v1.WatchTicketChangesRequest
+	20, // 53: fieldsync.v1.HotlineService.AcknowledgeTicketChanges:input_type -> fieldsync.v1.AcknowledgeTicketChangesRequest
+	28, // 54: fieldsync.v1.HotlineService.PutWebhook:input_type -> fieldsync.v1.PutWebhookRequest
+	30, // 55: fieldsync.v1.HotlineService.ListWebhooks:input_type -> fieldsync.v1.ListWebhooksRequest
+	32, // 56: fieldsync.v1.HotlineService.DeleteWebhook:input_type -> fieldsync.v1.DeleteWebhookRequest
+	34, // 57: fieldsync.v1.HotlineService.ReplayWebhook:input_type -> fieldsync.v1.ReplayWebhookRequest
+	25, // 58: fieldsync.v1.HotlineService.AcknowledgeCompletions:input_type -> fieldsync.v1.AcknowledgeCompletionsRequest
+	6,  // 59: fieldsync.v1.HotlineService.SubmitTickets:output_type -> fieldsync.v1.SubmitTicketsResponse
+	10, // 60: fieldsync.v1.HotlineService.WithdrawTickets:output_type -> fieldsync.v1.WithdrawTicketsResponse
+	52, // 61: fieldsync.v1.HotlineService.ListTicketStates:output_type -> fieldsync.v1.ListTicketStatesResponse
+	8,  // 62: fieldsync.v1.HotlineService.GetTicketStatus:output_type -> fieldsync.v1.GetTicketStatusResponse
+	12, // 63: fieldsync.v1.HotlineService.ListCompletions:output_type -> fieldsync.v1.ListCompletionsResponse
+	14, // 64: fieldsync.v1.HotlineService.WatchCompletions:output_type -> fieldsync.v1.WatchCompletionsResponse
+	17, // 65: fieldsync.v1.HotlineService.ListTicketChanges:output_type -> fieldsync.v1.ListTicketChangesResponse
+	19, // 66: fieldsync.v1.HotlineService.WatchTicketChanges:output_type -> fieldsync.v1.WatchTicketChangesResponse
+	21, // 67: fieldsync.v1.HotlineService.AcknowledgeTicketChanges:output_type -> fieldsync.v1.AcknowledgeTicketChangesResponse
+	29, // 68: fieldsync.v1.HotlineService.PutWebhook:output_type -> fieldsync.v1.PutWebhookResponse
+	31, // 69: fieldsync.v1.HotlineService.ListWebhooks:output_type -> fieldsync.v1.ListWebhooksResponse
+	33, // 70: fieldsync.v1.HotlineService.DeleteWebhook:output_type -> fieldsync.v1.DeleteWebhookResponse
+	35, // 71: fieldsync.v1.HotlineService.ReplayWebhook:output_type -> fieldsync.v1.ReplayWebhookResponse
+	26, // 72: fieldsync.v1.HotlineService.AcknowledgeCompletions:output_type -> fieldsync.v1.AcknowledgeCompletionsResponse
+	59, // [59:73] is the sub-list for method output_type
+	45, // [45:59] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_v1_hotline_proto_init() }
@@ -3038,6 +3057,7 @@ func file_fieldsync_v1_hotline_proto_init() {
 		return
 	}
 	file_fieldsync_v1_common_proto_init()
+	file_fieldsync_v1_escalation_proto_init()
 	file_fieldsync_v1_reconcile_proto_init()
 	file_fieldsync_v1_task_proto_init()
 	type x struct{}

@@ -136,7 +136,14 @@ type TaskRecord struct {
 	LogLeaf uint64 `protobuf:"varint,4,opt,name=log_leaf,json=logLeaf,proto3" json:"log_leaf,omitempty"`
 	// Where its entries stand in the logs of its scopes. A scope that is missing here, because the task has left it or the
 	// record is older than this field, may have its place in a ScopePlace.
-	Places        []*TaskPlace `protobuf:"bytes,5,rep,name=places,proto3" json:"places,omitempty"`
+	Places []*TaskPlace `protobuf:"bytes,5,rep,name=places,proto3" json:"places,omitempty"`
+	// The states that it has been in, oldest first: at most the newest 200. Empty for one that has not moved since there was a
+	// history.
+	History []*StatusChange `protobuf:"bytes,20,rep,name=history,proto3" json:"history,omitempty"`
+	// The clock of its deadline. Absent for one that was made before there was a calendar, until somebody gives an order.
+	Clock *TaskClock `protobuf:"bytes,21,opt,name=clock,proto3" json:"clock,omitempty"`
+	// What happens while its newest assignment is not answered. Absent where nothing does.
+	Escalation    *v1.Escalation `protobuf:"bytes,22,opt,name=escalation,proto3" json:"escalation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -202,6 +209,27 @@ func (x *TaskRecord) GetLogLeaf() uint64 {
 func (x *TaskRecord) GetPlaces() []*TaskPlace {
 	if x != nil {
 		return x.Places
+	}
+	return nil
+}
+
+func (x *TaskRecord) GetHistory() []*StatusChange {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+func (x *TaskRecord) GetClock() *TaskClock {
+	if x != nil {
+		return x.Clock
+	}
+	return nil
+}
+
+func (x *TaskRecord) GetEscalation() *v1.Escalation {
+	if x != nil {
+		return x.Escalation
 	}
 	return nil
 }
@@ -583,7 +611,7 @@ var File_fieldsync_storage_v1_dispatch_proto protoreflect.FileDescriptor
 
 const file_fieldsync_storage_v1_dispatch_proto_rawDesc = "" +
 	"\n" +
-	"#fieldsync/storage/v1/dispatch.proto\x12\x14fieldsync.storage.v1\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x02\n" +
+	"#fieldsync/storage/v1/dispatch.proto\x12\x14fieldsync.storage.v1\x1a#fieldsync/storage/v1/deadline.proto\x1a\x1dfieldsync/v1/escalation.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x02\n" +
 	"\x06Ticket\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12/\n" +
 	"\x05facts\x18\x02 \x01(\v2\x19.fieldsync.v1.TicketFacetR\x05facts\x12\x17\n" +
@@ -592,14 +620,19 @@ const file_fieldsync_storage_v1_dispatch_proto_rawDesc = "" +
 	"receivedAt\x127\n" +
 	"\tclosed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt\x12\x1b\n" +
 	"\tparent_id\x18\x06 \x01(\tR\bparentId\x12=\n" +
-	"\fwithdrawn_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vwithdrawnAt\"\xd8\x01\n" +
+	"\fwithdrawn_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vwithdrawnAt\"\x87\x03\n" +
 	"\n" +
 	"TaskRecord\x12&\n" +
 	"\x04task\x18\x01 \x01(\v2\x12.fieldsync.v1.TaskR\x04task\x12\x16\n" +
 	"\x06scopes\x18\x02 \x03(\tR\x06scopes\x126\n" +
 	"\atenures\x18\x03 \x03(\v2\x1c.fieldsync.storage.v1.TenureR\atenures\x12\x19\n" +
 	"\blog_leaf\x18\x04 \x01(\x04R\alogLeaf\x127\n" +
-	"\x06places\x18\x05 \x03(\v2\x1f.fieldsync.storage.v1.TaskPlaceR\x06places\"=\n" +
+	"\x06places\x18\x05 \x03(\v2\x1f.fieldsync.storage.v1.TaskPlaceR\x06places\x12<\n" +
+	"\ahistory\x18\x14 \x03(\v2\".fieldsync.storage.v1.StatusChangeR\ahistory\x125\n" +
+	"\x05clock\x18\x15 \x01(\v2\x1f.fieldsync.storage.v1.TaskClockR\x05clock\x128\n" +
+	"\n" +
+	"escalation\x18\x16 \x01(\v2\x18.fieldsync.v1.EscalationR\n" +
+	"escalation\"=\n" +
 	"\tTaskPlace\x12\x14\n" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\"\xae\x01\n" +
@@ -658,7 +691,10 @@ var file_fieldsync_storage_v1_dispatch_proto_goTypes = []any{
 	(*v1.TicketFacet)(nil),        // 6: fieldsync.v1.TicketFacet
 	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 	(*v1.Task)(nil),               // 8: fieldsync.v1.Task
-	(v1.ProofState)(0),            // 9: fieldsync.v1.ProofState
+	(*StatusChange)(nil),          // 9: fieldsync.storage.v1.StatusChange
+	(*TaskClock)(nil),             // 10: fieldsync.storage.v1.TaskClock
+	(*v1.Escalation)(nil),         // 11: fieldsync.v1.Escalation
+	(v1.ProofState)(0),            // 12: fieldsync.v1.ProofState
 }
 var file_fieldsync_storage_v1_dispatch_proto_depIdxs = []int32{
 	6,  // 0: fieldsync.storage.v1.Ticket.facts:type_name -> fieldsync.v1.TicketFacet
@@ -668,17 +704,20 @@ var file_fieldsync_storage_v1_dispatch_proto_depIdxs = []int32{
 	8,  // 4: fieldsync.storage.v1.TaskRecord.task:type_name -> fieldsync.v1.Task
 	3,  // 5: fieldsync.storage.v1.TaskRecord.tenures:type_name -> fieldsync.storage.v1.Tenure
 	2,  // 6: fieldsync.storage.v1.TaskRecord.places:type_name -> fieldsync.storage.v1.TaskPlace
-	7,  // 7: fieldsync.storage.v1.Tenure.from:type_name -> google.protobuf.Timestamp
-	7,  // 8: fieldsync.storage.v1.Tenure.until:type_name -> google.protobuf.Timestamp
-	9,  // 9: fieldsync.storage.v1.Completion.state:type_name -> fieldsync.v1.ProofState
-	7,  // 10: fieldsync.storage.v1.Completion.accepted_at:type_name -> google.protobuf.Timestamp
-	7,  // 11: fieldsync.storage.v1.Completion.sealed_at:type_name -> google.protobuf.Timestamp
-	7,  // 12: fieldsync.storage.v1.Completion.delivered_at:type_name -> google.protobuf.Timestamp
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	9,  // 7: fieldsync.storage.v1.TaskRecord.history:type_name -> fieldsync.storage.v1.StatusChange
+	10, // 8: fieldsync.storage.v1.TaskRecord.clock:type_name -> fieldsync.storage.v1.TaskClock
+	11, // 9: fieldsync.storage.v1.TaskRecord.escalation:type_name -> fieldsync.v1.Escalation
+	7,  // 10: fieldsync.storage.v1.Tenure.from:type_name -> google.protobuf.Timestamp
+	7,  // 11: fieldsync.storage.v1.Tenure.until:type_name -> google.protobuf.Timestamp
+	12, // 12: fieldsync.storage.v1.Completion.state:type_name -> fieldsync.v1.ProofState
+	7,  // 13: fieldsync.storage.v1.Completion.accepted_at:type_name -> google.protobuf.Timestamp
+	7,  // 14: fieldsync.storage.v1.Completion.sealed_at:type_name -> google.protobuf.Timestamp
+	7,  // 15: fieldsync.storage.v1.Completion.delivered_at:type_name -> google.protobuf.Timestamp
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_storage_v1_dispatch_proto_init() }
@@ -686,6 +725,7 @@ func file_fieldsync_storage_v1_dispatch_proto_init() {
 	if File_fieldsync_storage_v1_dispatch_proto != nil {
 		return
 	}
+	file_fieldsync_storage_v1_deadline_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
