@@ -181,6 +181,12 @@ func TestForeignIsLikeNothing(t *testing.T) {
 		"MediaService/Commit":                  {crew, `{"uploadId":"ID"}`, foreign.upload},
 		"ProofService/GetReceipt":              {crew, `{"completionId":"ID"}`, foreign.completion},
 		"DispatchService/AssignTask to a crew": {desk, `{"taskId":"` + own.open + `","crewId":"ID"}`, "to-phuong-b"},
+		"CrewService/GetCrewWork":              {desk, `{"crewId":"ID"}`, "to-phuong-b"},
+		"DeadlineService/ExplainDeadline":      {desk, `{"taskId":"ID"}`, foreign.task},
+		"DeadlineService/PauseDeadline":        {desk, `{"taskId":"ID","reason":"x","until":"2100-01-01T00:00:00Z"}`, foreign.task},
+		"DeadlineService/ResumeDeadline":       {desk, `{"taskId":"ID"}`, foreign.task},
+		"EscalationService/GetEscalation":      {desk, `{"taskId":"ID"}`, foreign.task},
+		"TerritoryService/RouteTicket":         {desk, `{"ticketId":"ID"}`, foreign.ticket},
 	}
 	elsewhere := map[string]string{
 		"IdentityService/Refresh":               "a device's own proof, without a token: auth's tests",
