@@ -82,6 +82,9 @@ func (s *Service) climb(tx *store.Tx, check *storagev1.EscalationCheck, record *
 	if running == nil || running.GetEndedAt() != nil || running.GetAssignmentEpoch() != check.GetAssignmentEpoch() || at < 0 || at >= len(running.GetSteps()) {
 		return nil
 	}
+	if task.GetStatus().GetState() != fieldsyncv1.TaskState_TASK_STATE_ASSIGNED || task.GetAssignment().GetAssignmentEpoch() != check.GetAssignmentEpoch() {
+		return nil // Moved by somebody who was not given Moved: the state itself says that it is over.
+	}
 	step, unit := running.GetSteps()[at], task.GetTicket().GetUnitId()
 	if step.GetDoneAt() != nil {
 		return nil
