@@ -125,9 +125,15 @@ var rights = map[string][]fieldsyncv1.Role{
 	fieldsyncv1connect.HotlineServiceDeleteWebhookProcedure:            {admin},
 	fieldsyncv1connect.HotlineServiceReplayWebhookProcedure:            {hotline, admin},
 
-	fieldsyncv1connect.ProofServiceGetReceiptProcedure:    {crew, lead, dispatcher, head, supervisor, hotline, admin},
-	fieldsyncv1connect.ProofServiceGetCheckpointProcedure: {crew, lead, dispatcher, head, supervisor, hotline, admin},
-	fieldsyncv1connect.ProofServiceRotateLogKeyProcedure:  {admin},
+	fieldsyncv1connect.ProofServiceGetReceiptProcedure:                   {crew, lead, dispatcher, head, supervisor, hotline, admin},
+	fieldsyncv1connect.ProofServiceGetCheckpointProcedure:                {crew, lead, dispatcher, head, supervisor, hotline, admin},
+	fieldsyncv1connect.FalseReportServiceGetDossierProcedure:             {dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.FalseReportServiceConfirmFalseReportProcedure:     {dispatcher, head, admin},
+	fieldsyncv1connect.FalseReportServiceReverseFalseReportProcedure:     {dispatcher, head, admin},
+	fieldsyncv1connect.FalseReportServiceExportFalseReportProcedure:      {dispatcher, head, admin},
+	fieldsyncv1connect.FalseReportServiceListFalseReportFiguresProcedure: {dispatcher, head, supervisor, admin},
+
+	fieldsyncv1connect.ProofServiceRotateLogKeyProcedure: {admin},
 
 	fieldsyncv1connect.OperationsServiceGetStatusProcedure: {admin},
 	fieldsyncv1connect.OperationsServiceCheckNowProcedure:  {admin},

@@ -69,7 +69,7 @@ func TestMatrix(t *testing.T) {
 	services := map[string]string{
 		"SyncService": "crew lead dispatcher head supervisor", "MediaService": "crew lead", "HotlineService": "hotline",
 		"DispatchService": moves, "SupportService": moves, "HoldService": moves, "ProofService": everybody,
-		"BoardService": reads, "OperationsService": "admin",
+		"BoardService": reads, "OperationsService": "admin", "FalseReportService": "dispatcher head admin",
 		"CategoryService": everybody, "CrewService": moves, "DeadlineService": reads, "EscalationService": reads, "TerritoryService": "admin",
 	}
 	exceptions := map[string]string{
@@ -83,6 +83,7 @@ func TestMatrix(t *testing.T) {
 		"DispatchService/GetTask": reads, "SupportService/ExplainDevice": reads, "SupportService/ListQuarantined": reads,
 		"HoldService/ListLegalHolds": reads,
 		"ProofService/RotateLogKey":  "admin", "HotlineService/SubmitTickets": "hotline admin",
+		"FalseReportService/GetDossier": reads, "FalseReportService/ListFalseReportFigures": reads,
 		"HotlineService/WithdrawTickets": "hotline admin", "HotlineService/ListTicketStates": "hotline admin",
 		"IdentityService/Enrol": "anybody", "IdentityService/Refresh": "anybody",
 		"IdentityService/IssueCode": moves, "IdentityService/RevokeDevice": "lead " + moves,

@@ -55,6 +55,8 @@ func auditLeaf(tx *store.Tx, entry *storagev1.LogLeaf, number uint64) error {
 		own = completion.GetSealedLeaf()
 	case receipt.Delivered:
 		own = completion.GetDeliveredLeaf()
+	case receipt.Decided:
+		said, own = entry.GetSaid(), number // Kept with the leaf itself.
 	}
 	if own != number || entry.GetPrevious() >= number {
 		return fmt.Errorf("%w: leaf %d (%v of %s)", ErrAudit, number, kind, entry.GetCompletionId())

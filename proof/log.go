@@ -34,6 +34,9 @@ func appendLeaf(tx *store.Tx, record *storagev1.TaskRecord, completion string, k
 		CompletionId: completion, Kind: uint32(kind), Previous: record.GetLogLeaf(),
 		Hashes: make([]byte, 0, len(completed)*tlog.HashSize),
 	}
+	if kind == receipt.Decided {
+		entry.Said = said
+	}
 	for _, hash := range completed {
 		entry.Hashes = append(entry.Hashes, hash[:]...)
 	}

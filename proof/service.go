@@ -68,6 +68,10 @@ func (s *Sealer) receipt(tx *store.Tx, completion *storagev1.Completion) ([]byte
 	if number == 0 {
 		kind, number, said = receipt.Claimed, completion.GetClaimedLeaf(), completion.GetClaimedRecord()
 	}
+	return s.receiptOf(tx, kind, number, said)
+}
+
+func (s *Sealer) receiptOf(tx *store.Tx, kind receipt.Kind, number uint64, said []byte) ([]byte, error) {
 	entry, err := store.Get(tx, store.LogLeafKey(number))
 	if err != nil {
 		return nil, err

@@ -543,6 +543,22 @@ func DoomedKey(sha []byte) Key[storagev1.Doomed] { return newKey("doomed").raw(s
 // AllDoomed is the prefix of all of it.
 func AllDoomed() Prefix[storagev1.Doomed] { return newKey("doomed").bytes() }
 
+// FalseReportKey: false-report/<ticket>
+func FalseReportKey(ticket string) Key[storagev1.FalseReport] {
+	return newKey("false-report").text(ticket).bytes()
+}
+
+// FalseReportMarkKey: false-report-at/<time>/<ticket> — the decisions by their times.
+func FalseReportMarkKey(at time.Time, ticket string) Key[storagev1.FalseReportMark] {
+	return newKey("false-report-at").time(at).text(ticket).bytes()
+}
+
+// FalseReportMarks is the prefix of the decisions by their times.
+func FalseReportMarks() Prefix[storagev1.FalseReportMark] { return newKey("false-report-at").bytes() }
+
+// ReporterSecretKey: reporter-secret/ — what makes telephone numbers unreadable in dossiers.
+func ReporterSecretKey() Key[storagev1.ReporterSecret] { return newKey("reporter-secret").bytes() }
+
 type keyBuilder []byte
 
 func newKey(word string) keyBuilder { return append(append(make(keyBuilder, 0, 64), word...), 0) }

@@ -60,7 +60,7 @@ của tổ, việc làm khi mất sóng được gửi về, và báo cáo hoàn
 		newEnrolCommand(), newTokenCommand(), group(newAdminCommand()), group(newAuthCommand()), newImportCommand(), group(newWebhookCommand()), newAssignCommand(),
 		newDeadlineCommand(), newEscalationCommand(), newRouteCommand(),
 		newBenchCommand(),
-		newVerifyCommand(), group(newLogCommand()), group(newHotlineCommand()),
+		newVerifyCommand(), group(newLogCommand()), group(newHotlineCommand()), group(newFalseReportCommand()),
 		newExplainCommand(), group(newQuarantineCommand()),
 		newVerifyCommand(), group(newLogCommand()),
 		newExplainCommand(), group(newQuarantineCommand()), group(newHoldCommand()),

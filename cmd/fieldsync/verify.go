@@ -99,6 +99,14 @@ func printProven(w io.Writer, p *receipt.Proven, lang string) {
 	if r.GetNote() != "" {
 		row("Ghi chú", "Note", "%q", r.GetNote())
 	}
+	if d := r.GetDecision(); d != nil {
+		what := sentence("tin báo giả: đã xác nhận", "a false report: confirmed", lang)
+		if !d.GetConfirmed() {
+			what = sentence("tin báo giả: đã rút lại xác nhận", "a false report: taken back", lang)
+		}
+		row("Quyết định", "Decision", "%s, %s, %s: %q", what, d.GetMemberId(), moment(d.GetAt()), d.GetReason())
+		row("Hồ sơ", "Dossier", "sha256 %x", d.GetDossierSha256())
+	}
 	for _, note := range r.GetNotes() {
 		row("Ghi chú", "Note", "%q", note.GetText())
 	}
@@ -174,6 +182,8 @@ func kindName(kind receipt.Kind, lang string) string {
 		return sentence("đã niêm phong", "sealed", lang)
 	case receipt.Delivered:
 		return sentence("đã giao cho tổng đài", "delivered", lang)
+	case receipt.Decided:
+		return sentence("đã quyết định về tin báo", "decided on", lang)
 	default:
 		return kind.String()
 	}

@@ -47,6 +47,7 @@ var services = []string{
 	fieldsyncv1connect.TerritoryServiceName,
 	fieldsyncv1connect.HotlineServiceName,
 	fieldsyncv1connect.ProofServiceName,
+	fieldsyncv1connect.FalseReportServiceName,
 	fieldsyncv1connect.IdentityServiceName,
 	fieldsyncv1connect.OperationsServiceName,
 }
@@ -92,6 +93,7 @@ func (s *Rooms) Handler() http.Handler {
 	rpcs.Handle(fieldsyncv1connect.NewTerritoryServiceHandler(s.dispatch, options...))
 	rpcs.Handle(fieldsyncv1connect.NewHotlineServiceHandler(s.hotline, options...))
 	rpcs.Handle(fieldsyncv1connect.NewProofServiceHandler(s.sealer, options...))
+	rpcs.Handle(fieldsyncv1connect.NewFalseReportServiceHandler(s.falseReports, options...))
 	rpcs.Handle(fieldsyncv1connect.NewIdentityServiceHandler(s.auth, options...))
 	rpcs.Handle(fieldsyncv1connect.NewOperationsServiceHandler(s.operations, options...))
 	ready := health{s.store.Failed(), s.unready}

@@ -12,6 +12,7 @@ import (
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
 	"github.com/cong1022/fieldsync/hotline"
+	"github.com/cong1022/fieldsync/hotline/falsereport"
 	"github.com/cong1022/fieldsync/hotline/open311"
 	"github.com/cong1022/fieldsync/media"
 	"github.com/cong1022/fieldsync/proof"
@@ -82,7 +83,8 @@ type Rooms struct {
 	media    *media.Service
 	sealer   *proof.Sealer
 
-	operations fieldsyncv1connect.OperationsServiceHandler
+	operations   fieldsyncv1connect.OperationsServiceHandler
+	falseReports *falsereport.Service
 }
 
 // Compose makes the rooms. They hold nothing that must be closed; the parts stay the caller's.
@@ -127,6 +129,9 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 		return nil, err
 	}
 	s.hotline = hotline.New(hotline.Options{Store: s.store, Log: s.log, Delivered: s.sealer.Deliver, Cancel: dispatch.Withdraw, PlainWebhooks: parts.PlainWebhooks})
+	s.falseReports = falsereport.New(falsereport.Options{
+		Store: s.store, Log: s.log, Decide: s.sealer.Decide, Receipts: s.sealer.DecisionReceipts,
+	})
 	s.open311 = open311.New(open311.Options{
 		Store: s.store, Log: s.log, ByAPIKey: s.auth.ByAPIKey,
 		Jurisdiction: parts.Open311.Jurisdiction, PublicURL: parts.Open311.PublicURL, Services: parts.Open311.Services, Catalogue: s.catalogue,

@@ -30,6 +30,8 @@ const (
 	Sealed Kind = 2
 	// Delivered: the hotline has acknowledged it.
 	Delivered Kind = 3
+	// Decided: whether the report was false was decided; the record says how, and on what.
+	Decided Kind = 4
 )
 
 // String is the kind's name.
@@ -41,6 +43,8 @@ func (k Kind) String() string {
 		return "sealed"
 	case Delivered:
 		return "delivered"
+	case Decided:
+		return "decided"
 	default:
 		return fmt.Sprintf("kind %d", byte(k))
 	}

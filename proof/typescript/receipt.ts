@@ -23,7 +23,7 @@ export class ProofError extends Error {
 }
 
 /** What a leaf says of a completion. */
-export type Kind = "claimed" | "sealed" | "delivered" | "unknown";
+export type Kind = "claimed" | "sealed" | "delivered" | "decided" | "unknown";
 
 /** A log at a size. */
 export interface Checkpoint {
@@ -63,7 +63,7 @@ export type Keys = readonly Key[];
 
 const maxBytes = 4 << 20;
 const hashBytes = 32;
-const kinds: readonly Kind[] = ["unknown", "claimed", "sealed", "delivered"];
+const kinds: readonly Kind[] = ["unknown", "claimed", "sealed", "delivered", "decided"];
 
 const encoder = new TextEncoder();
 const encode = (text: string): Uint8Array => encoder.encode(text);

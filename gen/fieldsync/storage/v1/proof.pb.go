@@ -85,17 +85,19 @@ func (x *LogHead) GetWhole() bool {
 	return false
 }
 
-// A leaf of the proof log. Its own bytes are not kept: they follow from the completion.
+// A leaf of the proof log. Its own bytes are not kept: they follow from the completion, or from what is kept with it.
 type LogLeaf struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The completion.
 	CompletionId string `protobuf:"bytes,1,opt,name=completion_id,json=completionId,proto3" json:"completion_id,omitempty"`
-	// What it says of the completion: 1 claimed, 2 sealed, 3 delivered.
+	// What it says of the completion: 1 claimed, 2 sealed, 3 delivered, 4 decided.
 	Kind uint32 `protobuf:"varint,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	// The number (from 1) of the leaf that the same task had before it. 0 where there was none.
 	Previous uint64 `protobuf:"varint,3,opt,name=previous,proto3" json:"previous,omitempty"`
 	// The hashes of the tree that this leaf completes, from its own upwards, 32 bytes each.
-	Hashes        []byte `protobuf:"bytes,4,opt,name=hashes,proto3" json:"hashes,omitempty"`
+	Hashes []byte `protobuf:"bytes,4,opt,name=hashes,proto3" json:"hashes,omitempty"`
+	// Of a decision: the completion's record with it, a fieldsync.v1.CompletionRecord.
+	Said          []byte `protobuf:"bytes,5,opt,name=said,proto3" json:"said,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -158,6 +160,13 @@ func (x *LogLeaf) GetHashes() []byte {
 	return nil
 }
 
+func (x *LogLeaf) GetSaid() []byte {
+	if x != nil {
+		return x.Said
+	}
+	return nil
+}
+
 var File_fieldsync_storage_v1_proof_proto protoreflect.FileDescriptor
 
 const file_fieldsync_storage_v1_proof_proto_rawDesc = "" +
@@ -166,12 +175,13 @@ const file_fieldsync_storage_v1_proof_proto_rawDesc = "" +
 	"\aLogHead\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x04R\x04size\x12\x18\n" +
 	"\aadopted\x18\x02 \x01(\x04R\aadopted\x12\x14\n" +
-	"\x05whole\x18\x03 \x01(\bR\x05whole\"v\n" +
+	"\x05whole\x18\x03 \x01(\bR\x05whole\"\x8a\x01\n" +
 	"\aLogLeaf\x12#\n" +
 	"\rcompletion_id\x18\x01 \x01(\tR\fcompletionId\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\rR\x04kind\x12\x1a\n" +
 	"\bprevious\x18\x03 \x01(\x04R\bprevious\x12\x16\n" +
-	"\x06hashes\x18\x04 \x01(\fR\x06hashesB\xda\x01\n" +
+	"\x06hashes\x18\x04 \x01(\fR\x06hashes\x12\x12\n" +
+	"\x04said\x18\x05 \x01(\fR\x04saidB\xda\x01\n" +
 	"\x18com.fieldsync.storage.v1B\n" +
 	"ProofProtoP\x01Z@github.com/cong1022/fieldsync/gen/fieldsync/storage/v1;storagev1\xa2\x02\x03FSX\xaa\x02\x14Fieldsync.Storage.V1\xca\x02\x14Fieldsync\\Storage\\V1\xe2\x02 Fieldsync\\Storage\\V1\\GPBMetadata\xea\x02\x16Fieldsync::Storage::V1b\x06proto3"
 

@@ -1,0 +1,171 @@
+package falsereport
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/store"
+)
+
+const (
+	// similarWithin and similarMetres say what counts as a similar call.
+	similarWithin = 30 * 24 * time.Hour
+	similarMetres = 200
+	// maxSimilar bounds how many a dossier names: the nearest in time come first, whatever else there is changes nothing.
+	maxSimilar = 100
+)
+
+// write makes the dossier of a ticket as it stands, and its bytes.
+func write(tx *store.Tx, f found) ([]byte, *fieldsyncv1.Dossier, error) {
+	record := &fieldsyncv1.CompletionRecord{}
+	if err := proto.Unmarshal(f.completion.GetRecord(), record); err != nil {
+		return nil, nil, fmt.Errorf("the record of the completion %s is damaged: %w", f.completion.GetId(), err)
+	}
+	facts := f.ticket.GetFacts()
+	sum := sha256.Sum256(f.completion.GetRecord())
+	dossier := &fieldsyncv1.Dossier{
+		HotlineId: facts.GetHotlineId(), TicketId: f.ticket.GetId(), TaskId: f.ticket.GetTaskId(), CompletionId: f.completion.GetId(),
+		Category: facts.GetCategory(), ReportedAt: facts.GetReportedAt(), Position: facts.GetPosition(), Address: facts.GetAddress(),
+		RecordSha256: sum[:],
+	}
+	secret, err := reporterSecret(tx)
+	if err != nil {
+		return nil, nil, err
+	}
+	dossier.ReporterRef = secret.mark(facts.GetReporter())
+	dossier.Visits = visits(f, record)
+	for _, photo := range record.GetPhotos() {
+		dossier.Photos = append(dossier.Photos, &fieldsyncv1.DossierPhoto{Fact: photo, DistanceM: distanceM(photo.GetPosition(), facts.GetPosition())})
+	}
+	if dossier.SimilarCalls, err = similarCalls(tx, f.ticket, secret); err != nil {
+		return nil, nil, err
+	}
+	text, err := marshal(dossier)
+	return text, dossier, err
+}
+
+// visits are the crews that had the task. A crew's notes go to the stretch in which it had it.
+func visits(f found, record *fieldsyncv1.CompletionRecord) (list []*fieldsyncv1.Visit) {
+	task := f.record.GetTask()
+	for _, tenure := range f.record.GetTenures() {
+		list = append(list, &fieldsyncv1.Visit{CrewId: tenure.GetCrewId(), From: tenure.GetFrom(), Until: tenure.GetUntil(), DistanceM: -1})
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	for _, note := range record.GetNotes() {
+		visit := list[len(list)-1]
+		for _, v := range list {
+			if at := note.GetRecorded().GetLatest(); at != nil && v.GetUntil() != nil && at.AsTime().Before(v.GetUntil().AsTime()) {
+				visit = v
+				break
+			}
+		}
+		visit.Notes = append(visit.Notes, note)
+	}
+	for _, v := range list {
+		if v.GetCrewId() == record.GetCrewId() {
+			v.MemberId, v.DeviceId, v.Completed, v.Position = record.GetMemberId(), record.GetDeviceId(), record.GetCompleted(), record.GetPosition()
+			v.DistanceM = distanceM(record.GetPosition(), task.GetTicket().GetPosition())
+		}
+	}
+	return list
+}
+
+// similarCalls are the other reports of the same kind nearby, and those of the same telephone number, around the time of this one.
+func similarCalls(tx *store.Tx, ticket *storagev1.Ticket, secret secret) (calls []*fieldsyncv1.SimilarCall, err error) {
+	facts := ticket.GetFacts()
+	reported, ref := facts.GetReportedAt().AsTime(), secret.mark(facts.GetReporter())
+	for stub, err := range store.Scan(tx, store.TicketsReported(), store.TicketReportedKey(reported.Add(-similarWithin), "")) {
+		if err != nil {
+			return nil, err
+		}
+		if stub.GetFacts().GetReportedAt().AsTime().After(reported.Add(similarWithin)) || len(calls) == maxSimilar {
+			break
+		}
+		if stub.GetId() == ticket.GetId() {
+			continue
+		}
+		other, err := store.Get(tx, store.TicketKey(stub.GetId()))
+		if err != nil {
+			return nil, err
+		}
+		theirs := other.GetFacts()
+		call := &fieldsyncv1.SimilarCall{
+			HotlineId: theirs.GetHotlineId(), Category: theirs.GetCategory(), ReportedAt: theirs.GetReportedAt(),
+			DistanceM:    distanceM(theirs.GetPosition(), facts.GetPosition()),
+			SameReporter: ref != "" && secret.mark(theirs.GetReporter()) == ref,
+		}
+		near := theirs.GetCategory() == facts.GetCategory() && call.GetDistanceM() >= 0 && call.GetDistanceM() <= similarMetres
+		if !near && !call.GetSameReporter() {
+			continue
+		}
+		if task := other.GetTaskId(); task != "" {
+			record, err := store.Get(tx, store.TaskKey(task))
+			if err != nil {
+				return nil, err
+			}
+			call.Outcome = record.GetTask().GetCompletion().GetOutcome()
+		}
+		decided, err := store.Get(tx, store.FalseReportKey(other.GetId()))
+		if err != nil {
+			return nil, err
+		}
+		call.FalseReport = found{decided: decided}.confirmed()
+		calls = append(calls, call)
+	}
+	return calls, nil
+}
+
+// secret makes marks of telephone numbers.
+type secret []byte
+
+func reporterSecret(tx *store.Tx) (secret, error) {
+	stored, err := store.Get(tx, store.ReporterSecretKey())
+	if err != nil || stored != nil {
+		return stored.GetKey(), err
+	}
+	key := make([]byte, sha256.Size)
+	if err := tx.Random(key); err != nil {
+		return nil, err
+	}
+	return key, store.Put(tx, store.ReporterSecretKey(), &storagev1.ReporterSecret{Key: key})
+}
+
+// mark is the same for the same number, however it is written: +84 and 0 are one, and only digits count. A hash without a secret
+// would be found by trying all numbers.
+func (s secret) mark(reporter *fieldsyncv1.Reporter) string {
+	var digits strings.Builder
+	for _, c := range reporter.GetPhone() {
+		if c >= '0' && c <= '9' {
+			digits.WriteRune(c)
+		}
+	}
+	number := strings.TrimLeft(strings.TrimPrefix(digits.String(), "84"), "0")
+	if number == "" {
+		return ""
+	}
+	mac := hmac.New(sha256.New, s)
+	mac.Write([]byte(number))
+	return hex.EncodeToString(mac.Sum(nil)[:8])
+}
+
+// distanceM is the great-circle distance (haversine) on a sphere of the Earth's mean radius, in metres; negative where one is absent.
+func distanceM(a, b *fieldsyncv1.Position) float64 {
+	if a == nil || b == nil {
+		return -1
+	}
+	const radius, degree = 6_371_000, math.Pi / 180
+	north, east := (b.GetLatitude()-a.GetLatitude())*degree, (b.GetLongitude()-a.GetLongitude())*degree
+	h := math.Pow(math.Sin(north/2), 2) + math.Cos(a.GetLatitude()*degree)*math.Cos(b.GetLatitude()*degree)*math.Pow(math.Sin(east/2), 2)
+	return math.Round(2 * radius * math.Asin(math.Min(1, math.Sqrt(h))))
+}
