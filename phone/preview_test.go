@@ -75,11 +75,12 @@ func TestDamagedPhotoIsTakenAgain(t *testing.T) {
 	_, id := r.attach(t, 1, 900)
 	r.sync()
 	must(t, r.Upload(t.Context(), nil))
+	device := r.status().DeviceID // It asks the server's clock, which is locked below.
 	r.server.do(func() {
 		r.server.put("t1", func(task *fieldsyncv1.Task, revision uint64) {
 			photo := task.GetPhotos()[0]
 			photo.Revision, photo.State = revision, fieldsyncv1.PhotoState_PHOTO_STATE_DAMAGED
-			photo.DeviceId = r.status().DeviceID
+			photo.DeviceId = device
 			photo.Findings = []*fieldsyncv1.Finding{{Code: "photo_damaged", Sentence: &fieldsyncv1.Sentence{Vi: "hỏng", En: "corrupt"}}}
 		})
 	})

@@ -158,6 +158,8 @@ func TestEnv(t *testing.T) {
 		"check.at": "03:15", "check.at_start": "false",
 		"guards.free_mib": "1", "guards.inodes": "2", "guards.descriptors": "3", "journal.snapshot_mib": "4", "journal.snapshot_every": "1h",
 		"retention.uploads_days": "2",
+		"media.spool":            "s3", "media.orphans_after": "48h",
+		"tokens.device_grant": "48h", "privacy.phone_lease": "2h",
 	}
 	env := map[string]string{}
 	for _, key := range keys(reflect.TypeFor[Config](), "") {
@@ -174,9 +176,9 @@ func TestEnv(t *testing.T) {
 	want := Config{
 		Listen: ":1", Data: "/d", Issuer: "i", ShutdownTimeout: 3 * time.Second,
 		Log:    LogConfig{Level: slog.LevelDebug, Format: "json"},
-		Tokens: TokenConfig{AccessTTL: 5 * time.Minute, CodeTTL: time.Hour},
+		Tokens: TokenConfig{AccessTTL: 5 * time.Minute, CodeTTL: time.Hour, DeviceGrant: 48 * time.Hour},
 		CORS:   CORSConfig{Origins: []string{"https://a.example"}},
-		Media: MediaConfig{Store: "s3", SpoolGiB: 5, S3: S3Config{
+		Media: MediaConfig{Store: "s3", Spool: "s3", SpoolGiB: 5, OrphansAfter: 48 * time.Hour, S3: S3Config{
 			Endpoint: "e:1", Bucket: "b", Region: "r", AccessKey: "a", SecretKey: "{s: 1}", LockYears: 10,
 		}},
 		Review: ReviewConfig{
@@ -193,8 +195,9 @@ func TestEnv(t *testing.T) {
 			IdleTimeout: 4 * time.Second, BodyTimeout: 5 * time.Second, WriteTimeout: 6 * time.Second, DevicePerSecond: 7, DeviceBurst: 8,
 			DeviceCalls: 9, AddressPerSecond: 10.5, AddressBurst: 11, FailuresPerSecond: 12, FailureBurst: 13, Uploads: 14, DeviceUploads: 15,
 		},
-		Report: ReportConfig{Day: 1},
-		Sync:   SyncConfig{OfflineDays: 30},
+		Report:  ReportConfig{Day: 1},
+		Privacy: PrivacyConfig{PhoneLease: 2 * time.Hour},
+		Sync:    SyncConfig{OfflineDays: 30},
 		OIDC: OIDCConfig{
 			Issuer: "https://login.example/realms/city", Audiences: []string{"fieldsync"}, MemberClaim: "sub", RolesClaim: "r",
 			Roles: map[string]string{"d": "dispatcher"}, UnitsClaim: "u", Units: map[string]string{"g": "binh-thanh"},

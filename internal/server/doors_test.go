@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"strings"
@@ -162,31 +163,35 @@ func TestForeignIsLikeNothing(t *testing.T) {
 	}
 
 	rows := map[string]struct{ token, body, id string }{
-		"AssignmentService/SuggestCrews":       {desk, `{"taskId":"ID"}`, foreign.task},
-		"AssignmentService/ListDeliveries":     {desk, `{"taskId":"ID"}`, foreign.task},
-		"DispatchService/CreateTask":           {desk, `{"ticketId":"ID"}`, foreign.ticket},
-		"DispatchService/GetTask":              {desk, `{"taskId":"ID"}`, foreign.task},
-		"DispatchService/AssignTask":           {desk, `{"taskId":"ID","crewId":"to-phuong-a"}`, foreign.task},
-		"DispatchService/RecallTask":           {desk, `{"taskId":"ID","reason":"x"}`, foreign.task},
-		"DispatchService/CancelTask":           {desk, `{"taskId":"ID","reason":"x"}`, foreign.task},
-		"IdentityService/IssueCode":            {desk, `{"memberId":"ID"}`, "tho-phuong-b"},
-		"IdentityService/RevokeDevice":         {desk, `{"deviceId":"ID"}`, foreign.device},
-		"SupportService/ExplainDevice":         {desk, `{"deviceId":"ID"}`, foreign.device},
-		"SupportService/ListQuarantined":       {desk, `{"deviceId":"ID"}`, foreign.device},
-		"SupportService/ReleaseQuarantined":    {desk, `{"id":"ID","reason":"x"}`, foreign.device + ".1.1"},
-		"SupportService/DiscardQuarantined":    {desk, `{"id":"ID","reason":"x"}`, foreign.device + ".1.1"},
-		"HoldService/PutLegalHold":             {desk, `{"ticketId":"ID","reason":"x"}`, foreign.ticket},
-		"HoldService/LiftLegalHold":            {desk, `{"ticketId":"ID","reason":"x"}`, foreign.ticket},
-		"MediaService/Declare":                 {crew, `{"taskId":"ID","photoId":"p1"}`, foreign.task},
-		"MediaService/Commit":                  {crew, `{"uploadId":"ID"}`, foreign.upload},
-		"ProofService/GetReceipt":              {crew, `{"completionId":"ID"}`, foreign.completion},
-		"DispatchService/AssignTask to a crew": {desk, `{"taskId":"` + own.open + `","crewId":"ID"}`, "to-phuong-b"},
-		"CrewService/GetCrewWork":              {desk, `{"crewId":"ID"}`, "to-phuong-b"},
-		"DeadlineService/ExplainDeadline":      {desk, `{"taskId":"ID"}`, foreign.task},
-		"DeadlineService/PauseDeadline":        {desk, `{"taskId":"ID","reason":"x","until":"2100-01-01T00:00:00Z"}`, foreign.task},
-		"DeadlineService/ResumeDeadline":       {desk, `{"taskId":"ID"}`, foreign.task},
-		"EscalationService/GetEscalation":      {desk, `{"taskId":"ID"}`, foreign.task},
-		"TerritoryService/RouteTicket":         {desk, `{"ticketId":"ID"}`, foreign.ticket},
+		"AssignmentService/SuggestCrews":        {desk, `{"taskId":"ID"}`, foreign.task},
+		"AssignmentService/ListDeliveries":      {desk, `{"taskId":"ID"}`, foreign.task},
+		"DispatchService/CreateTask":            {desk, `{"ticketId":"ID"}`, foreign.ticket},
+		"DispatchService/GetTask":               {desk, `{"taskId":"ID"}`, foreign.task},
+		"DispatchService/AssignTask":            {desk, `{"taskId":"ID","crewId":"to-phuong-a"}`, foreign.task},
+		"DispatchService/RecallTask":            {desk, `{"taskId":"ID","reason":"x"}`, foreign.task},
+		"DispatchService/CancelTask":            {desk, `{"taskId":"ID","reason":"x"}`, foreign.task},
+		"IdentityService/IssueCode":             {desk, `{"memberId":"ID"}`, "tho-phuong-b"},
+		"IdentityService/RevokeDevice":          {desk, `{"deviceId":"ID"}`, foreign.device},
+		"SupportService/ExplainDevice":          {desk, `{"deviceId":"ID"}`, foreign.device},
+		"SupportService/ListQuarantined":        {desk, `{"deviceId":"ID"}`, foreign.device},
+		"SupportService/ReleaseQuarantined":     {desk, `{"id":"ID","reason":"x"}`, foreign.device + ".1.1"},
+		"SupportService/DiscardQuarantined":     {desk, `{"id":"ID","reason":"x"}`, foreign.device + ".1.1"},
+		"HoldService/PutLegalHold":              {desk, `{"ticketId":"ID","reason":"x"}`, foreign.ticket},
+		"HoldService/LiftLegalHold":             {desk, `{"ticketId":"ID","reason":"x"}`, foreign.ticket},
+		"MediaService/Declare":                  {crew, `{"taskId":"ID","photoId":"p1"}`, foreign.task},
+		"MediaService/Commit":                   {crew, `{"uploadId":"ID"}`, foreign.upload},
+		"ProofService/GetReceipt":               {crew, `{"completionId":"ID"}`, foreign.completion},
+		"DispatchService/AssignTask to a crew":  {desk, `{"taskId":"` + own.open + `","crewId":"ID"}`, "to-phuong-b"},
+		"CrewService/GetCrewWork":               {desk, `{"crewId":"ID"}`, "to-phuong-b"},
+		"DeadlineService/ExplainDeadline":       {desk, `{"taskId":"ID"}`, foreign.task},
+		"DeadlineService/PauseDeadline":         {desk, `{"taskId":"ID","reason":"x","until":"2100-01-01T00:00:00Z"}`, foreign.task},
+		"DeadlineService/ResumeDeadline":        {desk, `{"taskId":"ID"}`, foreign.task},
+		"EscalationService/GetEscalation":       {desk, `{"taskId":"ID"}`, foreign.task},
+		"TerritoryService/RouteTicket":          {desk, `{"ticketId":"ID"}`, foreign.ticket},
+		"FalseReportService/GetDossier":         {desk, `{"hotlineId":"ID"}`, "phuong-b-2"},
+		"FalseReportService/ReverseFalseReport": {desk, `{"hotlineId":"ID","reason":"x"}`, "phuong-b-2"},
+		"FalseReportService/ExportFalseReport":  {desk, `{"hotlineId":"ID"}`, "phuong-b-2"},
+		"FalseReportService/ConfirmFalseReport": {desk, `{"hotlineId":"ID","dossierSha256":"` + base64.StdEncoding.EncodeToString(make([]byte, 32)) + `","reason":"x"}`, "phuong-b-2"},
 	}
 	elsewhere := map[string]string{
 		"IdentityService/Refresh":               "a device's own proof, without a token: auth's tests",
