@@ -66,6 +66,7 @@ type Reached struct {
 // State is what is to be told of a Shipper.
 type State struct {
 	Reached
+
 	// PhotosWaiting is how many photos are known and not sent yet.
 	PhotosWaiting int
 	// Failed is why the last attempt came to nothing, FailedAt when that was. Nil once one has succeeded.

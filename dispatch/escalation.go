@@ -50,7 +50,7 @@ func (s *Service) escalate(tx *store.Tx, record *storagev1.TaskRecord) error {
 		due := tx.Now().Add(step.GetAfter().AsDuration())
 		record.Escalation.Steps = append(record.Escalation.Steps, &fieldsyncv1.EscalationProgress{Action: step.GetAction(), DueAt: timestamppb.New(due)})
 		timer := &storagev1.Timer{TaskId: task.GetId(), Work: &storagev1.Timer_Escalation{
-			Escalation: &storagev1.EscalationCheck{AssignmentEpoch: epoch, Step: uint32(i) + 1}, //nolint:gosec // At most 20.
+			Escalation: &storagev1.EscalationCheck{AssignmentEpoch: epoch, Step: uint32(i) + 1},
 		}}
 		if err := store.SetTimer(tx, timer, due); err != nil {
 			return err

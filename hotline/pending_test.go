@@ -269,7 +269,7 @@ func TestDuplicates(t *testing.T) {
 func TestWithdraw(t *testing.T) {
 	h := newHouse(t)
 	var cancelled []string
-	h.Service.cancel = func(_ *store.Tx, record *storagev1.TaskRecord, _, reason string) error {
+	h.cancel = func(_ *store.Tx, record *storagev1.TaskRecord, _, reason string) error {
 		cancelled = append(cancelled, record.GetTask().GetTicket().GetHotlineId()+": "+reason)
 		return nil
 	}

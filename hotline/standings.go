@@ -43,7 +43,7 @@ func (s *Service) ListTicketStates(ctx context.Context, request *fieldsyncv1.Lis
 			}
 			if len(response.GetTickets()) == pageSize(request.GetLimit()) {
 				at := last.GetFacts().GetReportedAt().AsTime()
-				token := binary.BigEndian.AppendUint64([]byte{1}, uint64(at.UnixNano())) //nolint:gosec // As above.
+				token := binary.BigEndian.AppendUint64([]byte{1}, uint64(at.UnixNano()))
 				response.NextToken = append(token, last.GetId()...)
 				return nil
 			}

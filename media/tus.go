@@ -60,7 +60,7 @@ func newTus(spool spool) (http.Handler, error) {
 func (s *Service) serveUpload(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Tus-Resumable", tusVersion)
 	w.Header().Set("Tus-Version", tusVersion)
-	if method := r.Header.Get("X-HTTP-Method-Override"); r.Method == http.MethodPost && method != "" {
+	if method := r.Header.Get("X-Http-Method-Override"); r.Method == http.MethodPost && method != "" {
 		r.Method = method
 	}
 	switch r.Method {

@@ -97,7 +97,7 @@ func (b *browser) vapid(header string) {
 
 func (b *browser) decrypt(body []byte) string {
 	salt, rest := body[:16], body[16:]
-	if binary.BigEndian.Uint32(rest) < uint32(len(rest)-4) || len(body) > 4096 { //nolint:gosec // A body of a few kilobytes.
+	if binary.BigEndian.Uint32(rest) < uint32(len(rest)-4) || len(body) > 4096 {
 		b.t.Errorf("record size %d of %d bytes", binary.BigEndian.Uint32(rest), len(body))
 	}
 	sender, sealed := rest[5:5+int(rest[4])], rest[5+int(rest[4]):]
@@ -157,7 +157,7 @@ func TestWebPushReaches(t *testing.T) {
 	if want := []string{`{"hint":"sync"}`, `{"hint":"sync","title":"Có công việc mới"}`}; !slices.Equal(b.got, want) {
 		t.Errorf("got %q, want %q", b.got, want)
 	}
-	if b.header.Get("Topic") != "task" || b.header.Get("Urgency") != "high" || b.header.Get("Ttl") != "86400" {
+	if b.header.Get("Topic") != "task" || b.header.Get("Urgency") != "high" || b.header.Get("TTL") != "86400" {
 		t.Errorf("headers: %v", b.header)
 	}
 }

@@ -193,7 +193,7 @@ func (p *boardPrinter) follow(ctx context.Context, o operator, filter *fieldsync
 		}
 	}
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // The end that the caller asked for.
+		return nil
 	}
 	return stream.Err()
 }

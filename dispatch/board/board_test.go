@@ -212,7 +212,7 @@ func TestOrdersAndPages(t *testing.T) {
 	for i := range 30 {
 		h.now = h.now.Add(time.Second)
 		h.task(fmt.Sprintf("t%02d", i), []string{"a", "b"}[i%2], func(t *fieldsyncv1.Task) {
-			t.Ticket.Urgency = fieldsyncv1.Urgency(i % 4) //nolint:gosec // Below 4.
+			t.Ticket.Urgency = fieldsyncv1.Urgency(i % 4)
 			if i%5 > 0 {
 				t.Assignment.DueAt = timestamppb.New(start.Add(time.Duration(i%7) * time.Hour))
 			}

@@ -61,7 +61,7 @@ func readArea(raw json.RawMessage) (area Area, vi, en string) {
 	if err := json.Unmarshal(raw, &f); err != nil || f.Type != "Feature" {
 		return area, "không phải là Feature", "is no Feature"
 	}
-	unit, _ := f.Properties["unit"].(string) //nolint:revive // Without one it is empty, which is told.
+	unit, _ := f.Properties["unit"].(string)
 	if unit == "" {
 		return area, `thiếu thuộc tính "unit" (mã đơn vị)`, `lacks the property "unit" (a unit's id)`
 	}

@@ -259,8 +259,8 @@ func TestLargeSuccessions(t *testing.T) {
 	text.WriteString("old_district,old_ward,new_unit\n")
 	var want []int
 	for i := range 100_000 {
-		switch {
-		case i%2000 == 1999:
+		switch i % 2000 {
+		case 1999:
 			want = append(want, i+2)
 			text.WriteString([]string{"Quận 1,Phường 0,khac\n", ",Phường 1,p-1\n", "Quận 1,Phường 1\n"}[i/2000%3])
 		default:

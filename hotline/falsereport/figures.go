@@ -46,7 +46,7 @@ func (s *Service) ListFalseReportFigures(ctx context.Context, request *fieldsync
 	for _, figure := range c.figures {
 		response.Figures = append(response.Figures, figure)
 	}
-	slices.SortFunc(response.Figures, func(a, b *fieldsyncv1.ListFalseReportFiguresResponse_Figure) int {
+	slices.SortFunc(response.GetFigures(), func(a, b *fieldsyncv1.ListFalseReportFiguresResponse_Figure) int {
 		return cmp.Or(cmp.Compare(a.GetMonth(), b.GetMonth()), cmp.Compare(a.GetCategory(), b.GetCategory()))
 	})
 	return response, nil

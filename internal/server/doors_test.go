@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/ed25519"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -12,8 +13,6 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
-
-	"crypto/ed25519"
 
 	"github.com/cong1022/fieldsync/auth"
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"

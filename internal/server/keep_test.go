@@ -38,7 +38,7 @@ func pictureFile(t *testing.T) string {
 	t.Helper()
 	picture := image.NewRGBA(image.Rect(0, 0, 320, 240))
 	for i := range 320 * 240 {
-		picture.Set(i%320, i/320, color.RGBA{uint8(i * 7), uint8(i / 320), uint8(i % 251), 255}) //nolint:gosec // Any colour will do.
+		picture.Set(i%320, i/320, color.RGBA{uint8(i * 7), uint8(i / 320), uint8(i % 251), 255})
 	}
 	path := filepath.Join(t.TempDir(), "photo.jpg")
 	file, err := os.Create(path)

@@ -64,7 +64,7 @@ func TestTLSFromFiles(t *testing.T) {
 	get := func(http2 bool, roots *x509.CertPool, most uint16) (*http.Response, error) {
 		transport := &http.Transport{
 			Protocols: new(http.Protocols), DisableKeepAlives: true,
-			TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "localhost", MaxVersion: most, MinVersion: tls.VersionTLS10}, //nolint:gosec // That it is refused is the test.
+			TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "localhost", MaxVersion: most, MinVersion: tls.VersionTLS10},
 		}
 		transport.Protocols.SetHTTP1(!http2)
 		transport.Protocols.SetHTTP2(http2)

@@ -515,7 +515,7 @@ func (h *headChanger) Flush() {
 		_ = proto.Unmarshal(body, said)
 		said.Head.Sequence++
 		body, _ = proto.Marshal(said)
-		frame = append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body))), body...) //nolint:gosec // Small.
+		frame = append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body))), body...)
 	}
 	_, _ = h.ResponseWriter.Write(frame)
 	h.ResponseWriter.(http.Flusher).Flush() //nolint:forcetypeassert // It is the simulation's.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -161,8 +162,8 @@ func (s Spool) Remove(ctx context.Context, id string) error {
 		}
 		keys = append(keys, object.Key+"\x00"+object.VersionID)
 	}
-	for i := len(keys) - 1; i >= 0; i-- {
-		name, version, _ := strings.Cut(keys[i], "\x00")
+	for _, key := range slices.Backward(keys) {
+		name, version, _ := strings.Cut(key, "\x00")
 		err := s.blobs.client.RemoveObject(ctx, s.blobs.bucket, name, minio.RemoveObjectOptions{VersionID: version})
 		if err != nil && status(err) != http.StatusNotFound {
 			return fmt.Errorf("removing a piece of an upload: %w", err)

@@ -105,8 +105,8 @@ func unbindable(pkg *types.Package, object types.Object) (faults []string) {
 				}
 			}
 			methods := types.NewMethodSet(types.NewPointer(o.Type()))
-			for i := range methods.Len() {
-				if m := methods.At(i).Obj(); m.Exported() {
+			for method := range methods.Methods() {
+				if m := method.Obj(); m.Exported() {
 					signature(m.Name(), m.Type().(*types.Signature)) //nolint:forcetypeassert // A method's type is one.
 				}
 			}
