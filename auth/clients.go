@@ -27,7 +27,7 @@ const (
 	// assertionType is the client_assertion_type of RFC 7523, 2.2.
 	assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 	// tokenPath is where the token endpoint is mounted.
-	tokenPath = "/oauth/token"
+	tokenPath = "/oauth/token" //nolint:gosec // A name of RFC 7523.
 	// maxAssertionLife is how far ahead an assertion's exp may lie: its jti is remembered until then.
 	maxAssertionLife = time.Hour
 	// maxFormBytes bounds the body of a request for a token.
@@ -133,7 +133,8 @@ var (
 func (s *Service) TokenEndpoint(log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
-		status, answer := http.StatusOK, any(nil)
+		var status int
+		var answer any
 		token, refused, err := s.clientToken(r)
 		switch {
 		case err != nil:
@@ -145,7 +146,7 @@ func (s *Service) TokenEndpoint(log *slog.Logger) http.Handler {
 				status = http.StatusUnauthorized
 			}
 		default:
-			answer = token
+			status, answer = http.StatusOK, token
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")

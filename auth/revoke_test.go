@@ -40,7 +40,7 @@ func TestRevokedCallsEnd(t *testing.T) {
 	})
 	begun, ended := make(chan struct{}), make(chan error, 2)
 	release := make(chan struct{})
-	door := h.Middleware(slog.New(slog.DiscardHandler))(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	door := h.Middleware(slog.New(slog.DiscardHandler))(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		begun <- struct{}{}
 		switch r.URL.Path {
 		case "/upload":

@@ -240,7 +240,7 @@ func (j *joiner) begin() {
 // add takes the records of a part that are wanted: it may begin before the snapshot, or before where the one before it ended, and
 // go on behind the moment that is wanted.
 func (j *joiner) add(name string, content []byte) error {
-	_, _, _, err := journal.ReadSegment(name, content, func(record journal.Record) error {
+	_, _, _, err := journal.ReadSegment(name, content, func(record journal.Record) error { //nolint:dogsled // Only whether it is whole.
 		if record.Sequence <= j.restored.Sequence || j.reached {
 			return nil
 		}

@@ -130,7 +130,7 @@ func (s *Shipper) repeat(ctx context.Context, ship func(context.Context) error) 
 		}
 		err := ship(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // The end that the caller asked for.
 		}
 		s.note(err)
 		if err == nil {
@@ -146,7 +146,7 @@ func (s *Shipper) note(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		s.state.FailedAt = time.Now()
+		s.state.FailedAt = time.Now() //nolint:forbidigo // For an operator who compares it with a clock on the wall.
 	}
 	s.state.Failed = err
 }

@@ -179,7 +179,7 @@ func putVersion[T any, M interface {
 			until = from
 			for sum := 0; until < len(records) && (sum == 0 || sum+size(records[until]) <= importBytes); until++ {
 				sum += size(records[until])
-				if err := store.Put[T, M](tx, key(version, uint64(until)), records[until]); err != nil {
+				if err := store.Put[T, M](tx, key(version, uint64(until)), records[until]); err != nil { //nolint:gosec // An index.
 					return err
 				}
 			}

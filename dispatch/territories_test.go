@@ -14,7 +14,7 @@ import (
 )
 
 // square is a GeoJSON feature of a unit, a tenth of a degree wide, with its lower left corner at the place given.
-func square(unit string, x, y float64) string {
+func square(unit string, x, y float64) string { //nolint:unparam // A place has two coordinates.
 	return fmt.Sprintf(`{"type":"Feature","properties":{"unit":%q},"geometry":{"type":"Polygon","coordinates":[[[%[2]v,%[3]v],[%[4]v,%[3]v],[%[4]v,%[5]v],[%[2]v,%[5]v],[%[2]v,%[3]v]]]}}`,
 		unit, x, y, x+0.1, y+0.1)
 }
@@ -204,7 +204,10 @@ func TestBadTerritory(t *testing.T) {
 	}
 	h.view(func(tx *store.Tx) error {
 		for version := range uint64(3) {
-			for range store.Scan(tx, store.Areas(version), nil) {
+			for _, err := range store.Scan(tx, store.Areas(version), nil) {
+				if err != nil {
+					return err
+				}
 				t.Errorf("the areas of version %d are still there", version)
 			}
 		}

@@ -44,7 +44,8 @@ func (s *Service) ListTicketStates(ctx context.Context, request *fieldsyncv1.Lis
 			if len(response.GetTickets()) == pageSize(request.GetLimit()) {
 				at := last.GetFacts().GetReportedAt().AsTime()
 				token := binary.BigEndian.AppendUint64([]byte{1}, uint64(at.UnixNano()))
-				response.NextToken = append(token, last.GetId()...)
+				token = append(token, last.GetId()...)
+				response.NextToken = token
 				return nil
 			}
 			standing, err := standingOf(tx, stub.GetId())

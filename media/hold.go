@@ -204,11 +204,11 @@ func countHold(tx *store.Tx, hold *fieldsyncv1.LegalHold) error {
 	}
 	counted := map[[sha256.Size]byte]bool{}
 	return eachOriginal(tx, ticket, func(sha []byte) error {
-		if sum := [sha256.Size]byte(sha); counted[sum] {
+		sum := [sha256.Size]byte(sha)
+		if counted[sum] {
 			return nil
-		} else {
-			counted[sum] = true
 		}
+		counted[sum] = true
 		held, err := store.Get(tx, store.HeldOriginalKey(sha, hold.GetTicketId()))
 		if err != nil {
 			return err

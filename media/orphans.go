@@ -156,8 +156,8 @@ func (r *references) add(shas ...[]byte) {
 	}
 }
 
-func (r references) has(sha []byte) bool {
-	_, found := slices.BinarySearch(r, binary.BigEndian.Uint64(sha))
+func (r *references) has(sha []byte) bool {
+	_, found := slices.BinarySearch(*r, binary.BigEndian.Uint64(sha))
 	return found
 }
 

@@ -156,7 +156,7 @@ func (w *world) buried() (dead []*storagev1.OutboxDead) {
 	return dead
 }
 
-func (w *world) address(device string) *storagev1.PushAddress {
+func (w *world) address(device string) *storagev1.PushAddress { //nolint:unparam // It reads better with the device.
 	w.t.Helper()
 	var address *storagev1.PushAddress
 	err := w.store.View(w.t.Context(), func(tx *store.Tx) error {

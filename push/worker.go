@@ -178,26 +178,14 @@ func (w *Worker) plan(tx *store.Tx, rows []*storagev1.OutboxRow) (deliveries []*
 		}
 		d := byDevice[id]
 		if d == nil {
-			device, err := store.Get(tx, store.DeviceKey(id))
+			address, err := addressOf(tx, row)
 			if err != nil {
 				return nil, 0, err
 			}
-			if stale(device, tx.Now()) {
-				device.Push = nil
-				if err := store.Put(tx, store.DeviceKey(id), device); err != nil {
-					return nil, 0, err
-				}
-			}
-			if device.GetPush() == nil || device.GetRevokedAt() != nil {
-				if err := failed("no_address")(tx, row); err != nil {
-					return nil, 0, err
-				}
-				if err := store.Settle(tx, row); err != nil {
-					return nil, 0, err
-				}
+			if address == nil {
 				continue
 			}
-			d = &delivery{deviceID: id, address: device.GetPush()}
+			d = &delivery{deviceID: id, address: address}
 			byDevice[id] = d
 			deliveries = append(deliveries, d)
 		}
@@ -205,6 +193,28 @@ func (w *Worker) plan(tx *store.Tx, rows []*storagev1.OutboxRow) (deliveries []*
 		d.rows = append(d.rows, row)
 	}
 	return deliveries, unknown, nil
+}
+
+// addressOf is where to send a row's hint. Where nobody is to be woken, it is nil, and the row is settled.
+func addressOf(tx *store.Tx, row *storagev1.OutboxRow) (*storagev1.PushAddress, error) {
+	id := row.GetPush().GetDeviceId()
+	device, err := store.Get(tx, store.DeviceKey(id))
+	if err != nil {
+		return nil, err
+	}
+	if stale(device, tx.Now()) {
+		device.Push = nil
+		if err := store.Put(tx, store.DeviceKey(id), device); err != nil {
+			return nil, err
+		}
+	}
+	if device.GetPush() != nil && device.GetRevokedAt() == nil {
+		return device.GetPush(), nil
+	}
+	if err := failed("no_address")(tx, row); err != nil {
+		return nil, err
+	}
+	return nil, store.Settle(tx, row)
 }
 
 func stale(device *storagev1.Device, now time.Time) bool {

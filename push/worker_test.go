@@ -79,7 +79,7 @@ func TestNewAddressSurvivesTheOldOnesDeath(t *testing.T) {
 	w.device("a")
 	w.enqueue("a", false)
 	w.round(w.worker(sendFunc(func(context.Context, Message) error {
-		w.device("a", func(d *storagev1.Device) { d.Push.Value = "new" }) //nolint:contextcheck // The phone's own doing.
+		w.device("a", func(d *storagev1.Device) { d.Push.Value = "new" })
 		return ErrUnregistered
 	})))
 	if got := w.address("a").GetValue(); got != "new" {
@@ -200,7 +200,7 @@ func TestLostLease(t *testing.T) {
 	fast := w.worker(sendFunc(func(context.Context, Message) error { return &RetryError{After: time.Hour, Err: errors.New("no")} }))
 	slow := w.worker(sendFunc(func(context.Context, Message) error {
 		w.clock.advance(defaultLease)
-		w.round(fast) //nolint:contextcheck // Another worker's.
+		w.round(fast)
 		return nil
 	}))
 	w.round(slow)

@@ -104,6 +104,7 @@ func loadStanding(tx *Tx, id string) (s standing, err error) {
 				s.places = make(map[string]uint64, 2)
 			}
 			s.places[place.GetScope()] = place.GetSequence()
+		default:
 		}
 		rest = rest[n+size:]
 	}

@@ -305,7 +305,7 @@ func FuzzIssued(f *testing.F) {
 	}
 	f.Add("e30.eyJpc3MiOiJodHRwczovL2xvZ2luLmV4YW1wbGUifQ.x", `{"a":{"b":{"c":["x",1]}}}`, "a.b.c")
 	f.Add("", `{"a.b.c":"x"}`, "..")
-	f.Fuzz(func(t *testing.T, raw, claims, path string) {
+	f.Fuzz(func(_ *testing.T, raw, claims, path string) {
 		p.Issued(raw)
 		m := map[string]any{}
 		if json.Unmarshal([]byte(claims), &m) == nil {

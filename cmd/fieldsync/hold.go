@@ -86,10 +86,10 @@ func newHoldList(profile *string) *cobra.Command {
 				for _, hold := range page.GetHolds() {
 					gone := "-"
 					if hold.GetLiftedAt() != nil {
-						gone = hold.GetLiftedAt().AsTime().Local().Format(time.DateTime)
+						gone = hold.GetLiftedAt().AsTime().Local().Format(time.DateTime) //nolint:gosmopolitan // A display for the person at this machine.
 					}
 					fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", hold.GetTicketId(), hold.GetHotlineId(),
-						hold.GetPutAt().AsTime().Local().Format(time.DateTime), hold.GetMemberId(), gone,
+						hold.GetPutAt().AsTime().Local().Format(time.DateTime), hold.GetMemberId(), gone, //nolint:gosmopolitan // As above.
 						hold.GetOriginals(), hold.GetPending(), hold.GetReason())
 				}
 				if request.PageToken = page.GetNextToken(); request.GetPageToken() == "" {

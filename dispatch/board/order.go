@@ -120,7 +120,7 @@ const tokenVersion = 1
 // newToken names the place behind which the next page begins. It grants nothing.
 func newToken(o fieldsyncv1.BoardOrder, last *row) string {
 	p := orders[o].place(last)
-	b := []byte{tokenVersion, byte(orders[o])}
+	b := []byte{tokenVersion, byte(orders[o])} //nolint:gosec // One of four.
 	b = binary.AppendVarint(binary.AppendVarint(b, p.first), p.second)
 	return base64.RawURLEncoding.EncodeToString(append(b, p.task...))
 }

@@ -178,6 +178,7 @@ func (s *photoSender) wait() {
 }
 
 func (s *photoSender) photo(b *testing.B, pace int, over chan struct{}) {
+	b.Helper()
 	number := s.count.Add(1)
 	content := binary.BigEndian.AppendUint64(bytes.Clone(s.base), number)
 	sum, task := sha256.Sum256(content), fmt.Sprintf("photo-%d", number)

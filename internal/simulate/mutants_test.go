@@ -194,7 +194,7 @@ func syncs(change func(r *http.Request, req *fieldsyncv1.SyncRequest, ask func(*
 			req := &fieldsyncv1.SyncRequest{}
 			_ = proto.Unmarshal(body, req)
 			var rec *httptest.ResponseRecorder
-			//nolint:contextcheck // It travels in the request.
+
 			resp := change(r, req, func(req *fieldsyncv1.SyncRequest) *fieldsyncv1.SyncResponse {
 				encoded, _ := proto.Marshal(req)
 				inner := r.Clone(r.Context())
@@ -518,7 +518,7 @@ func (h *headChanger) Flush() {
 		frame = append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body))), body...)
 	}
 	_, _ = h.ResponseWriter.Write(frame)
-	h.ResponseWriter.(http.Flusher).Flush() //nolint:forcetypeassert // It is the simulation's.
+	h.ResponseWriter.(http.Flusher).Flush() //nolint:forcetypeassert,errcheck // It is the simulation's.
 }
 
 // Protects whoever has to understand a failure: a run that breaks a rule is cut down to a few steps that break the same one.

@@ -59,13 +59,13 @@ func killed(dir, repository string, acknowledged *[writers]uint64, r *result) er
 	if err != nil {
 		return err
 	}
-	moment := 1 + rand.IntN(8000) //nolint:gosec // Any moment will do.
+	moment := 1 + rand.IntN(8000)
 	err = v.until(func(since, _ int) bool { return since >= moment && (repository == "" || v.reached() > 0) })
 	if err = errors.Join(err, v.end()); err != nil {
 		return err
 	}
 	since, _ := v.counts()
-	r.acknowledged += uint64(since) //nolint:gosec // A count.
+	r.acknowledged += uint64(since)
 	if repository != "" {
 		*acknowledged = v.covered()
 	}

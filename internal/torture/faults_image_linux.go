@@ -42,7 +42,7 @@ func image(work string, rounds int) (r result, err error) {
 			if err != nil {
 				return err
 			}
-			moment := 1 + rand.IntN(8000) //nolint:gosec // Any moment will do.
+			moment := 1 + rand.IntN(8000)
 			err = v.until(func(since, _ int) bool { return since >= moment })
 			if err == nil {
 				err = v.stop()
@@ -54,7 +54,7 @@ func image(work string, rounds int) (r result, err error) {
 				return err
 			}
 			since, _ := v.counts()
-			r.acknowledged += uint64(since) //nolint:gosec // A count.
+			r.acknowledged += uint64(since)
 			return nil
 		})
 		if err != nil {

@@ -74,7 +74,7 @@ func startShipping(dir, repository string, margins embedded.Margins, limit int, 
 	if limit > 0 {
 		args = []string{"/bin/sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0"`, limit), self}
 	}
-	v := &victim{cmd: exec.Command(args[0], args[1:]...), done: make(chan struct{}), acknowledged: acknowledged} //nolint:gosec,noctx // This program itself; end ends it.
+	v := &victim{cmd: exec.Command(args[0], args[1:]...), done: make(chan struct{}), acknowledged: acknowledged} //nolint:noctx // This program itself; end ends it.
 	v.cmd.Env = append(os.Environ(), childVariable+"="+childValue(dir, margins), repositoryVariable+"="+repository)
 	v.cmd.Stderr = os.Stderr
 	out, err := v.cmd.StdoutPipe()
@@ -208,13 +208,13 @@ func kill(work string, rounds int) (r result, err error) {
 		if err != nil {
 			return r, err
 		}
-		moment := 1 + rand.IntN(8000) //nolint:gosec // Any moment will do.
+		moment := 1 + rand.IntN(8000)
 		err = v.until(func(since, _ int) bool { return since >= moment })
 		if err = errors.Join(err, v.end()); err != nil {
 			return r, err
 		}
 		since, _ := v.counts()
-		r.acknowledged += uint64(since) //nolint:gosec // A count.
+		r.acknowledged += uint64(since)
 		if err := settle(dir, &acknowledged, &r); err != nil {
 			return r, err
 		}
@@ -232,7 +232,7 @@ func power(work string, rounds int) (r result, err error) {
 		if err != nil {
 			return r, err
 		}
-		moment := 1 + rand.IntN(8000) //nolint:gosec // Any moment will do.
+		moment := 1 + rand.IntN(8000)
 		err = v.until(func(since, _ int) bool { return since >= moment })
 		if err == nil {
 			err = v.stop()
@@ -245,7 +245,7 @@ func power(work string, rounds int) (r result, err error) {
 			return r, err
 		}
 		since, _ := v.counts()
-		r.acknowledged += uint64(since) //nolint:gosec // A count.
+		r.acknowledged += uint64(since)
 		if err := errors.Join(loseUnsynced(next), os.RemoveAll(dir)); err != nil {
 			return r, err
 		}
@@ -279,7 +279,7 @@ func loseUnsynced(dir string) error {
 		if info.ModTime().Before(checkpoint.ModTime()) {
 			continue
 		}
-		if err := os.Truncate(path, rand.Int64N(info.Size())); err != nil { //nolint:gosec // Any length will do.
+		if err := os.Truncate(path, rand.Int64N(info.Size())); err != nil {
 			return err
 		}
 	}
@@ -330,7 +330,7 @@ func starve(dir string, margins embedded.Margins, limit, rounds int, take func()
 			return r, err
 		}
 		since, _ := v.counts()
-		r.acknowledged += uint64(since) //nolint:gosec // A count.
+		r.acknowledged += uint64(since)
 		if err := settle(dir, &acknowledged, &r); err != nil {
 			return r, err
 		}
@@ -358,7 +358,7 @@ func disk(work string, rounds int) (r result, err error) {
 			}
 			// Below the margin first, as a disk fills; then all of it.
 			give := func() error { return os.Remove(path) }
-			most := int64(free.Bavail)*free.Bsize - 150<<20 //nolint:gosec // Of a small disk.
+			most := int64(free.Bavail)*free.Bsize - 150<<20
 			if err := unix.Fallocate(int(file.Fd()), 0, 0, most); err != nil {
 				return give, err
 			}
@@ -423,7 +423,7 @@ func descriptors(work string, rounds int) (r result, err error) {
 			return r, err
 		}
 		since, turns := v.counts()
-		r.acknowledged += uint64(since) //nolint:gosec // A count.
+		r.acknowledged += uint64(since)
 		if turns > 0 {
 			r.note = "some were turned away"
 		}
@@ -447,7 +447,7 @@ func bits(work string, rounds int) (r result, err error) {
 		return r, err
 	}
 	since, _ := v.counts()
-	r.acknowledged = uint64(since) //nolint:gosec // A count.
+	r.acknowledged = uint64(since)
 	if err := settle(dir, &acknowledged, &r); err != nil {
 		return r, err
 	}
@@ -514,14 +514,14 @@ func flipBit(dir string) (f flipped, err error) {
 	if err != nil {
 		return f, err
 	}
-	f.path = files[rand.IntN(len(files))] //nolint:gosec // Any file will do.
+	f.path = files[rand.IntN(len(files))]
 	content, err := os.ReadFile(f.path)
 	if err != nil {
 		return f, err
 	}
-	f.at = rand.Int64N(int64(len(content))) //nolint:gosec // Any byte will do.
+	f.at = rand.Int64N(int64(len(content)))
 	f.was = content[f.at]
-	return f, f.write(f.was ^ 1<<rand.IntN(8)) //nolint:gosec // Any bit will do.
+	return f, f.write(f.was ^ 1<<rand.IntN(8))
 }
 
 // mend opens the folder, has it verified, and does what the errors tell an operator to do.

@@ -107,7 +107,7 @@ func unbindable(pkg *types.Package, object types.Object) (faults []string) {
 			methods := types.NewMethodSet(types.NewPointer(o.Type()))
 			for method := range methods.Methods() {
 				if m := method.Obj(); m.Exported() {
-					signature(m.Name(), m.Type().(*types.Signature)) //nolint:forcetypeassert // A method's type is one.
+					signature(m.Name(), m.Type().(*types.Signature)) //nolint:forcetypeassert,errcheck // A method's type is one.
 				}
 			}
 		case *types.Interface:

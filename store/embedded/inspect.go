@@ -121,12 +121,12 @@ func (e *Engine) inspectLater(tables []inspectable) {
 
 func inspectAll(ctx context.Context, tables []inspectable) error {
 	for _, t := range tables {
-		begun := time.Now()
+		begun := time.Now() //nolint:forbidigo // It measures work.
 		if err := t.inspect(true); err != nil {
 			return fmt.Errorf("%s: %w", t.path, err)
 		}
 		select {
-		case <-time.After(3 * time.Since(begun)):
+		case <-time.After(3 * time.Since(begun)): //nolint:forbidigo // As above.
 		case <-ctx.Done():
 			return ctx.Err()
 		}

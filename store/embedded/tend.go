@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"google.golang.org/protobuf/proto"
@@ -94,7 +93,7 @@ func (e *Engine) snapshotOld() bool {
 		return false
 	}
 	info, err := os.Stat(snapshots[len(snapshots)-1].Path)
-	return err == nil && time.Since(info.ModTime()) >= e.options.SnapshotEvery
+	return err == nil && e.options.Clock().Sub(info.ModTime()) >= e.options.SnapshotEvery
 }
 
 // checkpoint has all that Badger holds on the disk, and notes it.

@@ -226,7 +226,6 @@ func (j *Journal) recover() (err error) {
 		if err := j.cut(tail, size, err); err != nil {
 			return err
 		}
-		size = tail.Bytes
 	}
 	if err := j.file.Sync(); err != nil { // Something may have been cut off.
 		return err
