@@ -25,6 +25,8 @@ var routes = []Right{
 	{What: "GET /livez", Else: "anyone"},
 	{What: "GET /readyz", Else: "anyone"},
 	{What: "POST /oauth/token", Else: "a registered client, by private_key_jwt"},
+	{What: SignInRoute, Else: "whoever has a token of the outside identity provider"},
+	{What: "/.well-known/fieldsync-web-push-key.txt", Else: "anyone"},
 	{What: "/.well-known/jwks.json", Else: "anyone"},
 	{What: "/.well-known/fieldsync-proof-keys.json", Else: "anyone"},
 	{What: "/.well-known/fieldsync-log-keys.txt", Else: "anyone"},
