@@ -79,6 +79,10 @@ func (e *Engine) begin(scope store.Scope, head *storagev1.ScopeHead, from cursor
 	removalsFrom := from.sequence
 	if from.reading {
 		removalsFrom = from.lanes[laneOrders]
+		if from.sequence == 0 {
+			// It began from nothing: what had left by then it never held, and need not hear of.
+			removalsFrom = max(removalsFrom, from.start)
+		}
 	}
 	switch {
 	case !from.sameLog(at) || removalsFrom < head.GetFloor():
