@@ -9,26 +9,24 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/cong1022/fieldsync/auth"
+	"github.com/cong1022/fieldsync/dispatch/calendar"
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/store"
 )
 
-// zone is Vietnam's time, which knows no summer time, whatever the server's machine thinks.
-var zone = time.FixedZone("+07", 7*60*60)
-
 // cutoff is when a reporting month ends.
 type cutoff struct{ day, hour int }
 
 // month returns the time that the report of a month covers: from the cutoff in the month before it to that in its own.
 func (c cutoff) month(year int, month time.Month) (from, until time.Time) {
-	return time.Date(year, month-1, c.day, c.hour, 0, 0, 0, zone), time.Date(year, month, c.day, c.hour, 0, 0, 0, zone)
+	return time.Date(year, month-1, c.day, c.hour, 0, 0, 0, calendar.Zone), time.Date(year, month, c.day, c.hour, 0, 0, 0, calendar.Zone)
 }
 
 // running returns the month that a moment belongs to.
 func (c cutoff) running(now time.Time) (year int, month time.Month) {
-	year, month, _ = now.In(zone).Date()
+	year, month, _ = now.In(calendar.Zone).Date()
 	if _, until := c.month(year, month); !now.Before(until) {
 		month++
 	}
