@@ -41,6 +41,20 @@ func (s *Service) Declare(ctx context.Context, req *fieldsyncv1.DeclareRequest) 
 	if err != nil {
 		return nil, err
 	}
+	lost, err := s.lost(ctx, upload)
+	if err != nil {
+		return nil, err
+	}
+	if lost {
+		s.log.WarnContext(ctx, "an original is missing, and the phone is asked for it again", "upload", upload.GetId(), "device", upload.GetDeviceId())
+		err := s.store.Update(ctx, func(tx *store.Tx) error {
+			upload, err = s.reopen(tx, upload.GetId(), req.GetTaskId())
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
 	answer := &fieldsyncv1.DeclareResponse{
 		UploadId:   upload.GetId(),
 		UploadPath: uploadsPath + upload.GetId(),
@@ -115,12 +129,9 @@ func (s *Service) declare(tx *store.Tx, record *storagev1.TaskRecord, photo *fie
 	default:
 	}
 	if !slices.Contains(upload.GetTaskIds(), task) {
-		if len(upload.GetTaskIds()) >= maxTasks {
-			return nil, fault.New(fault.Exhausted, "upload_tasks",
-				fmt.Sprintf("Ảnh này đang được gửi cho %d công việc: hãy gửi xong rồi khai báo lại.", maxTasks),
-				fmt.Sprintf("This photo is on its way for %d tasks: finish sending it, then declare it again.", maxTasks))
+		if err := addTask(upload, task); err != nil {
+			return nil, err
 		}
-		upload.TaskIds = append(upload.TaskIds, task)
 		if err := store.Put(tx, store.UploadKey(upload.GetId()), upload); err != nil {
 			return nil, err
 		}
@@ -129,6 +140,17 @@ func (s *Service) declare(tx *store.Tx, record *storagev1.TaskRecord, photo *fie
 		return upload, s.settlePhotos(tx, record, upload, nil)
 	}
 	return upload, nil
+}
+
+// addTask has a task wait for the upload.
+func addTask(upload *storagev1.Upload, task string) error {
+	if len(upload.GetTaskIds()) >= maxTasks {
+		return fault.New(fault.Exhausted, "upload_tasks",
+			fmt.Sprintf("Ảnh này đang được gửi cho %d công việc: hãy gửi xong rồi khai báo lại.", maxTasks),
+			fmt.Sprintf("This photo is on its way for %d tasks: finish sending it, then declare it again.", maxTasks))
+	}
+	upload.TaskIds = append(upload.TaskIds, task)
+	return nil
 }
 
 func spoolFull() error {
@@ -141,16 +163,8 @@ func spoolFull() error {
 
 func openUpload(tx *store.Tx, task string, photo *fieldsyncv1.Photo) (*storagev1.Upload, error) {
 	device := photo.GetDeviceId()
-	open := 0
-	for _, err := range store.Scan(tx, store.OpenUploads(device), nil) {
-		if err != nil {
-			return nil, err
-		}
-		if open++; open == maxOpenUploads {
-			return nil, fault.New(fault.Exhausted, "uploads_open",
-				fmt.Sprintf("Thiết bị này có %d ảnh chưa gửi xong: hãy gửi xong bớt rồi thử lại.", maxOpenUploads),
-				fmt.Sprintf("This device has %d unfinished uploads: finish some of them, then try again.", maxOpenUploads))
-		}
+	if err := openUploadsBounded(tx, device); err != nil {
+		return nil, err
 	}
 	// Ids of the store tell their age; the id of an upload stands in a URL and should tell nothing.
 	var id [16]byte
@@ -175,6 +189,22 @@ func openUpload(tx *store.Tx, task string, photo *fieldsyncv1.Photo) (*storagev1
 		return nil, err
 	}
 	return upload, store.Put(tx, store.UploadKey(upload.GetId()), upload)
+}
+
+// openUploadsBounded refuses one more upload of a device that has too many unfinished.
+func openUploadsBounded(tx *store.Tx, device string) error {
+	open := 0
+	for _, err := range store.Scan(tx, store.OpenUploads(device), nil) {
+		if err != nil {
+			return err
+		}
+		if open++; open == maxOpenUploads {
+			return fault.New(fault.Exhausted, "uploads_open",
+				fmt.Sprintf("Thiết bị này có %d ảnh chưa gửi xong: hãy gửi xong bớt rồi thử lại.", maxOpenUploads),
+				fmt.Sprintf("This device has %d unfinished uploads: finish some of them, then try again.", maxOpenUploads))
+		}
+	}
+	return nil
 }
 
 // ownUpload returns the upload if the caller's device has declared it. NotFound "upload_unknown", one and the same, where

@@ -58,14 +58,21 @@ func (s *Service) lookNow(ctx context.Context, upload *storagev1.Upload) *storag
 	return look
 }
 
-// look returns what is in an original that is kept: as it was found before, or by looking, in which case its thumbnail is kept.
+// look returns what is in an original that is kept: as it was found before, or by looking, in which case its thumbnail is kept. It
+// looks again where the thumbnail was lost, as it may be together with the original.
 func (s *Service) look(ctx context.Context, upload *storagev1.Upload) (look *storagev1.Look, err error) {
 	err = s.store.View(ctx, func(tx *store.Tx) error {
 		look, err = store.Get(tx, store.LookKey(upload.GetSha256()))
 		return err
 	})
-	if err != nil || look != nil {
-		return look, err
+	if err != nil {
+		return nil, err
+	}
+	if look != nil {
+		kept, err := s.thumbnailKept(ctx, look)
+		if err != nil || kept {
+			return look, err
+		}
 	}
 	select {
 	case s.looks.places <- struct{}{}:
@@ -91,6 +98,20 @@ func (s *Service) look(ctx context.Context, upload *storagev1.Upload) (look *sto
 		look.ThumbnailSha256 = sum[:]
 	}
 	return look, nil
+}
+
+func (s *Service) thumbnailKept(ctx context.Context, look *storagev1.Look) (bool, error) {
+	if len(look.GetThumbnailSha256()) == 0 {
+		return true, nil // It has none.
+	}
+	content, _, err := s.blobs.Open(ctx, [sha256.Size]byte(look.GetThumbnailSha256()))
+	if errors.Is(err, ErrBlobNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, content.Close()
 }
 
 // content opens an original in the spool, where it lies near until it was looked into; else where it is kept.

@@ -79,10 +79,8 @@ func (s *Service) settlePhotos(tx *store.Tx, record *storagev1.TaskRecord, uploa
 	if revision == 0 {
 		return nil
 	}
-	if s.photosVerified != nil {
-		if err := s.photosVerified(tx, record, revision); err != nil {
-			return err
-		}
+	if err := s.photosChanged(tx, record, revision); err != nil {
+		return err
 	}
 	return store.SaveTask(tx, record, fieldsyncv1.RemovalReason_REMOVAL_REASON_UNSPECIFIED)
 }

@@ -56,6 +56,10 @@ func (h *house) settle(flags ...string) {
 	h.hotline = h.enrol(&fieldsyncv1.Member{Id: houseHotline, Name: "Hệ thống 1022", Role: fieldsyncv1.Role_ROLE_HOTLINE})
 }
 
+func (h *house) operations() fieldsyncv1connect.OperationsServiceClient {
+	return fieldsyncv1connect.NewOperationsServiceClient(h.admin.Client(), h.server.url)
+}
+
 // start starts the server, which is not running.
 func (h *house) start(flags ...string) {
 	h.t.Helper()
