@@ -114,7 +114,7 @@ func Restore(ctx context.Context, dir string, o RestoreOptions) (r Restored, err
 	if err := restoreParts(ctx, work, snapshot, parts, o, &r); err != nil {
 		return r, err
 	}
-	if err := renew(ctx, work, o); err != nil {
+	if err := renew(ctx, work, r.At, o); err != nil {
 		return r, err
 	}
 	if err := restorePhotos(ctx, objects, o, &r); err != nil {
@@ -275,8 +275,8 @@ func (j *joiner) flush() error {
 	return save(journal.SegmentPath(j.dir, j.first), bytes.NewReader(j.writer.Bytes()))
 }
 
-// renew makes the index, gives the store another epoch, and begins another journal.
-func renew(ctx context.Context, dir string, o RestoreOptions) error {
+// renew makes the index, gives the store another epoch, and begins another journal. kept is when the newest record was committed.
+func renew(ctx context.Context, dir string, kept time.Time, o RestoreOptions) error {
 	engine, err := embedded.OpenWith(dir, embedded.Options{Log: o.Log})
 	if err != nil {
 		return err
@@ -285,7 +285,7 @@ func renew(ctx context.Context, dir string, o RestoreOptions) error {
 	if err != nil {
 		return errors.Join(err, engine.Close())
 	}
-	if err := errors.Join(s.RenewEpoch(ctx), s.Close()); err != nil {
+	if err := errors.Join(s.RenewEpoch(ctx, kept), s.Close()); err != nil {
 		return err
 	}
 	old, err := embedded.RenewJournal(dir, embedded.Options{Log: o.Log})

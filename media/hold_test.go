@@ -199,8 +199,8 @@ func TestOrphansAreCollected(t *testing.T) {
 	before := fileCount(t, root)
 	orphan, young := put([]byte("nobody knows me")), put([]byte("nobody knows me yet"))
 
-	h.now = time.Now().AddDate(0, 0, 31)
-	recent := h.now.AddDate(0, 0, -29)
+	h.now.set(time.Now().AddDate(0, 0, 31))
+	recent := h.now.read().AddDate(0, 0, -29)
 	name := hex.EncodeToString(young[:])
 	if err := os.Chtimes(filepath.Join(root, name[:2], name[2:4], name), recent, recent); err != nil {
 		t.Fatal(err)
@@ -248,7 +248,7 @@ func TestCommitBesideCollection(t *testing.T) {
 	if err := blobs.Put(t.Context(), sum, bytes.NewReader(photo)); err != nil {
 		t.Fatal(err)
 	}
-	h.now = time.Now().AddDate(0, 0, 31)
+	h.now.set(time.Now().AddDate(0, 0, 31))
 	if _, err := h.service.CollectOrphans(t.Context()); err == nil {
 		t.Fatal("the removal did not fail")
 	}

@@ -74,11 +74,24 @@ type house struct {
 	idle bool
 	stop func()
 	// now is the store's clock; spoolBytes the bound on the spool, 0 for the default.
-	now        time.Time
+	now        *clock
 	spoolBytes int64
 	// bucket, where it is not nil, keeps the bytes of unfinished uploads.
 	bucket media.Spool
 }
+
+// clock is a clock that tests set while a server reads it.
+type clock struct{ at atomic.Pointer[time.Time] }
+
+func clockAt(at time.Time) *clock {
+	c := new(clock)
+	c.set(at)
+	return c
+}
+
+func (c *clock) set(at time.Time) { c.at.Store(&at) }
+
+func (c *clock) read() time.Time { return *c.at.Load() }
 
 func newHouse(tb testing.TB, blobs media.Blobs) *house {
 	tb.Helper()
@@ -92,8 +105,8 @@ func newHouseOver(tb testing.TB, blobs media.Blobs, bucket media.Spool) *house {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	h := &house{t: tb, blobs: blobs, bucket: bucket, spool: filepath.Join(tb.TempDir(), "spool"), now: time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)}
-	records, err := store.Open(tb.Context(), engine, store.Options{Clock: func() time.Time { return h.now }})
+	h := &house{t: tb, blobs: blobs, bucket: bucket, spool: filepath.Join(tb.TempDir(), "spool"), now: clockAt(time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC))}
+	records, err := store.Open(tb.Context(), engine, store.Options{Clock: h.now.read})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -25,12 +25,12 @@ func TestUploadsExpire(t *testing.T) {
 	phone.mustPatch(second.GetUploadPath(), 0, alive[:1000])
 	h.server.Close()
 	h.stop()
-	for upload, changed := range map[string]time.Time{first.GetUploadId(): h.now, second.GetUploadId(): h.now.AddDate(0, 0, 20)} {
+	for upload, changed := range map[string]time.Time{first.GetUploadId(): h.now.read(), second.GetUploadId(): h.now.read().AddDate(0, 0, 20)} {
 		if err := os.Chtimes(filepath.Join(h.spool, upload), changed, changed); err != nil {
 			t.Fatal(err)
 		}
 	}
-	h.now = h.now.AddDate(0, 0, 31)
+	h.now.set(h.now.read().AddDate(0, 0, 31))
 	h.start()
 	eventually(t, "the idle upload has expired", func() bool {
 		files := h.spoolFiles()

@@ -83,9 +83,17 @@ func Open(ctx context.Context, engine Engine, o Options) (*Store, error) {
 // ServerEpoch tells this store from the one it was before a restore. Never 0.
 func (s *Store) ServerEpoch() uint32 { return s.meta.GetServerEpoch() }
 
+const (
+	// maxLostSpans bounds the restores that a store remembers.
+	maxLostSpans = 16
+	// lostSlack is how much older than its record a transaction may be that the record holds.
+	lostSlack = time.Minute
+)
+
 // RenewEpoch makes this store another one than it was: after a restore, what phones and the hotline have read may be ahead of
-// it, and they find out by the epoch in their cursors. Nothing else may run on the store.
-func (s *Store) RenewEpoch(ctx context.Context) error {
+// what it holds, and the epoch tells them so. kept is the commit time of the newest record that was restored: what came after it may
+// be lost. It is durable when RenewEpoch returns.
+func (s *Store) RenewEpoch(ctx context.Context, kept time.Time) error {
 	return s.Update(ctx, func(tx *Tx) error {
 		meta, err := Get(tx, MetaKey())
 		if err != nil {
@@ -98,9 +106,22 @@ func (s *Store) RenewEpoch(ctx context.Context) error {
 			}
 			meta.ServerEpoch = epoch | 1
 		}
+		lost := append(meta.GetLost(), &storagev1.LostSpan{From: timestamppb.New(kept.Add(-lostSlack)), Until: tx.Timestamp()})
+		meta.Lost = lost[max(0, len(lost)-maxLostSpans):]
 		s.meta = meta
 		return Put(tx, MetaKey(), meta)
 	})
+}
+
+// MayHaveLost tells whether what happened at a time or later may be among what a restore has lost that is not longer ago than
+// memory.
+func (s *Store) MayHaveLost(at time.Time, memory time.Duration) bool {
+	for _, lost := range s.meta.GetLost() {
+		if !at.Before(lost.GetFrom().AsTime()) && !s.Now().After(lost.GetUntil().AsTime().Add(memory)) {
+			return true
+		}
+	}
+	return false
 }
 
 // Now is the store's clock.

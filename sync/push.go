@@ -197,6 +197,9 @@ func (c *chunk) take(m *fieldsyncv1.Mutation, head *storagev1.MutationHead) erro
 	if err != nil {
 		return err
 	}
+	if judged == unknownTask && c.mayBeLost(m) {
+		judged = maybeLost
+	}
 	if judged.kind == kindQuarantined && len(payload) > maxKeptBytes {
 		judged = tooLarge
 	}
@@ -389,6 +392,16 @@ func (c *chunk) judge(m *fieldsyncv1.Mutation, size int) (judgement, uint64, err
 		c.completion = task.record.GetTask().GetCompletion().GetCompletionId()
 	}
 	return judged, revision, nil
+}
+
+// mayBeLost tells whether a task that the sender has not got, or that it has got it, may be what a restore of the server has lost. It
+// looks at the time of recording alone: a foreign task is judged as one that never was.
+func (c *chunk) mayBeLost(m *fieldsyncv1.Mutation) bool {
+	recorded := c.arrived
+	if latest := bounds(m.GetRecorded(), c.sent, c.arrived).GetLatest(); latest != nil {
+		recorded = latest.AsTime()
+	}
+	return c.engine.store.MayHaveLost(recorded, c.engine.offline)
 }
 
 // claimed returns the completion that a mutation says, nil where it says none, if its signature is good or it has none. One that a

@@ -80,6 +80,12 @@ var (
 		"This number was judged too long ago and the verdict is no longer stored; the content is kept for a dispatcher.",
 	}
 
+	maybeLost = judgement{
+		kindQuarantined, "task_maybe_lost",
+		"Máy chủ không có công việc này của tổ bạn, nhưng vừa được khôi phục từ bản sao lưu; nội dung được giữ lại cho điều phối viên.",
+		"The server has no such task of your crew, but was restored from a backup lately; the content is kept for a dispatcher.",
+	}
+
 	unknownTask = judgement{kindRejected, "task_unknown", "Không có công việc này.", "There is no such task."}
 	tooLarge    = judgement{
 		kindRejected, "mutation_too_large", "Nội dung vượt quá 128 KiB nên máy chủ không giữ; nội dung vẫn còn trên máy.",

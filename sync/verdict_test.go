@@ -14,7 +14,7 @@ func TestVerdictsAreDocumented(t *testing.T) {
 	}
 	for _, j := range []judgement{
 		applied, keptLate, keptEnded, already, alreadyEnded, reusedNumber, unknownIntent, invalid, taskFull, photosMissing, claimInvalid,
-		afterMove, forgotten, tooLarge,
+		afterMove, forgotten, maybeLost, tooLarge,
 		unknownTask, unknownItem, notStarted, alreadyStarted, photoIDTaken,
 	} {
 		kind := strings.ToLower(strings.TrimPrefix(j.kind.String(), "VERDICT_KIND_"))

@@ -455,6 +455,10 @@ func (w *world) reverted() {
 	w.model.reset()
 	w.model.remember(t)
 	for _, f := range w.facts {
+		if f.verdict != nil && len(t.places[f.key]) == 0 && t.quarantined(f.key) {
+			// What a dispatcher has released since is to be released again.
+			f.verdict = &fieldsyncv1.Verdict{Kind: fieldsyncv1.VerdictKind_VERDICT_KIND_QUARANTINED}
+		}
 		f.undone = f.verdict != nil && len(t.places[f.key]) == 0 && !t.quarantined(f.key) && t.resolved(f.key) == nil
 	}
 	w.keepVerdicts(keep, func(stored *storagev1.VerdictRecord, payload string, _ []byte) bool {

@@ -7,6 +7,7 @@ import (
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/phone"
 	"github.com/cong1022/fieldsync/store"
+	syncengine "github.com/cong1022/fieldsync/sync"
 )
 
 // fact is something that a crew member recorded and that can be told from everything else that was ever recorded: by its
@@ -61,9 +62,16 @@ func (w *world) judged(h *handset, j phone.Judged) {
 	if f.undone || better(j.Verdict.GetKind(), f.verdict.GetKind()) {
 		f.verdict, f.undone = j.Verdict, false
 	}
-	if code := j.Verdict.GetCode(); code == "task_unknown" && w.house.epochs == 0 && w.setBack.IsZero() && w.entitled(h.member, f) {
+	if code := j.Verdict.GetCode(); code == "task_unknown" && w.setBack.IsZero() && (w.entitled(h.member, f) || w.maybeLost(f)) {
 		w.failf("dropped", "%s recorded %s for a task that its crew had, and was told %s", h.name, f.key, code)
 	}
+}
+
+// maybeLost tells whether the server was restored to before the fact, which may be about what is no more, and remembers that: a phone
+// records for nothing that it had not got, unless its replica was damaged.
+func (w *world) maybeLost(f *fact) bool {
+	h := w.house
+	return h.epochs > 0 && w.injected["replica-damaged"] == 0 && f.at.After(h.backedUp) && h.clock().Before(h.restored.Add(syncengine.DefaultOfflineTime))
 }
 
 // entitled tells whether a crew of the member had the fact's task while the member was in it.

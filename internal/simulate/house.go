@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"time"
 
-	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	"github.com/cong1022/fieldsync/internal/server"
 	"github.com/cong1022/fieldsync/media"
 	"github.com/cong1022/fieldsync/store"
@@ -50,8 +49,11 @@ type house struct {
 	truth *store.Store
 	// log keeps the newest thing that the server called an error.
 	log lastError
-	// backup is an old state of the disk, nil where none was made.
-	backup *memory.Disk
+	// backup is an old state of the disk, nil where none was made; backedUp is when it was, by the server's clock.
+	backup   *memory.Disk
+	backedUp time.Time
+	// restored is when the old state was put back last, by the server's clock.
+	restored time.Time
 	// epochs counts the lives of the data: it rises with each restore.
 	epochs int
 }
@@ -114,6 +116,7 @@ func (h *house) revert() error {
 		return err
 	}
 	h.epochs++
+	h.restored = h.clock()
 	inner, err := h.disk.open()
 	if err != nil {
 		return err
@@ -122,16 +125,7 @@ func (h *house) revert() error {
 	if err != nil {
 		return err
 	}
-	err = st.Update(h.w.ctx, func(tx *store.Tx) error {
-		meta, err := store.Get(tx, store.MetaKey())
-		if err != nil {
-			return err
-		}
-		return store.Put(tx, store.MetaKey(), &storagev1.Meta{
-			Format: meta.GetFormat(), ServerEpoch: meta.GetServerEpoch() + 2*uint32(h.epochs), CreatedAt: meta.GetCreatedAt(), //nolint:gosec // Small.
-		})
-	})
-	if err != nil {
+	if err := st.RenewEpoch(h.w.ctx, h.backedUp); err != nil {
 		return err
 	}
 	_ = inner.Close()

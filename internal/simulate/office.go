@@ -205,11 +205,13 @@ func (w *world) probe(h *handset, a *action) string {
 	if len(tasks) == 0 {
 		return nothing
 	}
-	was := w.cuts
+	was, disk := w.cuts, w.writes
 	w.cuts = nil
 	foreign, none := ask(tasks[a.what%len(tasks)].GetTask().GetId()), ask("there-is-no-such-task")
 	w.cuts = was
-	if foreign != none && !w.harmed {
+	// A question that the phone's own storage has kept from being asked tells nothing.
+	asked := disk >= w.action.disk || w.writes < w.action.disk
+	if foreign != none && !w.harmed && asked {
 		w.failf("leak", "%s asks for a photo of a task and hears %s, of none %s", h.name, foreign, none)
 	}
 	return h.name + ": " + foreign

@@ -225,7 +225,7 @@ func (w *world) trouble(a *action) string {
 	defer func() { w.off = off }()
 	switch a.op {
 	case opServerBackup:
-		h.backup = h.disk.backup()
+		h.backup, h.backedUp = h.disk.backup(), h.clock()
 		return "the server is backed up"
 	case opRestart:
 		w.injected["server-restart"]++

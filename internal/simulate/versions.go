@@ -17,7 +17,7 @@ const futureIntent = 90
 
 // otherVersion makes of a sync what an app of another version would have sent, the same each time. Notes that begin with
 // the name of opFuture are an intent of a newer app, of which the server knows nothing. A phone that is old says neither what
-// it showed when something was recorded nor anything of its clocks but the wall's.
+// it showed when something was recorded nor anything of its clocks but the wall's, and signs nothing.
 func (w *world) otherVersion(c *call) {
 	sent, err := plain(c.header, c.body)
 	req := &fieldsyncv1.SyncRequest{}
@@ -37,6 +37,9 @@ func (w *world) otherVersion(c *call) {
 			m.AssignmentEpoch, m.BaseRevision = 0, 0
 			age(m.GetRecorded())
 			age(m.GetAttachPhoto().GetPhoto().GetCaptured())
+			if said := m.GetComplete(); said != nil {
+				said.Claim, said.ClaimSignature = nil, nil
+			}
 		}
 	}
 	if c.set.old {

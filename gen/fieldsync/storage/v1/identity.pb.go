@@ -91,7 +91,9 @@ type Meta struct {
 	// Random, not 0; another one after a restore. Part of every cursor.
 	ServerEpoch uint32 `protobuf:"varint,2,opt,name=server_epoch,json=serverEpoch,proto3" json:"server_epoch,omitempty"`
 	// When the store was made.
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// What restores have lost, the newest last; at most 16.
+	Lost          []*LostSpan `protobuf:"bytes,4,rep,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -147,6 +149,68 @@ func (x *Meta) GetCreatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Meta) GetLost() []*LostSpan {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
+}
+
+// A span of the server's time of which a restored store may know nothing.
+type LostSpan struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The commit time of the newest record that was restored, less a minute.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// When it was restored.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LostSpan) Reset() {
+	*x = LostSpan{}
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LostSpan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LostSpan) ProtoMessage() {}
+
+func (x *LostSpan) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LostSpan.ProtoReflect.Descriptor instead.
+func (*LostSpan) Descriptor() ([]byte, []int) {
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *LostSpan) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *LostSpan) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
 // A device and the rights that come with it.
 type Device struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -182,7 +246,7 @@ type Device struct {
 
 func (x *Device) Reset() {
 	*x = Device{}
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[1]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -194,7 +258,7 @@ func (x *Device) String() string {
 func (*Device) ProtoMessage() {}
 
 func (x *Device) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[1]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -207,7 +271,7 @@ func (x *Device) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Device.ProtoReflect.Descriptor instead.
 func (*Device) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{1}
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Device) GetId() string {
@@ -320,7 +384,7 @@ type PushAddress struct {
 
 func (x *PushAddress) Reset() {
 	*x = PushAddress{}
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[2]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -332,7 +396,7 @@ func (x *PushAddress) String() string {
 func (*PushAddress) ProtoMessage() {}
 
 func (x *PushAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[2]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -345,7 +409,7 @@ func (x *PushAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushAddress.ProtoReflect.Descriptor instead.
 func (*PushAddress) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{2}
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *PushAddress) GetKind() v1.PushKind {
@@ -396,7 +460,7 @@ type WebPushKeys struct {
 
 func (x *WebPushKeys) Reset() {
 	*x = WebPushKeys{}
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[3]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +472,7 @@ func (x *WebPushKeys) String() string {
 func (*WebPushKeys) ProtoMessage() {}
 
 func (x *WebPushKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[3]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +485,7 @@ func (x *WebPushKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WebPushKeys.ProtoReflect.Descriptor instead.
 func (*WebPushKeys) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{3}
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *WebPushKeys) GetPublicKey() string {
@@ -455,7 +519,7 @@ type EnrolCode struct {
 
 func (x *EnrolCode) Reset() {
 	*x = EnrolCode{}
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[4]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -467,7 +531,7 @@ func (x *EnrolCode) String() string {
 func (*EnrolCode) ProtoMessage() {}
 
 func (x *EnrolCode) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[4]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -480,7 +544,7 @@ func (x *EnrolCode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrolCode.ProtoReflect.Descriptor instead.
 func (*EnrolCode) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{4}
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *EnrolCode) GetMemberId() string {
@@ -534,7 +598,7 @@ type SigningKey struct {
 
 func (x *SigningKey) Reset() {
 	*x = SigningKey{}
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[5]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -546,7 +610,7 @@ func (x *SigningKey) String() string {
 func (*SigningKey) ProtoMessage() {}
 
 func (x *SigningKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[5]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -559,7 +623,7 @@ func (x *SigningKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SigningKey.ProtoReflect.Descriptor instead.
 func (*SigningKey) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{5}
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SigningKey) GetKid() string {
@@ -626,7 +690,7 @@ type UsedProof struct {
 
 func (x *UsedProof) Reset() {
 	*x = UsedProof{}
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[6]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -638,7 +702,7 @@ func (x *UsedProof) String() string {
 func (*UsedProof) ProtoMessage() {}
 
 func (x *UsedProof) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[6]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -651,7 +715,7 @@ func (x *UsedProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsedProof.ProtoReflect.Descriptor instead.
 func (*UsedProof) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{6}
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *UsedProof) GetUntil() *timestamppb.Timestamp {
@@ -696,7 +760,7 @@ type DeviceStatus struct {
 
 func (x *DeviceStatus) Reset() {
 	*x = DeviceStatus{}
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[7]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -708,7 +772,7 @@ func (x *DeviceStatus) String() string {
 func (*DeviceStatus) ProtoMessage() {}
 
 func (x *DeviceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[7]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -721,7 +785,7 @@ func (x *DeviceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceStatus.ProtoReflect.Descriptor instead.
 func (*DeviceStatus) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{7}
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DeviceStatus) GetSeenAt() *timestamppb.Timestamp {
@@ -777,7 +841,7 @@ type MemberHistory struct {
 
 func (x *MemberHistory) Reset() {
 	*x = MemberHistory{}
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[8]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +853,7 @@ func (x *MemberHistory) String() string {
 func (*MemberHistory) ProtoMessage() {}
 
 func (x *MemberHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[8]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +866,7 @@ func (x *MemberHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberHistory.ProtoReflect.Descriptor instead.
 func (*MemberHistory) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{8}
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *MemberHistory) GetMemberships() []*Membership {
@@ -827,7 +891,7 @@ type Membership struct {
 
 func (x *Membership) Reset() {
 	*x = Membership{}
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[9]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +903,7 @@ func (x *Membership) String() string {
 func (*Membership) ProtoMessage() {}
 
 func (x *Membership) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[9]
+	mi := &file_fieldsync_storage_v1_identity_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +916,7 @@ func (x *Membership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Membership.ProtoReflect.Descriptor instead.
 func (*Membership) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{9}
+	return file_fieldsync_storage_v1_identity_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Membership) GetCrewId() string {
@@ -880,12 +944,16 @@ var File_fieldsync_storage_v1_identity_proto protoreflect.FileDescriptor
 
 const file_fieldsync_storage_v1_identity_proto_rawDesc = "" +
 	"\n" +
-	"#fieldsync/storage/v1/identity.proto\x12\x14fieldsync.storage.v1\x1a\x19fieldsync/v1/common.proto\x1a\x1bfieldsync/v1/identity.proto\x1a\x17fieldsync/v1/sync.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"|\n" +
+	"#fieldsync/storage/v1/identity.proto\x12\x14fieldsync.storage.v1\x1a\x19fieldsync/v1/common.proto\x1a\x1bfieldsync/v1/identity.proto\x1a\x17fieldsync/v1/sync.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb0\x01\n" +
 	"\x04Meta\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12!\n" +
 	"\fserver_epoch\x18\x02 \x01(\rR\vserverEpoch\x129\n" +
 	"\n" +
-	"created_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\xca\x04\n" +
+	"created_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x122\n" +
+	"\x04lost\x18\x04 \x03(\v2\x1e.fieldsync.storage.v1.LostSpanR\x04lost\"l\n" +
+	"\bLostSpan\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xca\x04\n" +
 	"\x06Device\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n" +
@@ -974,54 +1042,58 @@ func file_fieldsync_storage_v1_identity_proto_rawDescGZIP() []byte {
 }
 
 var file_fieldsync_storage_v1_identity_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fieldsync_storage_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_fieldsync_storage_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_fieldsync_storage_v1_identity_proto_goTypes = []any{
 	(KeyUse)(0),                    // 0: fieldsync.storage.v1.KeyUse
 	(*Meta)(nil),                   // 1: fieldsync.storage.v1.Meta
-	(*Device)(nil),                 // 2: fieldsync.storage.v1.Device
-	(*PushAddress)(nil),            // 3: fieldsync.storage.v1.PushAddress
-	(*WebPushKeys)(nil),            // 4: fieldsync.storage.v1.WebPushKeys
-	(*EnrolCode)(nil),              // 5: fieldsync.storage.v1.EnrolCode
-	(*SigningKey)(nil),             // 6: fieldsync.storage.v1.SigningKey
-	(*UsedProof)(nil),              // 7: fieldsync.storage.v1.UsedProof
-	(*DeviceStatus)(nil),           // 8: fieldsync.storage.v1.DeviceStatus
-	(*MemberHistory)(nil),          // 9: fieldsync.storage.v1.MemberHistory
-	(*Membership)(nil),             // 10: fieldsync.storage.v1.Membership
-	(*timestamppb.Timestamp)(nil),  // 11: google.protobuf.Timestamp
-	(v1.RevocationReason)(0),       // 12: fieldsync.v1.RevocationReason
-	(v1.PushKind)(0),               // 13: fieldsync.v1.PushKind
-	(*v1.WebPushSubscription)(nil), // 14: fieldsync.v1.WebPushSubscription
-	(*v1.QueueReport)(nil),         // 15: fieldsync.v1.QueueReport
-	(*v1.CaptureTime)(nil),         // 16: fieldsync.v1.CaptureTime
+	(*LostSpan)(nil),               // 2: fieldsync.storage.v1.LostSpan
+	(*Device)(nil),                 // 3: fieldsync.storage.v1.Device
+	(*PushAddress)(nil),            // 4: fieldsync.storage.v1.PushAddress
+	(*WebPushKeys)(nil),            // 5: fieldsync.storage.v1.WebPushKeys
+	(*EnrolCode)(nil),              // 6: fieldsync.storage.v1.EnrolCode
+	(*SigningKey)(nil),             // 7: fieldsync.storage.v1.SigningKey
+	(*UsedProof)(nil),              // 8: fieldsync.storage.v1.UsedProof
+	(*DeviceStatus)(nil),           // 9: fieldsync.storage.v1.DeviceStatus
+	(*MemberHistory)(nil),          // 10: fieldsync.storage.v1.MemberHistory
+	(*Membership)(nil),             // 11: fieldsync.storage.v1.Membership
+	(*timestamppb.Timestamp)(nil),  // 12: google.protobuf.Timestamp
+	(v1.RevocationReason)(0),       // 13: fieldsync.v1.RevocationReason
+	(v1.PushKind)(0),               // 14: fieldsync.v1.PushKind
+	(*v1.WebPushSubscription)(nil), // 15: fieldsync.v1.WebPushSubscription
+	(*v1.QueueReport)(nil),         // 16: fieldsync.v1.QueueReport
+	(*v1.CaptureTime)(nil),         // 17: fieldsync.v1.CaptureTime
 }
 var file_fieldsync_storage_v1_identity_proto_depIdxs = []int32{
-	11, // 0: fieldsync.storage.v1.Meta.created_at:type_name -> google.protobuf.Timestamp
-	11, // 1: fieldsync.storage.v1.Device.enrolled_at:type_name -> google.protobuf.Timestamp
-	11, // 2: fieldsync.storage.v1.Device.last_refresh_at:type_name -> google.protobuf.Timestamp
-	11, // 3: fieldsync.storage.v1.Device.revoked_at:type_name -> google.protobuf.Timestamp
-	3,  // 4: fieldsync.storage.v1.Device.push:type_name -> fieldsync.storage.v1.PushAddress
-	11, // 5: fieldsync.storage.v1.Device.token_expires_at:type_name -> google.protobuf.Timestamp
-	12, // 6: fieldsync.storage.v1.Device.revocation_reason:type_name -> fieldsync.v1.RevocationReason
-	13, // 7: fieldsync.storage.v1.PushAddress.kind:type_name -> fieldsync.v1.PushKind
-	11, // 8: fieldsync.storage.v1.PushAddress.seen_at:type_name -> google.protobuf.Timestamp
-	14, // 9: fieldsync.storage.v1.PushAddress.web_push:type_name -> fieldsync.v1.WebPushSubscription
-	11, // 10: fieldsync.storage.v1.EnrolCode.expires_at:type_name -> google.protobuf.Timestamp
-	0,  // 11: fieldsync.storage.v1.SigningKey.use:type_name -> fieldsync.storage.v1.KeyUse
-	11, // 12: fieldsync.storage.v1.SigningKey.created_at:type_name -> google.protobuf.Timestamp
-	11, // 13: fieldsync.storage.v1.SigningKey.signs_from:type_name -> google.protobuf.Timestamp
-	11, // 14: fieldsync.storage.v1.SigningKey.retires_at:type_name -> google.protobuf.Timestamp
-	11, // 15: fieldsync.storage.v1.UsedProof.until:type_name -> google.protobuf.Timestamp
-	11, // 16: fieldsync.storage.v1.DeviceStatus.seen_at:type_name -> google.protobuf.Timestamp
-	15, // 17: fieldsync.storage.v1.DeviceStatus.queue:type_name -> fieldsync.v1.QueueReport
-	16, // 18: fieldsync.storage.v1.DeviceStatus.clock:type_name -> fieldsync.v1.CaptureTime
-	10, // 19: fieldsync.storage.v1.MemberHistory.memberships:type_name -> fieldsync.storage.v1.Membership
-	11, // 20: fieldsync.storage.v1.Membership.from:type_name -> google.protobuf.Timestamp
-	11, // 21: fieldsync.storage.v1.Membership.until:type_name -> google.protobuf.Timestamp
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	12, // 0: fieldsync.storage.v1.Meta.created_at:type_name -> google.protobuf.Timestamp
+	2,  // 1: fieldsync.storage.v1.Meta.lost:type_name -> fieldsync.storage.v1.LostSpan
+	12, // 2: fieldsync.storage.v1.LostSpan.from:type_name -> google.protobuf.Timestamp
+	12, // 3: fieldsync.storage.v1.LostSpan.until:type_name -> google.protobuf.Timestamp
+	12, // 4: fieldsync.storage.v1.Device.enrolled_at:type_name -> google.protobuf.Timestamp
+	12, // 5: fieldsync.storage.v1.Device.last_refresh_at:type_name -> google.protobuf.Timestamp
+	12, // 6: fieldsync.storage.v1.Device.revoked_at:type_name -> google.protobuf.Timestamp
+	4,  // 7: fieldsync.storage.v1.Device.push:type_name -> fieldsync.storage.v1.PushAddress
+	12, // 8: fieldsync.storage.v1.Device.token_expires_at:type_name -> google.protobuf.Timestamp
+	13, // 9: fieldsync.storage.v1.Device.revocation_reason:type_name -> fieldsync.v1.RevocationReason
+	14, // 10: fieldsync.storage.v1.PushAddress.kind:type_name -> fieldsync.v1.PushKind
+	12, // 11: fieldsync.storage.v1.PushAddress.seen_at:type_name -> google.protobuf.Timestamp
+	15, // 12: fieldsync.storage.v1.PushAddress.web_push:type_name -> fieldsync.v1.WebPushSubscription
+	12, // 13: fieldsync.storage.v1.EnrolCode.expires_at:type_name -> google.protobuf.Timestamp
+	0,  // 14: fieldsync.storage.v1.SigningKey.use:type_name -> fieldsync.storage.v1.KeyUse
+	12, // 15: fieldsync.storage.v1.SigningKey.created_at:type_name -> google.protobuf.Timestamp
+	12, // 16: fieldsync.storage.v1.SigningKey.signs_from:type_name -> google.protobuf.Timestamp
+	12, // 17: fieldsync.storage.v1.SigningKey.retires_at:type_name -> google.protobuf.Timestamp
+	12, // 18: fieldsync.storage.v1.UsedProof.until:type_name -> google.protobuf.Timestamp
+	12, // 19: fieldsync.storage.v1.DeviceStatus.seen_at:type_name -> google.protobuf.Timestamp
+	16, // 20: fieldsync.storage.v1.DeviceStatus.queue:type_name -> fieldsync.v1.QueueReport
+	17, // 21: fieldsync.storage.v1.DeviceStatus.clock:type_name -> fieldsync.v1.CaptureTime
+	11, // 22: fieldsync.storage.v1.MemberHistory.memberships:type_name -> fieldsync.storage.v1.Membership
+	12, // 23: fieldsync.storage.v1.Membership.from:type_name -> google.protobuf.Timestamp
+	12, // 24: fieldsync.storage.v1.Membership.until:type_name -> google.protobuf.Timestamp
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_storage_v1_identity_proto_init() }
@@ -1035,7 +1107,7 @@ func file_fieldsync_storage_v1_identity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_storage_v1_identity_proto_rawDesc), len(file_fieldsync_storage_v1_identity_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
