@@ -22,7 +22,7 @@ const (
 
 // Declare implements the MediaService.
 //
-// It asks whether the device has attached the photo, not whether it may see the task now: evidence must reach the city even
+// It asks whether a device of the member has attached the photo, not whether it may see the task now: evidence must reach the city even
 // when the task was given to another crew or closed meanwhile.
 func (s *Service) Declare(ctx context.Context, req *fieldsyncv1.DeclareRequest) (*fieldsyncv1.DeclareResponse, error) {
 	principal, err := auth.PrincipalFrom(ctx)
@@ -31,11 +31,11 @@ func (s *Service) Declare(ctx context.Context, req *fieldsyncv1.DeclareRequest) 
 	}
 	var upload *storagev1.Upload
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
-		record, err := attached(tx, req.GetTaskId(), req.GetPhotoId(), principal.DeviceID)
+		record, photo, err := ownPhoto(tx, principal, req.GetTaskId(), req.GetPhotoId())
 		if err != nil {
 			return err
 		}
-		upload, err = s.declare(tx, record, attachedPhoto(record, req.GetPhotoId(), principal.DeviceID))
+		upload, err = s.declare(tx, record, photo)
 		return err
 	})
 	if err != nil {
@@ -71,28 +71,34 @@ func (s *Service) Declare(ctx context.Context, req *fieldsyncv1.DeclareRequest) 
 	return answer, nil
 }
 
-// attached returns the task if the device has attached the photo to it. NotFound "photo_unknown" otherwise, whatever is missing.
-func attached(tx *store.Tx, task, photo, device string) (*storagev1.TaskRecord, error) {
+// ownPhoto returns the task and its photo if a device of the caller has attached it. NotFound "photo_unknown" otherwise, whatever is
+// missing.
+func ownPhoto(tx *store.Tx, by auth.Principal, task, id string) (*storagev1.TaskRecord, *fieldsyncv1.Photo, error) {
 	record, err := store.Get(tx, store.TaskKey(task))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if attachedPhoto(record, photo, device) == nil {
-		return nil, fault.New(fault.NotFound, "photo_unknown",
-			"Công việc không có ảnh này từ thiết bị này: hãy đồng bộ trước rồi thử lại.",
-			"The task has no such photo of this device: sync first, then try again.")
-	}
-	return record, nil
-}
-
-// attachedPhoto finds the photo that the device has attached to the task.
-func attachedPhoto(record *storagev1.TaskRecord, id, device string) *fieldsyncv1.Photo {
 	for _, photo := range record.GetTask().GetPhotos() {
-		if photo.GetId() == id && photo.GetDeviceId() == device && device != "" {
-			return photo
+		if photo.GetId() != id {
+			continue
+		}
+		if own, err := ownDevice(tx, by, photo.GetDeviceId()); err != nil || own {
+			return record, photo, err
 		}
 	}
-	return nil
+	return nil, nil, fault.New(fault.NotFound, "photo_unknown",
+		"Công việc không có ảnh này từ thiết bị này: hãy đồng bộ trước rồi thử lại.",
+		"The task has no such photo of this device: sync first, then try again.")
+}
+
+// ownDevice tells whether a device is the caller's, or another one of the same member: a phone that was revoked and found again has a
+// new key, and is a new device with the photos of the old one. Their hashes bind the bytes, whoever brings them.
+func ownDevice(tx *store.Tx, by auth.Principal, id string) (bool, error) {
+	if id == by.DeviceID || id == "" {
+		return id != "", nil
+	}
+	device, err := store.Get(tx, store.DeviceKey(id))
+	return device.GetMemberId() == by.MemberID && by.MemberID != "", err
 }
 
 // declare finds the device's upload of these bytes, or opens one.
@@ -207,7 +213,7 @@ func openUploadsBounded(tx *store.Tx, device string) error {
 	return nil
 }
 
-// ownUpload returns the upload if the caller's device has declared it. NotFound "upload_unknown", one and the same, where
+// ownUpload returns the upload if it is one of the caller's devices'. NotFound "upload_unknown", one and the same, where
 // there is none, where it is another's, and where the id is none.
 func (s *Service) ownUpload(ctx context.Context, id string) (*storagev1.Upload, error) {
 	principal, err := auth.PrincipalFrom(ctx)
@@ -218,14 +224,17 @@ func (s *Service) ownUpload(ctx context.Context, id string) (*storagev1.Upload, 
 		return nil, uploadUnknown()
 	}
 	var upload *storagev1.Upload
+	own := false
 	err = s.store.View(ctx, func(tx *store.Tx) error {
-		upload, err = store.Get(tx, store.UploadKey(id))
+		if upload, err = store.Get(tx, store.UploadKey(id)); err == nil {
+			own, err = ownDevice(tx, principal, upload.GetDeviceId())
+		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if upload == nil || upload.GetDeviceId() != principal.DeviceID {
+	if !own {
 		return nil, uploadUnknown()
 	}
 	return upload, nil

@@ -42,7 +42,7 @@ func (s *Service) takePreview(r *http.Request) error {
 	}
 	// Whose photo it is comes before the body.
 	err = s.store.View(ctx, func(tx *store.Tx) error {
-		_, err := attached(tx, task, id, principal.DeviceID)
+		_, _, err := ownPhoto(tx, principal, task, id)
 		return err
 	})
 	if err != nil {
@@ -67,11 +67,10 @@ func (s *Service) takePreview(r *http.Request) error {
 		if err := notDoomed(tx, sum[:]); err != nil {
 			return err
 		}
-		record, err := attached(tx, task, id, principal.DeviceID)
+		record, photo, err := ownPhoto(tx, principal, task, id)
 		if err != nil {
 			return err
 		}
-		photo := attachedPhoto(record, id, principal.DeviceID)
 		if photo.GetState() != fieldsyncv1.PhotoState_PHOTO_STATE_ON_PHONE || bytes.Equal(photo.GetPreviewSha256(), sum[:]) {
 			return nil // The original overtook it, or it is a repeat.
 		}

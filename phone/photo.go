@@ -221,28 +221,34 @@ func (p *Phone) sweepPhotos() error {
 	return nil
 }
 
-// releasePhotos lets photos go up whose attach was in quarantine and has taken effect since: their tasks show them.
+// releasePhotos lets photos go up whose attach was in quarantine and has taken effect since: a task shows them, which may be another
+// one than they were recorded for if a dispatcher has mended that.
 func releasePhotos(tx *bolt.Tx) (released bool, err error) {
-	var shown []string
+	quarantined := make(map[string]*photo)
 	for ph, err := range photos(tx) {
 		if err != nil {
 			return false, err
 		}
-		if ph.State != photoQuarantined {
-			continue
+		if ph.State == photoQuarantined {
+			quarantined[ph.ID] = ph
 		}
-		task, err := getTask(tx, ph.TaskID)
+	}
+	if len(quarantined) == 0 {
+		return false, nil
+	}
+	shown := make(map[string]string) // The task by the photo.
+	for task, err := range replica(tx) {
 		if err != nil {
 			return false, err
 		}
 		for _, known := range task.GetPhotos() {
-			if known.GetId() == ph.ID {
-				shown = append(shown, ph.ID)
+			if quarantined[known.GetId()] != nil {
+				shown[known.GetId()] = task.GetId()
 			}
 		}
 	}
-	for _, id := range shown {
-		if err := setPhoto(tx, id, photoAttached); err != nil {
+	for id, task := range shown {
+		if err := changePhoto(tx, id, func(ph *photo) { ph.State, ph.TaskID = photoAttached, task }); err != nil {
 			return false, err
 		}
 	}

@@ -34,7 +34,7 @@ const (
 // proves nothing, so no trouble with it holds an original up.
 func (u *uploader) previews(ctx context.Context, waiting []*photo) {
 	for _, ph := range waiting {
-		if ph.Previewed || ph.Size <= previewAbove {
+		if ph.Previewed || ph.Size <= previewAbove || ph.State == photoQuarantined {
 			continue
 		}
 		small, err := preview(u.phone.photoPath(ph.ID))

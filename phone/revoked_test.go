@@ -69,6 +69,52 @@ func TestRevokedWhileWatching(t *testing.T) {
 	}
 }
 
+// A photo that lies in quarantine when its phone comes back with a new key is brought by the new device once a dispatcher releases it,
+// also where that is to another task than it was recorded for.
+func TestReleasedToAnewDevice(t *testing.T) {
+	c := newCity(t)
+	tasks := c.assign(2)
+	p := c.enrol(Options{})
+	_, err := p.Sync(t.Context())
+	must(t, err)
+	before, err := p.Status()
+	must(t, err)
+	photo, err := p.Photo(tasks[0], jpegFile(t, t.TempDir(), 1, 5000), PhotoFacts{})
+	must(t, err)
+	identity := fieldsyncv1connect.NewIdentityServiceClient(c.admin, c.url)
+	_, err = identity.RevokeDevice(t.Context(), &fieldsyncv1.RevokeDeviceRequest{
+		DeviceId: before.DeviceID, Reason: fieldsyncv1.RevocationReason_REVOCATION_REASON_LOST,
+	})
+	must(t, err)
+	_, err = p.Sync(t.Context())
+	wantCode(t, err, "device_revoked")
+	issued, err := identity.IssueCode(t.Context(), &fieldsyncv1.IssueCodeRequest{MemberId: "lan"})
+	must(t, err)
+	must(t, p.Enrol(t.Context(), c.url, issued.GetCode(), "found again"))
+	_, err = p.Sync(t.Context())
+	must(t, err)
+	must(t, p.Upload(t.Context(), nil)) // Nobody has released it yet: no error, and it stays.
+
+	support := fieldsyncv1connect.NewSupportServiceClient(c.admin, c.url)
+	kept, err := support.ListQuarantined(t.Context(), &fieldsyncv1.ListQuarantinedRequest{})
+	must(t, err)
+	if len(kept.GetMutations()) != 1 {
+		t.Fatalf("in quarantine: %v", kept)
+	}
+	mended := kept.GetMutations()[0].GetMutation()
+	mended.TaskId = tasks[1]
+	_, err = support.ReleaseQuarantined(t.Context(), &fieldsyncv1.ReleaseQuarantinedRequest{Id: kept.GetMutations()[0].GetId(), Mended: mended, Reason: "việc bên cạnh"})
+	must(t, err)
+	_, err = p.Sync(t.Context())
+	must(t, err)
+	must(t, p.Upload(t.Context(), nil))
+	got, err := c.desk.GetTask(t.Context(), &fieldsyncv1.GetTaskRequest{TaskId: tasks[1]})
+	must(t, err)
+	if photos := got.GetTask().GetPhotos(); len(photos) != 1 || photos[0].GetId() != photo || photos[0].GetState() != fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED {
+		t.Errorf("released: %v", photos)
+	}
+}
+
 // Citizens' names and phone numbers leave a phone that does not sync in time, whatever its wall clock says, and come back with
 // the next sync.
 func TestPersonalDataIsOnLoan(t *testing.T) {

@@ -41,16 +41,15 @@ func (p *Phone) Upload(ctx context.Context, progress Progress) error {
 		progress = func(string, int64, int64) {}
 	}
 	var waiting []*photo
-	held, revoked := false, false
-	err = p.view(func(tx *bolt.Tx, st *state) error {
-		revoked = st.Revoked
+	held := false
+	err = p.view(func(tx *bolt.Tx, _ *state) error {
 		for ph, err := range photos(tx) {
 			if err != nil {
 				return err
 			}
 			held = true
-			// A revoked phone does not hear when a dispatcher has released one: it asks.
-			if ph.State == photoAttached || revoked && ph.State == photoQuarantined {
+			// A phone does not hear of each one that a dispatcher has released, as of a task that is not its crew's any more: it asks.
+			if ph.State == photoAttached || ph.State == photoQuarantined {
 				waiting = append(waiting, ph)
 			}
 		}
@@ -67,7 +66,7 @@ func (p *Phone) Upload(ctx context.Context, progress Progress) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if revoked && fault.CodeOf(err) == "photo_unknown" {
+		if ph.State == photoQuarantined && fault.CodeOf(err) == "photo_unknown" {
 			continue // Not released yet.
 		}
 		if err != nil {
