@@ -32,6 +32,11 @@ type Options struct {
 	// Every is how often Run looks for something new. A second by default: so much is lost with the server's disk, of what
 	// no phone holds any more.
 	Every time.Duration
+	// Keep is for how long each moment can be restored to: what only older ones need is removed from the target when a snapshot was
+	// sent. 0: nothing is removed.
+	Keep time.Duration
+	// Now tells the time, by which what is to be kept is judged. time.Now by default.
+	Now func() time.Time
 	// Progress hears of Ship how much is sent: records of the journal, then photos.
 	Progress func(done, total int64)
 	Log      *slog.Logger
@@ -80,6 +85,9 @@ type State struct {
 func New(o Options) *Shipper {
 	if o.Every == 0 {
 		o.Every = time.Second
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -239,6 +247,7 @@ func (s *Shipper) shipSnapshot(ctx context.Context) error {
 		s.shipped = Reached{newest.Position, info.ModTime()}
 	}
 	s.any, s.snapshot = true, newest.Position
+	s.prune(ctx)
 	return nil
 }
 

@@ -25,6 +25,9 @@ type Target interface {
 	Open(ctx context.Context, name string) (io.ReadCloser, error)
 	// List returns the names that begin with prefix, sorted.
 	List(ctx context.Context, prefix string) ([]string, error)
+	// Remove removes what is kept under the names, in their order as far as the target has one. It is a success where nothing is. After
+	// an error some may be gone.
+	Remove(ctx context.Context, names []string) error
 }
 
 // Folder is a Target in a folder: on another disk, or on what another machine lends.
@@ -82,7 +85,21 @@ func (f Folder) List(_ context.Context, prefix string) (names []string, err erro
 	return names, err
 }
 
-// S3Options say which bucket, and with whose rights: to get, put and list objects, and to make the bucket if it is missing.
+// Remove implements Target.
+func (f Folder) Remove(ctx context.Context, names []string) error {
+	for _, name := range names {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := os.Remove(filepath.Join(string(f), filepath.FromSlash(name))); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// S3Options say which bucket, and with whose rights: to get, put and list objects, to remove them where not all are to be kept for ever,
+// and to make the bucket if it is missing.
 type S3Options struct {
 	// Endpoint is the host and port, without a scheme.
 	Endpoint, Region, Bucket string
@@ -140,4 +157,26 @@ func (s *S3) List(ctx context.Context, prefix string) (names []string, err error
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+// Remove implements Target.
+func (s *S3) Remove(ctx context.Context, names []string) error {
+	going := make(chan minio.ObjectInfo)
+	go func() {
+		defer close(going)
+		for _, name := range names {
+			select {
+			case going <- minio.ObjectInfo{Key: name}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	var failed error
+	for result := range s.client.RemoveObjects(ctx, s.bucket, going, minio.RemoveObjectsOptions{}) {
+		if failed == nil {
+			failed = fmt.Errorf("removing %s: %w", result.ObjectName, result.Err)
+		}
+	}
+	return errors.Join(failed, ctx.Err())
 }

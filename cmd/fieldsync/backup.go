@@ -139,7 +139,7 @@ func ship(cmd *cobra.Command, config server.Config, repository *repositoryFlags)
 		return 0, err
 	}
 	options := backup.Options{
-		Engine: engine, Target: target, Recipients: recipients, Log: log,
+		Engine: engine, Target: target, Recipients: recipients, Keep: config.Backup.Keep(), Log: log,
 		Progress: progress(cmd.ErrOrStderr(), sentence("Sao lưu", "Backing up", language(cmd))),
 	}
 	if config.Media.Store == "folder" { // Else they lie in an object store already.

@@ -22,7 +22,11 @@ type BackupConfig struct {
 	Region        string        `yaml:"region"`
 	Recipients    []string      `yaml:"recipients"`
 	Every         time.Duration `yaml:"every"`
+	KeepDays      int           `yaml:"keep_days"`
 }
+
+// Keep is for how long each moment can be restored to; 0: for ever.
+func (c BackupConfig) Keep() time.Duration { return time.Duration(c.KeepDays) * 24 * time.Hour }
 
 // CheckConfig is the section check.
 type CheckConfig struct {
@@ -56,6 +60,7 @@ func (c Config) checkKeeping(require func(ok bool, format string, args ...any)) 
 	_, err := c.Backup.Readers()
 	require(err == nil, "backup.recipients: %w", err)
 	require(c.Backup.Every >= 100*time.Millisecond && c.Backup.Every <= time.Hour, "backup.every: %v is not between 100ms and 1h", c.Backup.Every)
+	require(c.Backup.KeepDays >= 0 && c.Backup.KeepDays <= 36500, "backup.keep_days: %d is not between 0 and 36500", c.Backup.KeepDays)
 	_, err = c.Check.next(time.Now())
 	require(err == nil, "check.at: %w", err)
 	require(c.Guards.FreeMiB <= 1<<30, "guards.free_mib: %d is above 1073741824", c.Guards.FreeMiB)

@@ -53,7 +53,9 @@ func newKeeper(ctx context.Context, config Config, engine *embedded.Engine, st *
 	if err != nil {
 		return nil, fmt.Errorf("backup.recipients: %w", err)
 	}
-	o := backup.Options{Engine: engine, Target: target, Recipients: recipients, Every: config.Backup.Every, Log: log}
+	o := backup.Options{
+		Engine: engine, Target: target, Recipients: recipients, Every: config.Backup.Every, Keep: config.Backup.Keep(), Log: log,
+	}
 	if config.Media.Store == "folder" { // Else they lie in an object store already.
 		o.Photo = OpenPhoto(blobs)
 	}
@@ -200,4 +202,13 @@ func (l *lateTarget) List(ctx context.Context, prefix string) ([]string, error) 
 		return nil, err
 	}
 	return target.List(ctx, prefix)
+}
+
+// Remove implements backup.Target.
+func (l *lateTarget) Remove(ctx context.Context, names []string) error {
+	target, err := l.target(ctx)
+	if err != nil {
+		return err
+	}
+	return target.Remove(ctx, names)
 }
