@@ -27,7 +27,11 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return 0
 	}
-	if !errors.Is(err, errReported) {
+	switch {
+	case errors.Is(err, errReported):
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		fmt.Fprintln(stderr, "fieldsync: "+sentence("Đã dừng theo yêu cầu.", "Interrupted.", language(cmd)))
+	default:
 		fmt.Fprintln(stderr, "fieldsync: "+explain(err, language(cmd)))
 	}
 	return 1
@@ -52,20 +56,17 @@ của tổ, việc làm khi mất sóng được gửi về, và báo cáo hoàn
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().Var(new(languageFlag), "lang", "language of messages: vi or en (default: from LC_ALL or LANG, else vi)")
+	root.InitDefaultHelpFlag() // Else cobra takes what follows --help for its value.
 	root.AddCommand(
 		newDemoCommand(), newServeCommand(), group(newPhoneCommand()),
-		newEnrolCommand(), newTokenCommand(), group(newAdminCommand()), newImportCommand(), group(newWebhookCommand()), newAssignCommand(),
-		newBoardCommand(), newReportCommand(), newDeliveriesCommand(), newStuckCommand(),
-		newBoardCommand(), newReportCommand(), newDeliveriesCommand(),
-		newEnrolCommand(), newTokenCommand(), group(newAdminCommand()), group(newAuthCommand()), newImportCommand(), group(newWebhookCommand()), newAssignCommand(),
-		newDeadlineCommand(), newEscalationCommand(), newRouteCommand(),
-		newBenchCommand(),
-		newVerifyCommand(), group(newLogCommand()), group(newHotlineCommand()), group(newFalseReportCommand()),
+		newEnrolCommand(), newTokenCommand(), group(newAdminCommand()), group(newAuthCommand()),
+		newImportCommand(), newRouteCommand(), newAssignCommand(), newDeliveriesCommand(), newDeadlineCommand(), newEscalationCommand(),
+		newBoardCommand(), newReportCommand(), newStuckCommand(),
+		group(newHotlineCommand()), group(newWebhookCommand()), group(newFalseReportCommand()),
+		newVerifyCommand(), group(newLogCommand()), group(newHoldCommand()),
 		newExplainCommand(), group(newQuarantineCommand()),
-		newVerifyCommand(), group(newLogCommand()),
-		newExplainCommand(), group(newQuarantineCommand()), group(newHoldCommand()),
-		newCheckCommand(), newRebuildCommand(), group(newBackupCommand()), newRestoreCommand(),
-		newCheckCommand(), newRebuildCommand(), group(newBackupCommand()), newRestoreCommand(), newStatusCommand(),
+		newStatusCommand(), newCheckCommand(), newRebuildCommand(), group(newBackupCommand()), newRestoreCommand(),
+		newBenchCommand(),
 	)
 	return root
 }
