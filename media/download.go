@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"mime"
 	"net/http"
@@ -89,8 +90,12 @@ type blob struct {
 
 func (s *Service) serveBlob(w http.ResponseWriter, r *http.Request, b blob) {
 	content, _, err := s.blobs.Open(r.Context(), b.sum)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrBlobNotFound): // A record says that it is kept.
 		faultwire.WriteHTTP(w, r, s.log, fmt.Errorf("opening %x: %w", b.sum, err))
+		return
+	case err != nil:
+		faultwire.WriteHTTP(w, r, s.log, s.storeFailed(r.Context(), b.name, err))
 		return
 	}
 	defer content.Close()

@@ -334,6 +334,12 @@ func download(tb testing.TB, h *house, task string, photo []byte) {
 			tb.Errorf("GET %s, %s: %d with %d bytes", path, test.name, got.status, len(got.body))
 		}
 	}
+	for condition, status := range map[string]int{tag: http.StatusPartialContent, `"another"`: http.StatusOK} {
+		got := desk.do(http.MethodGet, path, nil, "Range", "bytes=1000-1999", "If-Range", condition)
+		if got.status != status || status == http.StatusOK && len(got.body) != len(photo) {
+			tb.Errorf("GET %s, a range if it is %s: %d with %d bytes", path, condition, got.status, len(got.body))
+		}
+	}
 	if got := desk.do(http.MethodHead, path, nil); got.status != http.StatusOK || got.header.Get("Content-Length") != fmt.Sprint(len(photo)) {
 		tb.Errorf("HEAD %s: %d, length %s", path, got.status, got.header.Get("Content-Length"))
 	}

@@ -59,10 +59,15 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err 
 		return nil, err
 	}
 	blobs, err := OpenBlobs(ctx, config)
-	if err != nil {
+	switch {
+	case err == nil:
+		reportStore(ctx, blobs, log)
+	case errors.Is(err, s3.ErrUnreachable) && config.Media.Spool != "s3": // Unfinished uploads do not lie there, too.
+		log.ErrorContext(ctx, "photos wait in the spool until the object store answers", "error", err)
+		blobs = &lateBlobs{open: func(ctx context.Context) (media.Blobs, error) { return OpenBlobs(ctx, config) }, log: log}
+	default:
 		return nil, err
 	}
-	reportStore(ctx, blobs, log)
 	spool, err := openSpool(config, blobs)
 	if err != nil {
 		return nil, err

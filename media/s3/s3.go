@@ -51,7 +51,10 @@ type Blobs struct {
 	clock     func() time.Time
 }
 
-// Open connects to the store and makes the bucket where it is missing.
+// ErrUnreachable: the store does not answer, or says that it cannot now. The same may work later.
+var ErrUnreachable = errors.New("the store does not answer")
+
+// Open connects to the store and makes the bucket where it is missing. ErrUnreachable where that is worth another try.
 func Open(ctx context.Context, o Options) (*Blobs, error) {
 	client, err := minio.New(o.Endpoint, &minio.Options{
 		Creds:      credentials.NewStaticV4(o.AccessKey, o.SecretKey, ""),
@@ -64,13 +67,13 @@ func Open(ctx context.Context, o Options) (*Blobs, error) {
 	}
 	exists, err := client.BucketExists(ctx, o.Bucket)
 	if err != nil {
-		return nil, fmt.Errorf("object store %q, bucket %q: %w", o.Endpoint, o.Bucket, err)
+		return nil, fmt.Errorf("object store %q, bucket %q: %w", o.Endpoint, o.Bucket, unreachable(err))
 	}
 	if !exists {
 		// Another server may make it at the same moment: what counts is that it is there.
 		if err := client.MakeBucket(ctx, o.Bucket, minio.MakeBucketOptions{Region: o.Region, ObjectLocking: o.LockYears > 0}); err != nil {
 			if made, again := client.BucketExists(ctx, o.Bucket); again != nil || !made {
-				return nil, fmt.Errorf("object store %q, making bucket %q: %w", o.Endpoint, o.Bucket, err)
+				return nil, fmt.Errorf("object store %q, making bucket %q: %w", o.Endpoint, o.Bucket, unreachable(err))
 			}
 		}
 	}
@@ -79,7 +82,7 @@ func Open(ctx context.Context, o Options) (*Blobs, error) {
 		b.clock = time.Now
 	}
 	if b.can, err = b.probe(ctx); err != nil {
-		return nil, fmt.Errorf("object store %q, bucket %q: %w", o.Endpoint, o.Bucket, err)
+		return nil, fmt.Errorf("object store %q, bucket %q: %w", o.Endpoint, o.Bucket, unreachable(err))
 	}
 	if b.lockYears > 0 && !b.can.ObjectLock {
 		return nil, fmt.Errorf("object store %q: the bucket %q has no object lock, and it cannot be added to a bucket: name another bucket or leave the lock out", o.Endpoint, o.Bucket)
@@ -152,4 +155,12 @@ func status(err error) int {
 		return refusal.StatusCode
 	}
 	return 0
+}
+
+// unreachable says of an error that it is ErrUnreachable, too, unless the store has refused.
+func unreachable(err error) error {
+	if code := status(err); code == 0 || code >= http.StatusInternalServerError {
+		return errors.Join(ErrUnreachable, err)
+	}
+	return err
 }
