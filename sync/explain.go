@@ -54,6 +54,7 @@ type explanation struct {
 	now        time.Time
 	neverSeen  bool
 	conflicted bool
+	inCrew     bool
 }
 
 func (e *Engine) gather(tx *store.Tx, device *storagev1.Device) (*explanation, error) {
@@ -85,7 +86,9 @@ func (e *Engine) gather(tx *store.Tx, device *storagev1.Device) (*explanation, e
 	if wall := status.GetClock().GetWall(); wall.IsValid() {
 		x.resp.ClockSkew = durationpb.New(wall.AsTime().Sub(status.GetSeenAt().AsTime()))
 	}
-	if scope, err := (auth.Principal{Role: member.GetRole(), CrewID: member.GetCrewId(), UnitID: member.GetUnitId()}).Scope(); err == nil {
+	owner := auth.Principal{Role: member.GetRole(), CrewID: member.GetCrewId(), UnitID: member.GetUnitId()}
+	x.inCrew = owner.InCrew()
+	if scope, err := owner.Scope(); err == nil {
 		x.resp.Scope = string(scope)
 		head, err := store.Head(tx, scope)
 		if err != nil {

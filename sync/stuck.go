@@ -87,7 +87,8 @@ func (e *Engine) stuck(tx *store.Tx, p auth.Principal, id string) (*fieldsyncv1.
 		LastSeenAt: x.resp.GetLastSeenAt(), Queue: x.resp.GetQueue(),
 	}
 	for _, obstacle := range x.resp.GetObstacles() {
-		if !nobodysBusiness[obstacle.GetCode()] {
+		shell := obstacle.GetCode() == "never_synced" && !x.inCrew // A dispatcher's shell or console may never sync at all.
+		if !nobodysBusiness[obstacle.GetCode()] && !shell {
 			s.Obstacles = append(s.Obstacles, obstacle)
 		}
 	}

@@ -21,7 +21,13 @@ func TestStuckDevices(t *testing.T) {
 	for _, id := range []string{"never", "silent-a", "silent-b", "gone"} {
 		h.device(t, id, "to-1")
 	}
+	h.device(t, "shell", "")
 	h.update(t, func(tx *store.Tx) error {
+		// A dispatcher's shell that never syncs is not stuck.
+		shell := &fieldsyncv1.Member{Id: "member-shell", Role: fieldsyncv1.Role_ROLE_DISPATCHER, UnitId: "unit"}
+		if err := store.Put(tx, store.MemberKey("member-shell"), shell); err != nil {
+			return err
+		}
 		for _, id := range []string{"silent-a", "silent-b", "gone"} {
 			status := &storagev1.DeviceStatus{SeenAt: timestamppb.New(h.now.Add(-48 * time.Hour))}
 			if err := store.Put(tx, store.DeviceStatusKey(id), status); err != nil {
