@@ -9,6 +9,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
@@ -30,6 +31,9 @@ type CheckOptions struct {
 	// Evidence tells whether the original of a verified photo is there under its hash. It returns an error that says what is
 	// wrong where it is not. Photos are not looked at where it is nil.
 	Evidence func(ctx context.Context, sha256 [sha256.Size]byte, bytes uint64) error
+	// Rest is how many times as long as it has read Check pauses, so that it takes its share of a processor and no more beside a server's
+	// work. 0: it does not pause.
+	Rest int
 }
 
 // Check reads the records, in one snapshot, and holds them against each other: the log of each scope against its head, its
@@ -37,7 +41,7 @@ type CheckOptions struct {
 // what is kept. It changes nothing, goes on beside writes, and returns what it finds; the error is for when it could not go
 // on. Memory grows with the largest scope.
 func Check(ctx context.Context, s *Store, o CheckOptions) ([]Finding, error) {
-	c := checker{ctx: ctx, options: o}
+	c := checker{ctx: ctx, options: o, rested: time.Now()} //nolint:forbidigo // See pause.
 	err := s.View(ctx, func(tx *Tx) error {
 		c.tx = tx
 		c.scopes()
@@ -53,6 +57,24 @@ type checker struct {
 	tx      *Tx
 	options CheckOptions
 	found   []Finding
+	// read counts records since the last pause, which ended at rested.
+	read   int
+	rested time.Time
+}
+
+// restEvery is how many records are read between two pauses: a few milliseconds.
+const restEvery = 256
+
+// pause rests when it is time to.
+func (c *checker) pause() {
+	if c.read++; c.options.Rest == 0 || c.read < restEvery {
+		return
+	}
+	select {
+	case <-c.ctx.Done():
+	case <-time.After(time.Duration(c.options.Rest) * time.Since(c.rested)): //nolint:forbidigo // How long the machine took, whatever time it is.
+	}
+	c.read, c.rested = 0, time.Now() //nolint:forbidigo // The same.
 }
 
 func (c *checker) addf(where, format string, args ...any) {
@@ -63,6 +85,7 @@ func (c *checker) addf(where, format string, args ...any) {
 func records[T any, M message[T]](c *checker, prefix Prefix[T]) iter.Seq2[[]byte, M] {
 	return func(yield func([]byte, M) bool) {
 		for pair, err := range c.tx.scan(prefix, nil) {
+			c.pause()
 			if err == nil {
 				err = c.ctx.Err()
 			}

@@ -38,13 +38,15 @@ type CheckOptions struct {
 	Damaged func(sum [sha256.Size]byte)
 	// Progress hears how many photos were read.
 	Progress func(photos int64)
+	// Rest is how many times as long as it has read records it pauses. 0: it does not pause.
+	Rest int
 }
 
 // CheckData reads everything that a server keeps, beside its work, and tells what is not as it was written. The error is for
 // when it could not go on.
 func CheckData(ctx context.Context, engine *embedded.Engine, st *store.Store, blobs media.Blobs, o CheckOptions) (c Checked, err error) {
 	begun := time.Now()
-	var options store.CheckOptions
+	options := store.CheckOptions{Rest: o.Rest}
 	if !o.Quick {
 		damaged, err := engine.Verify(ctx)
 		for _, d := range damaged {

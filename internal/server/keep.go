@@ -93,11 +93,14 @@ func (k *keeper) reach() *fieldsyncv1.BackupReach {
 	return &fieldsyncv1.BackupReach{History: k.store.ServerEpoch(), Position: position, BackedUp: backedUp}
 }
 
+// besideWork keeps the checks that nobody waits for to a fifth of a processor: after a start all phones come back at once.
+const besideWork = 4
+
 // runChecks checks the records beside the start, and everything each night.
 func (k *keeper) runChecks(ctx context.Context) error {
 	context.AfterFunc(ctx, func() { close(k.stopped) })
 	if k.config.Check.AtStart {
-		_, _ = k.check(ctx, true) // What came of it is noted and logged.
+		_, _ = k.check(ctx, CheckOptions{Quick: true, Rest: besideWork}) // What came of it is noted and logged.
 	}
 	for {
 		due, err := k.config.Check.next(time.Now())
@@ -108,7 +111,7 @@ func (k *keeper) runChecks(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(time.Until(due)):
-			_, _ = k.check(ctx, false)
+			_, _ = k.check(ctx, CheckOptions{Rest: besideWork})
 		}
 	}
 }
@@ -117,12 +120,12 @@ func (k *keeper) runChecks(ctx context.Context) error {
 var errChecking = errors.New("a check is under way")
 
 // check checks, notes what it finds, and says it in the log.
-func (k *keeper) check(ctx context.Context, quick bool) (Checked, error) {
+func (k *keeper) check(ctx context.Context, o CheckOptions) (Checked, error) {
 	if !k.checking.TryLock() {
 		return Checked{}, errChecking
 	}
 	defer k.checking.Unlock()
-	c, err := CheckData(ctx, k.engine, k.store, k.blobs, CheckOptions{Quick: quick})
+	c, err := CheckData(ctx, k.engine, k.store, k.blobs, o)
 	if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
 		return c, errors.Join(ctx.Err(), err) // The server stops: that says nothing of the data.
 	}
@@ -133,10 +136,10 @@ func (k *keeper) check(ctx context.Context, quick bool) (Checked, error) {
 	for _, f := range c.Findings {
 		k.log.ErrorContext(ctx, "check", "finding", f)
 	}
-	k.log.InfoContext(ctx, "checked", "quick", quick, "findings", len(c.Findings), "took", c.Took)
+	k.log.InfoContext(ctx, "checked", "quick", o.Quick, "findings", len(c.Findings), "took", c.Took)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if quick {
+	if o.Quick {
 		k.quick = &c
 		return c, nil
 	}

@@ -135,7 +135,7 @@ func (k *keeper) CheckNow(ctx context.Context, req *fieldsyncv1.CheckNowRequest)
 		case <-ctx.Done():
 		}
 	}()
-	c, err := k.check(ctx, req.GetQuick())
+	c, err := k.check(ctx, CheckOptions{Quick: req.GetQuick()})
 	if errors.Is(err, errChecking) {
 		return nil, fault.New(fault.Precondition, "check_running",
 			"Đang có một lần kiểm tra khác; hãy xem kết quả bằng fieldsync status.", "A check is under way: see fieldsync status for what it finds.")
