@@ -90,5 +90,8 @@ func (s *Service) ByAPIKey(ctx context.Context, key string) (p Principal, err er
 		p = Principal{MemberID: member.GetId(), Role: hotline}
 		return nil
 	})
+	if err == nil {
+		tellCaller(ctx, p)
+	}
 	return p, err
 }

@@ -135,6 +135,8 @@ var rights = map[string][]fieldsyncv1.Role{
 
 	fieldsyncv1connect.ProofServiceRotateLogKeyProcedure: {admin},
 
+	fieldsyncv1connect.AuditServiceListAuditEntriesProcedure: {supervisor, admin},
+
 	fieldsyncv1connect.OperationsServiceGetStatusProcedure: {admin},
 	fieldsyncv1connect.OperationsServiceCheckNowProcedure:  {admin},
 	fieldsyncv1connect.OperationsServiceBackUpNowProcedure: {admin},

@@ -103,6 +103,7 @@ func (s *Service) signIn(r *http.Request) (code, member string, expires time.Tim
 	if err != nil {
 		return "", "", expires, err
 	}
+	tellCaller(r.Context(), Principal{MemberID: known.GetId(), Role: known.GetRole()})
 	code, expires, err = s.IssueCodeFor(r.Context(), known.GetId(), "")
 	return code, known.GetId(), expires, err
 }

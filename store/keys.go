@@ -100,6 +100,24 @@ func TimerKey(due time.Time, id string) Key[storagev1.Timer] {
 // Timers is the prefix of all timers.
 func Timers() Prefix[storagev1.Timer] { return newKey("timer").bytes() }
 
+// AuditKey: audit/<time, inverted>/<id> — the newest first.
+func AuditKey(at time.Time, id string) Key[storagev1.AuditRecord] {
+	return newKey("audit").inverted(at).text(id).bytes()
+}
+
+// Audit is the prefix of all entries of the audit log.
+func Audit() Prefix[storagev1.AuditRecord] { return newKey("audit").bytes() }
+
+// AuditSubjectKey: audit-of/<kind>/<subject>/<time, inverted>/<id> — holds only id and time: the entries about somebody or something.
+func AuditSubjectKey(kind, subject string, at time.Time, id string) Key[storagev1.AuditRecord] {
+	return newKey("audit-of").text(kind).text(subject).inverted(at).text(id).bytes()
+}
+
+// AuditOf is the prefix of the entries about somebody or something.
+func AuditOf(kind, subject string) Prefix[storagev1.AuditRecord] {
+	return newKey("audit-of").text(kind).text(subject).bytes()
+}
+
 // TerritoryHeadKey: territory-head/ — which versions of areas and names are in force.
 func TerritoryHeadKey() Key[storagev1.TerritoryHead] { return newKey("territory-head").bytes() }
 
@@ -590,6 +608,12 @@ func (b keyBuilder) time(part time.Time) keyBuilder {
 	default:
 		return b.number(uint64(part.UnixNano()))
 	}
+}
+
+// inverted sorts later times first.
+func (b keyBuilder) inverted(part time.Time) keyBuilder {
+	var ascending keyBuilder
+	return b.number(math.MaxUint64 - binary.BigEndian.Uint64(ascending.time(part)))
 }
 
 func (b keyBuilder) bytes() []byte { return b }

@@ -97,3 +97,14 @@ func HeldUploads(tx *Tx) (held Held, err error) {
 	}
 	return held, nil
 }
+
+// HeldAudit counts the entries of the audit log. It reads all of them.
+func HeldAudit(tx *Tx) (held Held, err error) {
+	for record, err := range Scan(tx, Audit(), nil) {
+		if err != nil {
+			return held, err
+		}
+		held.add(record.GetEntry().GetAt().AsTime())
+	}
+	return held, nil
+}

@@ -127,6 +127,16 @@ func (s *Store) MayHaveLost(at time.Time, memory time.Duration) bool {
 // Now is the store's clock.
 func (s *Store) Now() time.Time { return s.clock().UTC() }
 
+// companionKey is under which a context carries what goes along with its transactions.
+type companionKey struct{}
+
+// WithCompanion returns a context under which each Update runs fn, too, in the same transaction and behind the function that it was
+// called with: what fn writes is kept with what that one has written, or neither is. For a record of who did it, that no room can
+// forget. Like any function in a transaction fn may run more than once.
+func WithCompanion(ctx context.Context, fn func(*Tx) error) context.Context {
+	return context.WithValue(ctx, companionKey{}, fn)
+}
+
 // Update runs fn in a read-write transaction: see Engine. Whoever subscribed to what fn signals is woken after the commit.
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 	var signals map[string]struct{}
@@ -136,6 +146,11 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 		tx.seen = make(map[string][]byte)
 		if err := fn(tx); err != nil {
 			return err
+		}
+		if companion, ok := ctx.Value(companionKey{}).(func(*Tx) error); ok {
+			if err := companion(tx); err != nil {
+				return err
+			}
 		}
 		signals = tx.signals
 		return nil

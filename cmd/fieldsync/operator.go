@@ -52,6 +52,10 @@ func (o operator) holds() fieldsyncv1connect.HoldServiceClient {
 	return fieldsyncv1connect.NewHoldServiceClient(o.Client(), o.server)
 }
 
+func (o operator) audit() fieldsyncv1connect.AuditServiceClient {
+	return fieldsyncv1connect.NewAuditServiceClient(o.Client(), o.server)
+}
+
 func (o operator) operations() fieldsyncv1connect.OperationsServiceClient {
 	return fieldsyncv1connect.NewOperationsServiceClient(o.Client(), o.server)
 }

@@ -16,6 +16,7 @@ import (
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/cong1022/fieldsync/auth/audit"
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/hotline"
@@ -134,6 +135,7 @@ func (f *Face) postRequest(r *request) (answer, error) {
 		if _, err := hotline.TakeIn(tx, in); err != nil {
 			return err
 		}
+		audit.About(r.Context(), "ticket", id)
 		return p.remember(tx, id)
 	})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cong1022/fieldsync/auth/audit"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/hotline"
 	"github.com/cong1022/fieldsync/store"
@@ -185,6 +186,7 @@ func (f *Face) postUpdate(r *request) (answer, error) {
 		if err := hotline.Comment(tx, ticket, said); err != nil {
 			return err
 		}
+		audit.About(r.Context(), "ticket", ticket.GetId())
 		return p.remember(tx, updateID)
 	})
 	if err != nil {

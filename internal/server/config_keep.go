@@ -50,6 +50,7 @@ type JournalConfig struct {
 // RetentionConfig is the section retention.
 type RetentionConfig struct {
 	UploadsDays int `yaml:"uploads_days"`
+	AuditDays   int `yaml:"audit_days"`
 }
 
 func (c Config) checkKeeping(require func(ok bool, format string, args ...any)) {
@@ -67,6 +68,7 @@ func (c Config) checkKeeping(require func(ok bool, format string, args ...any)) 
 	require(c.Journal.SnapshotMiB >= 1 && c.Journal.SnapshotMiB <= 1<<20, "journal.snapshot_mib: %d is not between 1 and 1048576", c.Journal.SnapshotMiB)
 	require(c.Journal.SnapshotEvery >= time.Minute && c.Journal.SnapshotEvery <= 720*time.Hour,
 		"journal.snapshot_every: %v is not between 1m and 720h", c.Journal.SnapshotEvery)
+	require(c.Retention.AuditDays >= 0 && c.Retention.AuditDays <= 36500, "retention.audit_days: %d is not between 0 and 36500", c.Retention.AuditDays)
 	require(c.Retention.UploadsDays >= 1 && c.Retention.UploadsDays <= 365, "retention.uploads_days: %d is not between 1 and 365", c.Retention.UploadsDays)
 }
 

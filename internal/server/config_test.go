@@ -158,8 +158,8 @@ func TestEnv(t *testing.T) {
 		"backup.recipients": "[age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]", "backup.every": "5s", "backup.keep_days": "90",
 		"check.at": "03:15", "check.at_start": "false",
 		"guards.free_mib": "1", "guards.inodes": "2", "guards.descriptors": "3", "journal.snapshot_mib": "4", "journal.snapshot_every": "1h",
-		"retention.uploads_days": "2",
-		"media.spool":            "s3", "media.orphans_after": "48h",
+		"retention.uploads_days": "2", "retention.audit_days": "30",
+		"media.spool": "s3", "media.orphans_after": "48h",
 		"tokens.device_grant": "48h", "privacy.phone_lease": "2h",
 	}
 	env := map[string]string{}

@@ -50,6 +50,7 @@ var services = []string{
 	fieldsyncv1connect.FalseReportServiceName,
 	fieldsyncv1connect.IdentityServiceName,
 	fieldsyncv1connect.OperationsServiceName,
+	fieldsyncv1connect.AuditServiceName,
 }
 
 // Handler mounts every face of the server. From the outside in: who calls through a proxy, CORS, security headers, patience with slow
@@ -77,6 +78,7 @@ func (s *Rooms) Handler() http.Handler {
 		connect.WithInterceptors(faultInterceptor{s.log}),
 		connect.WithRecover(s.recovered), // Within the former, which puts its fault on the wire.
 		connect.WithInterceptors(validate.NewInterceptor()),
+		connect.WithInterceptors(s.audit),
 	}
 	rpcs := http.NewServeMux()
 	rpcs.Handle(fieldsyncv1connect.NewSyncServiceHandler(s.sync, options...))
@@ -96,6 +98,7 @@ func (s *Rooms) Handler() http.Handler {
 	rpcs.Handle(fieldsyncv1connect.NewFalseReportServiceHandler(s.falseReports, options...))
 	rpcs.Handle(fieldsyncv1connect.NewIdentityServiceHandler(s.auth, options...))
 	rpcs.Handle(fieldsyncv1connect.NewOperationsServiceHandler(s.operations, options...))
+	rpcs.Handle(fieldsyncv1connect.NewAuditServiceHandler(s.audit, options...))
 	ready := health{s.store.Failed(), s.unready}
 	rpcs.Handle(grpchealth.NewHandler(ready, options...))
 	reflector := grpcreflect.NewStaticReflector(services...)
@@ -104,7 +107,7 @@ func (s *Rooms) Handler() http.Handler {
 
 	mux := http.NewServeMux()
 	mux.Handle("/", boundedBody(rpcs))
-	mux.HandleFunc(auth.SignInRoute, s.auth.SignIn)
+	mux.Handle(auth.SignInRoute, s.audit.Route(http.HandlerFunc(s.auth.SignIn)))
 	mux.Handle("POST /oauth/token", s.auth.TokenEndpoint(s.log))
 	mux.Handle("/.well-known/jwks.json", s.auth.JWKS())
 	mux.Handle("/.well-known/fieldsync-proof-keys.json", s.sealer.Keys(s.log))
@@ -113,7 +116,9 @@ func (s *Rooms) Handler() http.Handler {
 	mux.Handle("GET /livez", ready.live())
 	mux.Handle("GET /readyz", ready.ready())
 	s.media.Routes(mux)
-	s.open311.Routes(mux)
+	geoReport := http.NewServeMux()
+	s.open311.Routes(geoReport)
+	mux.Handle("/open311/", s.audit.Route(geoReport))
 
 	limits := newQuotas(s.edge, time.Now)
 	patient := patience{body: s.edge.BodyTimeout, write: s.edge.WriteTimeout, now: time.Now, log: s.log}
@@ -171,8 +176,9 @@ func securityHeaders(next http.Handler) http.Handler {
 }
 
 // allowed refuses a call that the caller's role does not reach before a byte of its message is read or decompressed.
-func (s *Rooms) allowed(ctx context.Context, spec connect.Spec, _ connect.Peer, _ http.Header) (context.Context, error) {
+func (s *Rooms) allowed(ctx context.Context, spec connect.Spec, peer connect.Peer, _ http.Header) (context.Context, error) {
 	if err := auth.AllowedIn(ctx, spec.Procedure); err != nil {
+		s.audit.Refused(ctx, spec.Procedure, peer.Addr, err)
 		return nil, faultwire.Connect(ctx, s.log, err)
 	}
 	return ctx, nil

@@ -51,6 +51,7 @@ func (k *keeper) GetStatus(ctx context.Context, _ *fieldsyncv1.GetStatusRequest)
 			{"verdicts", k.config.Sync.OfflineDays, store.HeldVerdicts},
 			{"removals", k.config.Sync.OfflineDays, store.HeldRemovals},
 			{"uploads", k.config.Retention.UploadsDays, store.HeldUploads},
+			{"audit", k.config.Retention.AuditDays, store.HeldAudit},
 		} {
 			held, err := kept.count(tx)
 			if err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cong1022/fieldsync/auth"
+	"github.com/cong1022/fieldsync/auth/audit"
 	"github.com/cong1022/fieldsync/dispatch"
 	"github.com/cong1022/fieldsync/dispatch/board"
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
@@ -75,6 +76,7 @@ type Rooms struct {
 	unready  func() []string
 	store    *store.Store
 	auth     *auth.Service
+	audit    *audit.Log
 	sync     *syncengine.Engine
 	dispatch *dispatch.Service
 	board    *board.Service
@@ -106,6 +108,7 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 	if err != nil {
 		return nil, err
 	}
+	s.audit = audit.New(audit.Options{Store: s.store, Log: s.log, Keep: days(parts.Retention.AuditDays)})
 	s.review.Of = dispatch.Category
 	if s.auth, err = auth.Open(ctx, s.store, auth.Options{
 		Issuer: parts.Issuer, AccessTTL: parts.Tokens.AccessTTL, CodeTTL: parts.Tokens.CodeTTL, Log: s.log,

@@ -555,7 +555,7 @@ func (x *Room) GetMargin() uint64 {
 // What is kept for a time.
 type Retained struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "verdicts", "removals", "uploads".
+	// "verdicts", "removals", "uploads", "audit".
 	Of string `protobuf:"bytes,1,opt,name=of,proto3" json:"of,omitempty"`
 	// How many.
 	Count uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
