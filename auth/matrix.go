@@ -137,6 +137,9 @@ var rights = map[string][]fieldsyncv1.Role{
 
 	fieldsyncv1connect.AuditServiceListAuditEntriesProcedure: {supervisor, admin},
 
+	fieldsyncv1connect.PrivacyServiceExportCitizenProcedure: {admin},
+	fieldsyncv1connect.PrivacyServiceEraseCitizenProcedure:  {admin},
+
 	fieldsyncv1connect.OperationsServiceGetStatusProcedure: {admin},
 	fieldsyncv1connect.OperationsServiceCheckNowProcedure:  {admin},
 	fieldsyncv1connect.OperationsServiceBackUpNowProcedure: {admin},

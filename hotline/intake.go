@@ -99,6 +99,7 @@ func TakeIn(tx *store.Tx, in *fieldsyncv1.TicketIntake) (*fieldsyncv1.SubmitTick
 	if err != nil {
 		return nil, err
 	}
+	in = withoutErased(ticket, in)
 	result := &fieldsyncv1.SubmitTicketsResponse_Result{
 		HotlineId: in.GetHotlineId(),
 		TicketId:  ticket.GetId(),

@@ -56,6 +56,10 @@ func (o operator) audit() fieldsyncv1connect.AuditServiceClient {
 	return fieldsyncv1connect.NewAuditServiceClient(o.Client(), o.server)
 }
 
+func (o operator) privacy() fieldsyncv1connect.PrivacyServiceClient {
+	return fieldsyncv1connect.NewPrivacyServiceClient(o.Client(), o.server)
+}
+
 func (o operator) operations() fieldsyncv1connect.OperationsServiceClient {
 	return fieldsyncv1connect.NewOperationsServiceClient(o.Client(), o.server)
 }

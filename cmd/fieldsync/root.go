@@ -64,7 +64,7 @@ của tổ, việc làm khi mất sóng được gửi về, và báo cáo hoàn
 		newBoardCommand(), newReportCommand(), newStuckCommand(),
 		group(newHotlineCommand()), group(newWebhookCommand()), group(newFalseReportCommand()),
 		newVerifyCommand(), group(newLogCommand()), group(newHoldCommand()),
-		newExplainCommand(), group(newQuarantineCommand()), newAuditCommand(),
+		newExplainCommand(), group(newQuarantineCommand()), newAuditCommand(), group(newPrivacyCommand()),
 		newStatusCommand(), newCheckCommand(), newRebuildCommand(), group(newBackupCommand()), newRestoreCommand(),
 		newBenchCommand(),
 	)

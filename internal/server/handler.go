@@ -51,6 +51,7 @@ var services = []string{
 	fieldsyncv1connect.IdentityServiceName,
 	fieldsyncv1connect.OperationsServiceName,
 	fieldsyncv1connect.AuditServiceName,
+	fieldsyncv1connect.PrivacyServiceName,
 }
 
 // Handler mounts every face of the server. From the outside in: who calls through a proxy, CORS, security headers, patience with slow
@@ -99,6 +100,7 @@ func (s *Rooms) Handler() http.Handler {
 	rpcs.Handle(fieldsyncv1connect.NewIdentityServiceHandler(s.auth, options...))
 	rpcs.Handle(fieldsyncv1connect.NewOperationsServiceHandler(s.operations, options...))
 	rpcs.Handle(fieldsyncv1connect.NewAuditServiceHandler(s.audit, options...))
+	rpcs.Handle(fieldsyncv1connect.NewPrivacyServiceHandler(s.hotline, options...))
 	ready := health{s.store.Failed(), s.unready}
 	rpcs.Handle(grpchealth.NewHandler(ready, options...))
 	reflector := grpcreflect.NewStaticReflector(services...)

@@ -39,7 +39,9 @@ type Ticket struct {
 	// The ticket of which it is a duplicate. Empty where it is none.
 	ParentId string `protobuf:"bytes,6,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
 	// When the hotline withdrew it. Absent where it did not.
-	WithdrawnAt   *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=withdrawn_at,json=withdrawnAt,proto3" json:"withdrawn_at,omitempty"`
+	WithdrawnAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=withdrawn_at,json=withdrawnAt,proto3" json:"withdrawn_at,omitempty"`
+	// That the reporter was erased from it. Absent where that was not done.
+	Erasure       *Erasure `protobuf:"bytes,30,opt,name=erasure,proto3" json:"erasure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -123,6 +125,68 @@ func (x *Ticket) GetWithdrawnAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Ticket) GetErasure() *Erasure {
+	if x != nil {
+		return x.Erasure
+	}
+	return nil
+}
+
+// What was erased from a ticket because a citizen asked for it, and does not come back with the hotline's next word.
+type Erasure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When.
+	At *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	// Title and description, too.
+	Texts         bool `protobuf:"varint,2,opt,name=texts,proto3" json:"texts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Erasure) Reset() {
+	*x = Erasure{}
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Erasure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Erasure) ProtoMessage() {}
+
+func (x *Erasure) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Erasure.ProtoReflect.Descriptor instead.
+func (*Erasure) Descriptor() ([]byte, []int) {
+	return file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Erasure) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Erasure) GetTexts() bool {
+	if x != nil {
+		return x.Texts
+	}
+	return false
+}
+
 // A task with what only the server needs.
 type TaskRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -150,7 +214,7 @@ type TaskRecord struct {
 
 func (x *TaskRecord) Reset() {
 	*x = TaskRecord{}
-	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[1]
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -162,7 +226,7 @@ func (x *TaskRecord) String() string {
 func (*TaskRecord) ProtoMessage() {}
 
 func (x *TaskRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[1]
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -175,7 +239,7 @@ func (x *TaskRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskRecord.ProtoReflect.Descriptor instead.
 func (*TaskRecord) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP(), []int{1}
+	return file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *TaskRecord) GetTask() *v1.Task {
@@ -247,7 +311,7 @@ type TaskPlace struct {
 
 func (x *TaskPlace) Reset() {
 	*x = TaskPlace{}
-	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[2]
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -259,7 +323,7 @@ func (x *TaskPlace) String() string {
 func (*TaskPlace) ProtoMessage() {}
 
 func (x *TaskPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[2]
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -272,7 +336,7 @@ func (x *TaskPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskPlace.ProtoReflect.Descriptor instead.
 func (*TaskPlace) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP(), []int{2}
+	return file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *TaskPlace) GetScope() string {
@@ -306,7 +370,7 @@ type Tenure struct {
 
 func (x *Tenure) Reset() {
 	*x = Tenure{}
-	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[3]
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -318,7 +382,7 @@ func (x *Tenure) String() string {
 func (*Tenure) ProtoMessage() {}
 
 func (x *Tenure) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[3]
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -331,7 +395,7 @@ func (x *Tenure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tenure.ProtoReflect.Descriptor instead.
 func (*Tenure) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP(), []int{3}
+	return file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Tenure) GetCrewId() string {
@@ -407,7 +471,7 @@ type Completion struct {
 
 func (x *Completion) Reset() {
 	*x = Completion{}
-	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[4]
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -419,7 +483,7 @@ func (x *Completion) String() string {
 func (*Completion) ProtoMessage() {}
 
 func (x *Completion) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[4]
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -432,7 +496,7 @@ func (x *Completion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Completion.ProtoReflect.Descriptor instead.
 func (*Completion) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP(), []int{4}
+	return file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Completion) GetId() string {
@@ -572,7 +636,7 @@ type SequenceHead struct {
 
 func (x *SequenceHead) Reset() {
 	*x = SequenceHead{}
-	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[5]
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +648,7 @@ func (x *SequenceHead) String() string {
 func (*SequenceHead) ProtoMessage() {}
 
 func (x *SequenceHead) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[5]
+	mi := &file_fieldsync_storage_v1_dispatch_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +661,7 @@ func (x *SequenceHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SequenceHead.ProtoReflect.Descriptor instead.
 func (*SequenceHead) Descriptor() ([]byte, []int) {
-	return file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP(), []int{5}
+	return file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SequenceHead) GetSequence() uint64 {
@@ -611,7 +675,7 @@ var File_fieldsync_storage_v1_dispatch_proto protoreflect.FileDescriptor
 
 const file_fieldsync_storage_v1_dispatch_proto_rawDesc = "" +
 	"\n" +
-	"#fieldsync/storage/v1/dispatch.proto\x12\x14fieldsync.storage.v1\x1a#fieldsync/storage/v1/deadline.proto\x1a\x1dfieldsync/v1/escalation.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x02\n" +
+	"#fieldsync/storage/v1/dispatch.proto\x12\x14fieldsync.storage.v1\x1a#fieldsync/storage/v1/deadline.proto\x1a\x1dfieldsync/v1/escalation.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x02\n" +
 	"\x06Ticket\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12/\n" +
 	"\x05facts\x18\x02 \x01(\v2\x19.fieldsync.v1.TicketFacetR\x05facts\x12\x17\n" +
@@ -620,7 +684,11 @@ const file_fieldsync_storage_v1_dispatch_proto_rawDesc = "" +
 	"receivedAt\x127\n" +
 	"\tclosed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt\x12\x1b\n" +
 	"\tparent_id\x18\x06 \x01(\tR\bparentId\x12=\n" +
-	"\fwithdrawn_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vwithdrawnAt\"\x87\x03\n" +
+	"\fwithdrawn_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vwithdrawnAt\x127\n" +
+	"\aerasure\x18\x1e \x01(\v2\x1d.fieldsync.storage.v1.ErasureR\aerasure\"K\n" +
+	"\aErasure\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
+	"\x05texts\x18\x02 \x01(\bR\x05texts\"\x87\x03\n" +
 	"\n" +
 	"TaskRecord\x12&\n" +
 	"\x04task\x18\x01 \x01(\v2\x12.fieldsync.v1.TaskR\x04task\x12\x16\n" +
@@ -680,44 +748,47 @@ func file_fieldsync_storage_v1_dispatch_proto_rawDescGZIP() []byte {
 	return file_fieldsync_storage_v1_dispatch_proto_rawDescData
 }
 
-var file_fieldsync_storage_v1_dispatch_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_fieldsync_storage_v1_dispatch_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_fieldsync_storage_v1_dispatch_proto_goTypes = []any{
 	(*Ticket)(nil),                // 0: fieldsync.storage.v1.Ticket
-	(*TaskRecord)(nil),            // 1: fieldsync.storage.v1.TaskRecord
-	(*TaskPlace)(nil),             // 2: fieldsync.storage.v1.TaskPlace
-	(*Tenure)(nil),                // 3: fieldsync.storage.v1.Tenure
-	(*Completion)(nil),            // 4: fieldsync.storage.v1.Completion
-	(*SequenceHead)(nil),          // 5: fieldsync.storage.v1.SequenceHead
-	(*v1.TicketFacet)(nil),        // 6: fieldsync.v1.TicketFacet
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
-	(*v1.Task)(nil),               // 8: fieldsync.v1.Task
-	(*StatusChange)(nil),          // 9: fieldsync.storage.v1.StatusChange
-	(*TaskClock)(nil),             // 10: fieldsync.storage.v1.TaskClock
-	(*v1.Escalation)(nil),         // 11: fieldsync.v1.Escalation
-	(v1.ProofState)(0),            // 12: fieldsync.v1.ProofState
+	(*Erasure)(nil),               // 1: fieldsync.storage.v1.Erasure
+	(*TaskRecord)(nil),            // 2: fieldsync.storage.v1.TaskRecord
+	(*TaskPlace)(nil),             // 3: fieldsync.storage.v1.TaskPlace
+	(*Tenure)(nil),                // 4: fieldsync.storage.v1.Tenure
+	(*Completion)(nil),            // 5: fieldsync.storage.v1.Completion
+	(*SequenceHead)(nil),          // 6: fieldsync.storage.v1.SequenceHead
+	(*v1.TicketFacet)(nil),        // 7: fieldsync.v1.TicketFacet
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*v1.Task)(nil),               // 9: fieldsync.v1.Task
+	(*StatusChange)(nil),          // 10: fieldsync.storage.v1.StatusChange
+	(*TaskClock)(nil),             // 11: fieldsync.storage.v1.TaskClock
+	(*v1.Escalation)(nil),         // 12: fieldsync.v1.Escalation
+	(v1.ProofState)(0),            // 13: fieldsync.v1.ProofState
 }
 var file_fieldsync_storage_v1_dispatch_proto_depIdxs = []int32{
-	6,  // 0: fieldsync.storage.v1.Ticket.facts:type_name -> fieldsync.v1.TicketFacet
-	7,  // 1: fieldsync.storage.v1.Ticket.received_at:type_name -> google.protobuf.Timestamp
-	7,  // 2: fieldsync.storage.v1.Ticket.closed_at:type_name -> google.protobuf.Timestamp
-	7,  // 3: fieldsync.storage.v1.Ticket.withdrawn_at:type_name -> google.protobuf.Timestamp
-	8,  // 4: fieldsync.storage.v1.TaskRecord.task:type_name -> fieldsync.v1.Task
-	3,  // 5: fieldsync.storage.v1.TaskRecord.tenures:type_name -> fieldsync.storage.v1.Tenure
-	2,  // 6: fieldsync.storage.v1.TaskRecord.places:type_name -> fieldsync.storage.v1.TaskPlace
-	9,  // 7: fieldsync.storage.v1.TaskRecord.history:type_name -> fieldsync.storage.v1.StatusChange
-	10, // 8: fieldsync.storage.v1.TaskRecord.clock:type_name -> fieldsync.storage.v1.TaskClock
-	11, // 9: fieldsync.storage.v1.TaskRecord.escalation:type_name -> fieldsync.v1.Escalation
-	7,  // 10: fieldsync.storage.v1.Tenure.from:type_name -> google.protobuf.Timestamp
-	7,  // 11: fieldsync.storage.v1.Tenure.until:type_name -> google.protobuf.Timestamp
-	12, // 12: fieldsync.storage.v1.Completion.state:type_name -> fieldsync.v1.ProofState
-	7,  // 13: fieldsync.storage.v1.Completion.accepted_at:type_name -> google.protobuf.Timestamp
-	7,  // 14: fieldsync.storage.v1.Completion.sealed_at:type_name -> google.protobuf.Timestamp
-	7,  // 15: fieldsync.storage.v1.Completion.delivered_at:type_name -> google.protobuf.Timestamp
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	7,  // 0: fieldsync.storage.v1.Ticket.facts:type_name -> fieldsync.v1.TicketFacet
+	8,  // 1: fieldsync.storage.v1.Ticket.received_at:type_name -> google.protobuf.Timestamp
+	8,  // 2: fieldsync.storage.v1.Ticket.closed_at:type_name -> google.protobuf.Timestamp
+	8,  // 3: fieldsync.storage.v1.Ticket.withdrawn_at:type_name -> google.protobuf.Timestamp
+	1,  // 4: fieldsync.storage.v1.Ticket.erasure:type_name -> fieldsync.storage.v1.Erasure
+	8,  // 5: fieldsync.storage.v1.Erasure.at:type_name -> google.protobuf.Timestamp
+	9,  // 6: fieldsync.storage.v1.TaskRecord.task:type_name -> fieldsync.v1.Task
+	4,  // 7: fieldsync.storage.v1.TaskRecord.tenures:type_name -> fieldsync.storage.v1.Tenure
+	3,  // 8: fieldsync.storage.v1.TaskRecord.places:type_name -> fieldsync.storage.v1.TaskPlace
+	10, // 9: fieldsync.storage.v1.TaskRecord.history:type_name -> fieldsync.storage.v1.StatusChange
+	11, // 10: fieldsync.storage.v1.TaskRecord.clock:type_name -> fieldsync.storage.v1.TaskClock
+	12, // 11: fieldsync.storage.v1.TaskRecord.escalation:type_name -> fieldsync.v1.Escalation
+	8,  // 12: fieldsync.storage.v1.Tenure.from:type_name -> google.protobuf.Timestamp
+	8,  // 13: fieldsync.storage.v1.Tenure.until:type_name -> google.protobuf.Timestamp
+	13, // 14: fieldsync.storage.v1.Completion.state:type_name -> fieldsync.v1.ProofState
+	8,  // 15: fieldsync.storage.v1.Completion.accepted_at:type_name -> google.protobuf.Timestamp
+	8,  // 16: fieldsync.storage.v1.Completion.sealed_at:type_name -> google.protobuf.Timestamp
+	8,  // 17: fieldsync.storage.v1.Completion.delivered_at:type_name -> google.protobuf.Timestamp
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_storage_v1_dispatch_proto_init() }
@@ -732,7 +803,7 @@ func file_fieldsync_storage_v1_dispatch_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_storage_v1_dispatch_proto_rawDesc), len(file_fieldsync_storage_v1_dispatch_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
