@@ -68,7 +68,9 @@ func TestCitizenIsErased(t *testing.T) {
 	})
 
 	// The hotline's next word does not bring it back.
-	h.submit(report("1022-1", func(in *fieldsyncv1.TicketIntake) { in.Reporter.Phone, in.Address = "0901234567", "Đường Hàm Nghi" }))
+	h.submit(report("1022-1", func(in *fieldsyncv1.TicketIntake) {
+		in.Reporter.Phone, in.Address = "0901234567", "Đường Hàm Nghi"
+	}))
 	for _, id := range erased.GetTicketIds() {
 		ticket := h.ticket(id)
 		if facts := ticket.GetFacts(); facts.GetReporter() != nil || facts.GetDescription() != "" || ticket.GetErasure().GetAt() == nil {

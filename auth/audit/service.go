@@ -39,16 +39,26 @@ func (q question) fits(entry *fieldsyncv1.AuditEntry) bool {
 		strings.HasPrefix(entry.GetAct(), q.request.GetAct())
 }
 
-// entries is where those that are asked for are found with the least reading.
-func (q question) entries() (kind, id string) {
+// places is where what is asked for is found with the least reading, and the key behind which to begin; before is zero for the newest.
+func (q question) places(before time.Time, id string) (prefix store.Prefix[storagev1.AuditRecord], after store.Key[storagev1.AuditRecord]) {
+	var kind, subject string
 	switch {
 	case q.ticket != "":
-		return "ticket", q.ticket
+		kind, subject = "ticket", q.ticket
 	case q.request.GetDeviceId() != "":
-		return "device", q.request.GetDeviceId()
+		kind, subject = "device", q.request.GetDeviceId()
+	case q.request.GetMemberId() != "":
+		kind, subject = "member", q.request.GetMemberId()
 	default:
-		return "member", q.request.GetMemberId()
+		if !before.IsZero() {
+			after = store.AuditKey(before, id)
+		}
+		return store.Audit(), after
 	}
+	if !before.IsZero() {
+		after = store.AuditSubjectKey(kind, subject, before, id)
+	}
+	return store.AuditOf(kind, subject), after
 }
 
 // ListAuditEntries implements the RPC of that name. Errors: InvalidArgument "page_token_invalid".
@@ -75,16 +85,7 @@ func (l *Log) ListAuditEntries(ctx context.Context, req *fieldsyncv1.ListAuditEn
 				return err
 			}
 		}
-		kind, subject := q.entries()
-		prefix, after := store.Audit(), store.Key[storagev1.AuditRecord](nil)
-		if subject != "" {
-			prefix = store.AuditOf(kind, subject)
-		}
-		if !before.IsZero() {
-			if after = store.AuditKey(before, id); subject != "" {
-				after = store.AuditSubjectKey(kind, subject, before, id)
-			}
-		}
+		prefix, after := q.places(before, id)
 		looked := 0
 		var last *fieldsyncv1.AuditEntry
 		for record, err := range store.Scan(tx, prefix, after) {
@@ -100,15 +101,12 @@ func (l *Log) ListAuditEntries(ctx context.Context, req *fieldsyncv1.ListAuditEn
 				return nil
 			}
 			looked, last = looked+1, entry
-			if subject != "" {
-				whole, err := store.Get(tx, store.AuditKey(entry.GetAt().AsTime(), entry.GetId()))
-				if err != nil {
-					return err
-				}
-				entry = whole.GetEntry()
+			whole, err := store.Get(tx, store.AuditKey(entry.GetAt().AsTime(), entry.GetId())) // A place holds only id and time.
+			if err != nil {
+				return err
 			}
-			if entry != nil && q.fits(entry) {
-				resp.Entries = append(resp.Entries, entry)
+			if q.fits(whole.GetEntry()) {
+				resp.Entries = append(resp.Entries, whole.GetEntry())
 			}
 		}
 		return nil
@@ -117,7 +115,7 @@ func (l *Log) ListAuditEntries(ctx context.Context, req *fieldsyncv1.ListAuditEn
 
 // A token is the time and the id of the last entry that was looked at.
 func formToken(last *fieldsyncv1.AuditEntry) string {
-	raw := binary.BigEndian.AppendUint64(nil, uint64(last.GetAt().AsTime().UnixNano())) //nolint:gosec // After 1970.
+	raw := binary.BigEndian.AppendUint64(nil, uint64(last.GetAt().AsTime().UnixNano()))
 	return base64.RawURLEncoding.EncodeToString(append(raw, last.GetId()...))
 }
 

@@ -63,7 +63,7 @@ shell that is enrolled as an admin or as the city's supervisor; to look is an ac
 			for left := most; ; {
 				request.Limit = 500
 				if most > 0 {
-					request.Limit = uint32(min(left, 500)) //nolint:gosec // Small.
+					request.Limit = uint32(min(left, 500))
 				}
 				resp, err := o.audit().ListAuditEntries(cmd.Context(), &request)
 				if err != nil {

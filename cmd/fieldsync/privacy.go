@@ -104,7 +104,9 @@ before. Without --yes it says what would be erased, and erases nothing.`,
 		if err != nil {
 			return err
 		}
-		say := func(vi, en string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), sentence(vi, en, language(cmd)), args...) }
+		say := func(vi, en string, args ...any) {
+			fmt.Fprintf(cmd.OutOrStdout(), sentence(vi, en, language(cmd)), args...)
+		}
 		return asOperator(*profile, func(o operator) error {
 			if !yes {
 				held, err := o.privacy().ExportCitizen(cmd.Context(), &fieldsyncv1.ExportCitizenRequest{Citizen: citizen})
