@@ -96,27 +96,27 @@ func asOperator(profile string, f func(operator) error) error {
 func newEnrolCommand() *cobra.Command {
 	var server, code, name string
 	cmd := &cobra.Command{
-		Use:   "enrol",
+		Use:   "enrol [QR-TEXT]",
 		Short: "Enrol this shell as a device of an admin, a dispatcher or the hotline",
 		Example: `  fieldsync enrol --server http://127.0.0.1:8022 --code K7QD-2MXA-9RTC
+  fieldsync enrol 'fieldsync://enrol?code=K7QD-2MXA-9RTC&server=http%3A%2F%2F127.0.0.1%3A8022'
   fieldsync enrol --profile ./hotline --server http://127.0.0.1:8022 --code K7QD-2MXA-9RTC`,
-		Args: cobra.NoArgs,
+		Args: cobra.MaximumNArgs(1),
 	}
 	profile := profileFlag(cmd)
-	cmd.Flags().StringVar(&server, "server", "", "address of the server")
-	cmd.Flags().StringVar(&code, "code", "", "one-time enrolment code")
+	cmd.Flags().StringVar(&server, "server", "", "address of the server, where no QR code's text says it")
+	cmd.Flags().StringVar(&code, "code", "", "one-time enrolment code, the same")
 	cmd.Flags().StringVar(&name, "name", "shell", "what to call this device")
-	for _, flag := range []string{"server", "code"} {
-		if err := cmd.MarkFlagRequired(flag); err != nil {
-			panic(err) // The flag is defined three lines above.
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		with, err := enrolment(args, server, code)
+		if err != nil {
+			return err
 		}
-	}
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		p, err := openProfile(*profile)
 		if err != nil {
 			return err
 		}
-		err = p.Enrol(cmd.Context(), server, code, name)
+		err = p.Enrol(cmd.Context(), with.Server, with.Code, name)
 		if err == nil {
 			fmt.Fprintln(cmd.OutOrStdout(), sentence("Đã đăng ký.", "Enrolled.", language(cmd)))
 		}
@@ -214,14 +214,7 @@ the others. 'fieldsync auth matrix' prints what each role may do.`,
 				return args[0], err
 			}),
 		},
-		&cobra.Command{
-			Use: "code MEMBER", Short: "Issue a one-time enrolment code", Args: cobra.ExactArgs(1),
-			Example: `  fieldsync admin code an`,
-			RunE: run(func(cmd *cobra.Command, o operator, args []string) (string, error) {
-				resp, err := o.identity().IssueCode(cmd.Context(), &fieldsyncv1.IssueCodeRequest{MemberId: args[0]})
-				return resp.GetCode(), err
-			}),
-		},
+		newCodeCommand(profile),
 		newDeviceCommand(profile, run),
 		newClientCommand(run),
 		newAPIKeyCommand(run), newCategoriesCommand(run), newCrewWorkCommand(run), newCalendarCommand(run),

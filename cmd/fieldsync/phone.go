@@ -71,23 +71,27 @@ A TASK is its id, or any beginning or end of it that no other task on the phone 
 func (c *phoneCLI) enrol() *cobra.Command {
 	var server, code, name string
 	cmd := &cobra.Command{
-		Use:   "enrol",
+		Use:   "enrol [QR-TEXT]",
 		Short: "Make this phone a device, with a one-time code",
-		Long: `Make this phone a device of the member for whom the dispatcher issued the code. The phone's key stays in its folder.
-Where the answer is lost, ask for a fresh code and enrol again: the server knows the phone by its key.`,
-		Example: `  fieldsync phone enrol --server http://127.0.0.1:8022 --code K7QD-2MXA-9RTC --name "Samsung A15, tổ 3"`,
-		Args:    cobra.NoArgs,
+		Long: `Make this phone a device of the member for whom the dispatcher issued the code. What the QR code of "fieldsync admin code" says
+holds the server's address and the code; else both are given. The phone's key stays in its folder. Where the answer is lost, ask
+for a fresh code and enrol again: the server knows the phone by its key.`,
+		Example: `  fieldsync phone enrol --server http://127.0.0.1:8022 --code K7QD-2MXA-9RTC --name "Samsung A15, tổ 3"
+  fieldsync phone enrol 'fieldsync://enrol?code=K7QD-2MXA-9RTC&server=https%3A%2F%2F1022.example'`,
+		Args: cobra.MaximumNArgs(1),
 	}
-	cmd.Flags().StringVar(&server, "server", "", "the server's address")
-	cmd.Flags().StringVar(&code, "code", "", "the one-time code")
+	cmd.Flags().StringVar(&server, "server", "", "the server's address, where no QR code's text says it")
+	cmd.Flags().StringVar(&code, "code", "", "the one-time code, the same")
 	cmd.Flags().StringVar(&name, "name", "", "what to call the device (default: this computer's name)")
-	must(cmd.MarkFlagRequired("server"))
-	must(cmd.MarkFlagRequired("code"))
-	return c.runs(cmd, func(ctx context.Context, s *session, _ []string) error {
+	return c.runs(cmd, func(ctx context.Context, s *session, args []string) error {
+		with, err := enrolment(args, server, code)
+		if err != nil {
+			return err
+		}
 		if name == "" {
 			name, _ = os.Hostname() // Without a name it is a device without a name.
 		}
-		if err := s.Enrol(ctx, server, code, name); err != nil {
+		if err := s.Enrol(ctx, with.Server, with.Code, name); err != nil {
 			return err
 		}
 		st, err := s.Status()

@@ -97,6 +97,13 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		}
 		ts.Setenv(args[0], text)
 	},
+	// scan VAR FILE: sets $VAR to what the QR code in the PNG file, or drawn on stdout, says.
+	"scan": func(ts *testscript.TestScript, neg bool, args []string) {
+		refuseNot(ts, neg)
+		text, err := scanFile([]byte(ts.ReadFile(args[1])))
+		ts.Check(err)
+		ts.Setenv(args[0], text)
+	},
 	// [!] call PROCEDURE TOKEN BODY: a Connect call with JSON, as curl makes it. The answer is on stdout. Without ! it must be 200.
 	"call": func(ts *testscript.TestScript, neg bool, args []string) {
 		req, err := http.NewRequest(http.MethodPost, ts.Getenv("URL")+"/fieldsync.v1."+args[0], strings.NewReader(args[2]))

@@ -80,6 +80,15 @@ func (p *Phone) Enrol(server, code, name string) error {
 	return p.said(p.phone.Enrol(p.ctx, server, code, name))
 }
 
+// EnrolScanned is Enrol with what a QR code says: the text of an enrolment (fieldsync://enrol?…), as the camera read it.
+func (p *Phone) EnrolScanned(text, name string) error {
+	invitation, err := phone.ParseInvitation(text)
+	if err != nil {
+		return p.said(err)
+	}
+	return p.Enrol(invitation.Server, invitation.Code, name)
+}
+
 // SetPosition is the newest fix: it goes with what is recorded from now on, until the next one or ForgetPosition. Degrees,
 // and the accuracy (68 %) in metres; mock where the system says that it comes from a mock provider.
 func (p *Phone) SetPosition(latitude, longitude, accuracy float64, mock bool) {

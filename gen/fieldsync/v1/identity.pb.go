@@ -180,7 +180,8 @@ func (x *IssueCodeRequest) GetMemberId() string {
 	return ""
 }
 
-// The code: shown once.
+// The code: shown once. As a QR code it reads fieldsync://enrol?code=CODE&server=ADDRESS, both percent-encoded (RFC 3986), where
+// ADDRESS is where the phone finds the server, such as https://1022.example. A reader leaves alone what else stands there.
 type IssueCodeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 12 characters in three groups, such as "K7QD-2MXA-9RTC". Upper and lower case and the dashes do not matter.
