@@ -17,8 +17,9 @@ test-short: ## Run the tests without the slow ones
 	go test -short ./...
 
 .PHONY: generate
-generate: ## Write gen/ from proto/ (needs npm)
+generate: ## Write gen/ from proto/ (needs npm), docs/rights.md from auth's table
 	internal/tools/generate
+	go run ./cmd/fieldsync auth matrix --markdown > docs/rights.md.next && mv docs/rights.md.next docs/rights.md
 
 .PHONY: lint
 lint: ## Check the Go code and the import directions
