@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,7 +15,7 @@ import (
 
 func newServeCommand() *cobra.Command {
 	var file, data, listen string
-	var printConfig bool
+	var printConfig, effective bool
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
@@ -22,16 +23,18 @@ func newServeCommand() *cobra.Command {
 
 The configuration is YAML over embedded defaults; --print-config prints them, documented. A key that is not known is an
 error. Each key can be overridden by an environment variable, such as FIELDSYNC_MEDIA_S3_SECRET_KEY for
-media.s3.secret_key; the flags override both.
+media.s3.secret_key; the flags override both. With --effective, --print-config prints what is in force instead and where each
+value comes from; secrets are not shown.
 
 Until the first admin is enrolled, each start prints a one-time code for that.`,
 		Example: `  fieldsync serve
   fieldsync serve --config city.yaml
   FIELDSYNC_LOG_FORMAT=json fieldsync serve --data /var/lib/fieldsync --listen 127.0.0.1:8022
-  fieldsync serve --print-config > city.yaml`,
+  fieldsync serve --print-config > city.yaml
+  fieldsync serve --config city.yaml --print-config --effective`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if printConfig {
+			if printConfig && !effective {
 				_, err := cmd.OutOrStdout().Write(server.DefaultConfig)
 				return err
 			}
@@ -39,11 +42,18 @@ Until the first admin is enrolled, each start prints a one-time code for that.`,
 			if err != nil {
 				return err
 			}
+			flags := map[string]string{}
 			if data != "" {
-				config.Data = data
+				config.Data, flags["data"] = data, "--data"
 			}
 			if listen != "" {
-				config.Listen = listen
+				config.Listen, flags["listen"] = listen, "--listen"
+			}
+			if printConfig {
+				return config.Show(cmd.OutOrStdout(), server.Sources{File: file, Lookup: os.LookupEnv, Flags: flags})
+			}
+			if effective {
+				return errors.New("--effective goes with --print-config")
 			}
 			return serve(cmd, config)
 		},
@@ -52,6 +62,7 @@ Until the first admin is enrolled, each start prints a one-time code for that.`,
 	cmd.Flags().StringVar(&data, "data", "", "data folder, instead of the configuration's")
 	cmd.Flags().StringVar(&listen, "listen", "", "host:port, instead of the configuration's")
 	cmd.Flags().BoolVar(&printConfig, "print-config", false, "print the documented defaults and exit")
+	cmd.Flags().BoolVar(&effective, "effective", false, "with --print-config: what is in force, without its secrets, and where each value comes from")
 	return cmd
 }
 

@@ -110,7 +110,7 @@ type S3Config struct {
 	Region        string `yaml:"region"`
 	TLS           bool   `yaml:"tls"`
 	AccessKey     string `yaml:"access_key"`
-	SecretKey     string `yaml:"secret_key"`
+	SecretKey     string `yaml:"secret_key" secret:"true"`
 	SecretKeyFile string `yaml:"secret_key_file"`
 	LockYears     int    `yaml:"lock_years"`
 }

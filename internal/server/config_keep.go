@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -17,7 +18,7 @@ import (
 type BackupConfig struct {
 	Repository    string        `yaml:"repository"`
 	AccessKey     string        `yaml:"access_key"`
-	SecretKey     string        `yaml:"secret_key"`
+	SecretKey     string        `yaml:"secret_key" secret:"true"`
 	SecretKeyFile string        `yaml:"secret_key_file"`
 	Region        string        `yaml:"region"`
 	Recipients    []string      `yaml:"recipients"`
@@ -109,7 +110,10 @@ func (c BackupConfig) bucket() (o backup.S3Options, ok bool, err error) {
 		return o, false, nil
 	}
 	u, err := url.Parse(c.Repository)
-	if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") == "" || strings.Contains(strings.Trim(u.Path, "/"), "/") {
+	if err == nil && u.User != nil {
+		return o, false, errors.New("keys do not belong into the address: say backup.access_key and backup.secret_key_file") // And not what it was.
+	}
+	if err != nil || u.Host == "" || strings.Trim(u.Path, "/") == "" || strings.Contains(strings.Trim(u.Path, "/"), "/") {
 		return o, false, fmt.Errorf("%q is not s3://HOST:PORT/BUCKET", c.Repository)
 	}
 	return backup.S3Options{
