@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -70,12 +71,14 @@ func (c TLSConfig) open(data string, log *slog.Logger) (*tls.Config, error) {
 		}
 		config := manager.TLSConfig() // With the challenge tls-alpn-01: it needs no other port.
 		config.MinVersion = tls.VersionTLS12
+		config.GetCertificate = (&acmeFailures{domains: c.ACME.Domains, log: log}).told(config.GetCertificate)
 		return config, nil
 	}
 	return nil, nil //nolint:nilnil // No TLS is no error.
 }
 
-// manager asks for certificates when they are first wanted, keeps them in the folder, and renews them 30 days before their end.
+// manager asks for certificates when they are first wanted, keeps them in the folder, and renews them 30 days before their end, or when
+// a third of their life is left where that is less.
 func (c ACMEConfig) manager(folder string) (*autocert.Manager, error) {
 	client := &acme.Client{DirectoryURL: c.Directory, UserAgent: "fieldsync"}
 	if c.DirectoryCAFile != "" {
@@ -95,6 +98,35 @@ func (c ACMEConfig) manager(folder string) (*autocert.Manager, error) {
 		Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(folder), HostPolicy: autocert.HostWhitelist(c.Domains...),
 		Email: c.Email, Client: client,
 	}, nil
+}
+
+// acmeFailures tells the log why there is no certificate for one of our names, which else only clients would see, as a handshake that
+// fails. The authority is asked at most once a minute, and what the same failure says to each client in between is told once.
+type acmeFailures struct {
+	domains []string
+	log     *slog.Logger
+
+	mu   sync.Mutex
+	last string
+}
+
+func (f *acmeFailures) told(get func(*tls.ClientHelloInfo) (*tls.Certificate, error)) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		certificate, err := get(hello)
+		name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
+		if err != nil && slices.Contains(f.domains, name) && f.isNew(err) {
+			f.log.Error("no certificate could be had from the authority: clients cannot connect", "domain", name, "error", err)
+		}
+		return certificate, err
+	}
+}
+
+func (f *acmeFailures) isNew(err error) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	former := f.last
+	f.last = err.Error()
+	return f.last != former
 }
 
 // certificateFiles is a certificate and its key, read again whenever one of the files has changed: renewed by another program, they

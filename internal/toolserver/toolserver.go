@@ -5,6 +5,7 @@ package toolserver
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -40,6 +41,8 @@ type Tool struct {
 	Command func(address, home string, keys Server) (args, env []string, err error)
 	// HealthPath is what answers 200 when the server takes requests.
 	HealthPath string
+	// TLS is how to reach HealthPath where the server speaks nothing but TLS.
+	TLS *tls.Config
 }
 
 // Server is a running object store. No bucket exists yet.
@@ -179,7 +182,7 @@ func (tool Tool) start(tb testing.TB, binary, home string) (Server, error) {
 		<-ended
 	})
 
-	if err := waitReady(ctx, "http://"+address+tool.HealthPath, ended); err != nil {
+	if err := tool.waitReady(ctx, address, ended); err != nil {
 		stop()
 		<-ended
 		said, _ := os.ReadFile(output.Name())
@@ -215,11 +218,17 @@ func freeAddress(ctx context.Context) (string, error) {
 }
 
 // waitReady returns when the server accepts writes.
-func waitReady(ctx context.Context, health string, ended <-chan struct{}) error {
+func (tool Tool) waitReady(ctx context.Context, address string, ended <-chan struct{}) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
+	health, client := "http://"+address+tool.HealthPath, http.DefaultClient
+	if tool.TLS != nil {
+		transport := &http.Transport{TLSClientConfig: tool.TLS}
+		defer transport.CloseIdleConnections()
+		health, client = "https://"+address+tool.HealthPath, &http.Client{Transport: transport}
+	}
 	for {
-		err := ready(ctx, health)
+		err := ready(ctx, client, health)
 		if err == nil {
 			return nil
 		}
@@ -233,12 +242,12 @@ func waitReady(ctx context.Context, health string, ended <-chan struct{}) error 
 	}
 }
 
-func ready(ctx context.Context, health string) error {
+func ready(ctx context.Context, client *http.Client, health string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, health, http.NoBody)
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return err
 	}
