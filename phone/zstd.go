@@ -13,7 +13,9 @@ const zstdAnswers = 2 << 20
 func AcceptZstd() connect.ClientOption {
 	return connect.WithAcceptCompression("zstd",
 		func() connect.Decompressor {
-			r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdAnswers), zstd.WithDecoderLowmem(true))
+			// Without the last option, Reset decompresses a small buffer whole, before connect can look at its size.
+			r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdAnswers), zstd.WithDecoderLowmem(true),
+				zstd.WithDecodeBuffersBelow(0))
 			if err != nil {
 				panic(err) // The options are constants.
 			}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -169,7 +170,8 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Protects: a message that decompresses to more than is allowed is not decompressed to its end to tell its size.
+// Protects: a message that decompresses to more than is allowed is not decompressed to its end, neither to tell its size nor because it
+// lies in a buffer, as it does when connect reads it; and gives back its turn.
 func TestBoundedDecompression(t *testing.T) {
 	gzip, zstd := newBoundedGzip(maxMessageBytes)(), newBoundedZstd(maxMessageBytes)()
 	for _, c := range []struct {
@@ -179,17 +181,27 @@ func TestBoundedDecompression(t *testing.T) {
 		want    int64
 		err     error
 	}{
-		{"a gzip bomb", gzip, gzipped(t, io.LimitReader(zeros{}, 8*maxMessageBytes)), maxMessageBytes + 1, errMessageTooLarge},
+		{"a gzip bomb", gzip, gzipped(t, io.LimitReader(zeros{}, 32*maxMessageBytes)), maxMessageBytes + 1, errMessageTooLarge},
 		{"the largest message, in the same reader", gzip, gzipped(t, io.LimitReader(zeros{}, maxMessageBytes)), maxMessageBytes, nil},
-		{"a zstd bomb", zstd, zstandard(t, io.LimitReader(zeros{}, 8*maxMessageBytes)), maxMessageBytes + 1, errMessageTooLarge},
+		{"a zstd bomb", zstd, zstandard(t, io.LimitReader(zeros{}, 32*maxMessageBytes)), maxMessageBytes + 1, errMessageTooLarge},
 		{"the largest message, in the same reader as zstd", zstd, zstandard(t, io.LimitReader(zeros{}, maxMessageBytes)), maxMessageBytes, nil},
 	} {
 		d := c.reader
-		if err := d.Reset(bytes.NewReader(c.content)); err != nil {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if err := d.Reset(bytes.NewBuffer(c.content)); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := io.Copy(io.Discard, d); n != c.want || !errors.Is(err, c.err) {
+		n, err := io.Copy(io.Discard, d)
+		runtime.ReadMemStats(&after)
+		if n != c.want || !errors.Is(err, c.err) {
 			t.Errorf("%s: %d bytes, %v", c.name, n, err)
+		}
+		if took := after.TotalAlloc - before.TotalAlloc; took > 4*maxMessageBytes {
+			t.Errorf("%s: %d bytes were allocated", c.name, took)
+		}
+		if err := d.Close(); err != nil || len(turns) > 0 {
+			t.Errorf("%s: %v, %d turns are kept", c.name, err, len(turns))
 		}
 	}
 }

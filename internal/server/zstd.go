@@ -26,35 +26,33 @@ func newZstd() connect.Compressor {
 
 // boundedZstd is what boundedGzip is, for zstd. Its reader is no part of it: it can write by itself, past the bound.
 type boundedZstd struct {
-	reader    *zstd.Decoder
-	max, left int64
+	reader *zstd.Decoder
+	bound  bound
 }
 
 func newBoundedZstd(most int64) func() connect.Decompressor {
 	return func() connect.Decompressor {
-		r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdMaxWindow), zstd.WithDecoderLowmem(true))
+		// Without the last option, Reset decompresses a small buffer, which is what connect hands over, whole: 16 KiB to gigabytes.
+		r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdMaxWindow), zstd.WithDecoderLowmem(true),
+			zstd.WithDecodeBuffersBelow(0))
 		if err != nil {
 			panic(err) // The options are constants.
 		}
-		return &boundedZstd{reader: r, max: most}
+		return &boundedZstd{reader: r, bound: bound{max: most}}
 	}
 }
 
 // Reset implements connect.Decompressor.
 func (b *boundedZstd) Reset(r io.Reader) error {
-	b.left = b.max + 1 // One more than allowed is how connect knows.
+	b.bound.begin()
 	return b.reader.Reset(r)
 }
 
 // Read implements io.Reader.
-func (b *boundedZstd) Read(p []byte) (int, error) {
-	if b.left == 0 {
-		return 0, errMessageTooLarge
-	}
-	n, err := b.reader.Read(p[:min(int64(len(p)), b.left)])
-	b.left -= int64(n)
-	return n, err
-}
+func (b *boundedZstd) Read(p []byte) (int, error) { return b.bound.read(b.reader, p) }
 
 // Close implements connect.Decompressor. The decoder is used again: it has no goroutine to end.
-func (b *boundedZstd) Close() error { return b.reader.Reset(nil) }
+func (b *boundedZstd) Close() error {
+	b.bound.end()
+	return b.reader.Reset(nil)
+}
