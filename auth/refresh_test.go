@@ -186,3 +186,51 @@ func TestSameJTIOfTwoDevices(t *testing.T) {
 		}
 	}
 }
+
+// Protects: two phones with one key, as after a backup was restored on a second one, are one device: neither can lock the other out or use
+// up its proofs, each can have an install epoch of its own, under which its numbers are its own, and both end with a revocation. Where
+// neither asks for one, the engine of the sync finds out by the numbers.
+func TestTwoPhonesWithOneKey(t *testing.T) {
+	h := openHouse(t)
+	first := h.enrolled(t, "crew-a")
+	clone := *first
+	refresh := func(p *phone, proof string, fresh bool) (*fieldsyncv1.RefreshResponse, error) {
+		return h.Refresh(t.Context(), &fieldsyncv1.RefreshRequest{DeviceId: p.id, Proof: proof, NewInstallEpoch: fresh})
+	}
+	for range 3 { // In turns, at the same moment.
+		for _, p := range []*phone{first, &clone} {
+			answer, err := refresh(p, p.proof(t, p.id, audienceRefresh, h.clock.Now()), false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if principal, _, _ := h.through(t, "/tus", "Bearer "+answer.GetAccessToken()); principal == nil || principal.DeviceID != first.id || principal.MemberID != "crew-a" {
+				t.Errorf("taken for %v", principal)
+			}
+		}
+	}
+	shared := first.proof(t, first.id, audienceRefresh, h.clock.Now())
+	if _, err := refresh(first, shared, false); err != nil {
+		t.Fatal(err)
+	}
+	_, err := refresh(&clone, shared, false)
+	wantCode(t, err, fault.Unauthenticated, "proof_replayed")
+	epochs := map[uint32]bool{}
+	for _, p := range []*phone{first, &clone} {
+		answer, err := refresh(p, p.proof(t, p.id, audienceRefresh, h.clock.Now()), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		epochs[answer.GetInstallEpoch()] = true
+	}
+	if len(epochs) != 2 {
+		t.Errorf("both number under the same epoch: %v", epochs)
+	}
+	boss := h.enrolled(t, "boss")
+	if _, err := h.RevokeDevice(h.as(t, boss), &fieldsyncv1.RevokeDeviceRequest{DeviceId: first.id}); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []*phone{first, &clone} {
+		_, err := refresh(p, p.proof(t, p.id, audienceRefresh, h.clock.Now()), false)
+		wantCode(t, err, fault.Unauthenticated, "device_revoked")
+	}
+}
