@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/x509"
 	mathrand "math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +97,25 @@ func FuzzDeviceKey(f *testing.F) {
 		again, err := x509.MarshalPKIXPublicKey(key)
 		if err != nil || !bytes.Equal(again, canonical) || len(canonical) != 91 {
 			t.Fatalf("%x becomes %x", der, canonical)
+		}
+	})
+}
+
+// Protects: no key of a system crashes the parser, and what passes is strong enough, allows algorithms of its own kind only, and has one
+// encoding, so that a revoked one cannot come back in other clothes.
+func FuzzClientKey(f *testing.F) {
+	f.Add(newPhone(f).der)
+	f.Add([]byte("0*0\x05\x06\x03+ep\x03!\x00aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")) // Ed25519.
+	f.Add([]byte(nil))
+	f.Fuzz(func(t *testing.T, der []byte) {
+		_, algorithms, canonical, err := parseClientKey(der)
+		if err != nil {
+			wantCode(t, err, fault.Invalid, "client_key_invalid")
+			return
+		}
+		_, again, same, err := parseClientKey(canonical)
+		if err != nil || !bytes.Equal(same, canonical) || !slices.Equal(again, algorithms) || len(algorithms) == 0 {
+			t.Fatalf("%x becomes %x, then %x", der, canonical, same)
 		}
 	})
 }
