@@ -5,7 +5,6 @@ package open311
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -21,8 +20,6 @@ import (
 const (
 	rootPath = "/open311/"
 	basePath = rootPath + "v2/"
-	// maxFormBytes bounds a POST: 8,000 characters of description, three bytes each and percent-encoded, are 72 KB.
-	maxFormBytes = 256 << 10
 )
 
 // Options are what a Face needs. Store, Log and ByAPIKey are required.
@@ -199,26 +196,8 @@ func find(path string, r *request) (route, error) {
 // read reads the parameters, and finds out whether the caller means this city and who calls, in this order: what the
 // parameters say is looked at only after that.
 func (f *Face) read(w http.ResponseWriter, r *request, open bool) error {
-	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
-	var err error
-	if strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/form-data") {
-		err = r.ParseMultipartForm(maxFormBytes)
-	} else {
-		err = r.ParseForm()
-	}
-	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-		return parameter("body", "dài quá 256 KiB", "is longer than 256 KiB")
-	}
-	if err != nil {
-		return parameter("body", "không phải là biểu mẫu (form)", "is not a form")
-	}
-	r.form = r.Form
-	for name, values := range r.form {
-		for _, value := range values {
-			if !utf8.ValidString(name) || !utf8.ValidString(value) {
-				return parameter("body", "không phải là UTF-8", "is not UTF-8")
-			}
-		}
+	if err := r.readForm(w); err != nil {
+		return err
 	}
 	if named := r.form.Get("jurisdiction_id"); named != "" && f.o.Jurisdiction != "" && named != f.o.Jurisdiction {
 		return jurisdictionUnknown(f.o.Jurisdiction)
@@ -230,6 +209,7 @@ func (f *Face) read(w http.ResponseWriter, r *request, open bool) error {
 		r.by = p
 		return nil
 	}
+	var err error
 	r.by, err = f.o.ByAPIKey(r.Context(), r.form.Get("api_key"))
 	return err
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -159,18 +158,14 @@ func (f *Face) readTicket(r *request) (*fieldsyncv1.TicketIntake, error) {
 	if s, ok := f.services[code]; !ok || s.Retired {
 		return nil, serviceUnknown()
 	}
-	description := get("description")
-	if photo := get("media_url"); photo != "" {
-		if u, err := url.Parse(photo); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-			return nil, parameter("media_url", "không phải là địa chỉ http(s)", "is no http(s) address")
-		}
-		description = strings.TrimSpace(description + "\nẢnh: " + photo)
+	photos, err := r.photos()
+	if err != nil {
+		return nil, err
 	}
 	in := &fieldsyncv1.TicketIntake{
-		HotlineId: "new", Category: code, Description: description, Address: get("address_string"),
+		HotlineId: "new", Category: code, Description: strings.TrimSpace(get("description") + photos), Address: get("address_string"),
 		Title: strings.Join(strings.Fields(cmp.Or(get("attribute[title]"), get("title"), f.services[code].Vi)), " "),
 	}
-	var err error
 	if in.Position, err = readPosition(get("lat"), get("long")); err != nil {
 		return nil, err
 	}

@@ -155,7 +155,11 @@ var vietnam = time.FixedZone("+07", 7*60*60)
 // postUpdate adds what a citizen says to the ticket's description, and so to the phones of the crew. It changes no state: whether
 // work is done, the crew says.
 func (f *Face) postUpdate(r *request) (answer, error) {
-	id, text := strings.TrimSpace(r.form.Get("service_request_id")), strings.TrimSpace(r.form.Get("description"))
+	photos, err := r.photos()
+	if err != nil {
+		return answer{}, err
+	}
+	id, text := strings.TrimSpace(r.form.Get("service_request_id")), strings.TrimSpace(r.form.Get("description")+photos)
 	if id == "" {
 		return answer{}, parameter("service_request_id", "là bắt buộc", "is required")
 	}
@@ -165,7 +169,7 @@ func (f *Face) postUpdate(r *request) (answer, error) {
 	p := r.identify("update", "update_id", "update_id_ext")
 	var updateID string
 	status := http.StatusOK
-	err := f.o.Store.Update(r.Context(), func(tx *store.Tx) error {
+	err = f.o.Store.Update(r.Context(), func(tx *store.Tx) error {
 		status = http.StatusOK
 		earlier, _, err := p.before(tx)
 		if err != nil {
