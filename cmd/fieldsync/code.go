@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -104,11 +105,11 @@ func writeQR(file, text string) error {
 	if err != nil {
 		return fmt.Errorf("writing the QR code: %w", err)
 	}
-	if _, err := f.Write(code.PNG()); err != nil {
-		f.Close()
+	_, err = f.Write(code.PNG())
+	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("writing the QR code: %w", err)
 	}
-	return f.Close()
+	return nil
 }
 
 // enrolment is where and with what `enrol` enrols: what its argument says, which is a QR code's text, or its flags.

@@ -99,7 +99,9 @@ func nameServer(t *testing.T) string {
 			}
 			go func() {
 				defer conn.Close()
-				for answerName(conn) == nil {
+				var err error
+				for err == nil {
+					err = answerName(conn)
 				}
 			}()
 		}
@@ -147,7 +149,8 @@ func freePort(t *testing.T) *net.TCPAddr {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr)
+	address, _ := listener.Addr().(*net.TCPAddr) // Always one.
+	return address
 }
 
 // handshake is what a client sees of the port under a name.
@@ -159,7 +162,8 @@ func handshake(t *testing.T, address, name string, roots *x509.CertPool) (*x509.
 		return nil, err
 	}
 	defer conn.Close()
-	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0], nil
+	secured, _ := conn.(*tls.Conn) // Always one.
+	return secured.ConnectionState().PeerCertificates[0], nil
 }
 
 // acmeConfig is a server on a port of its own that asks the authority for acmeDomain.

@@ -11,7 +11,8 @@ func FuzzInspect(f *testing.F) {
 	small := scene(1, 24, 16)
 	for _, seed := range [][]byte{
 		asJPEG(f, small, 70), asPNG(f, small), asJPEG(f, small, 70)[:200], []byte("RIFF\x1a\x00\x00\x00WEBPVP8L"), []byte("\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic"),
-		[]byte("\xff\xd8\xff\xe1\x00\x16Exif\x00\x00II*\x00\x08\x00\x00\x00\x00\x00"), {},
+		[]byte("\xff\xd8\xff\xe1\x00\x16Exif\x00\x00II*\x00\x08\x00\x00\x00\x00\x00"),
+		{},
 	} {
 		f.Add(seed)
 	}
