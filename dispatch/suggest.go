@@ -10,6 +10,7 @@ import (
 
 	"github.com/cong1022/fieldsync/auth"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/geo"
 	"github.com/cong1022/fieldsync/store"
 )
 
@@ -132,7 +133,7 @@ func (r *rating) distance(tx *store.Tx, crew *fieldsyncv1.Crew, task *fieldsyncv
 		if from == nil {
 			continue
 		}
-		metres := metresBetween(from, to)
+		metres := geo.Metres(from, to)
 		switch started := other.GetTask().GetStatus().GetState() == fieldsyncv1.TaskState_TASK_STATE_STARTED; {
 		case started && !at:
 			nearest, at = metres, true
@@ -195,13 +196,4 @@ func (r *rating) phones(tx *store.Tx, crew *fieldsyncv1.Crew) error {
 			&fieldsyncv1.Figure{Name: "silent_s", Value: math.Round(silent.Seconds())})
 	}
 	return nil
-}
-
-// metresBetween is the distance on a sphere by the haversine formula, good to half a percent.
-func metresBetween(a, b *fieldsyncv1.Position) float64 {
-	const earthRadius = 6371008.8 // The mean radius of IUGG, in metres.
-	radians := func(degrees float64) float64 { return degrees * math.Pi / 180 }
-	lat, lng := radians(b.GetLatitude()-a.GetLatitude()), radians(b.GetLongitude()-a.GetLongitude())
-	h := math.Pow(math.Sin(lat/2), 2) + math.Cos(radians(a.GetLatitude()))*math.Cos(radians(b.GetLatitude()))*math.Pow(math.Sin(lng/2), 2)
-	return 2 * earthRadius * math.Asin(math.Sqrt(min(1, h)))
 }

@@ -8,6 +8,7 @@ import (
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/geo"
 	"github.com/cong1022/fieldsync/media/picture"
 )
 
@@ -178,7 +179,7 @@ func cameraPlaceFinding(e evidence) *fieldsyncv1.Finding {
 	if camera == nil || claimed == nil {
 		return nil
 	}
-	distance, reach := distanceM(camera, claimed), reachM(camera)+reachM(claimed)
+	distance, reach := geo.Metres(camera, claimed), reachM(camera)+reachM(claimed)
 	if distance <= sameSpotM+reach {
 		return nil
 	}
@@ -198,7 +199,7 @@ func sitePlaceFinding(e evidence) *fieldsyncv1.Finding {
 	if taken == nil || site == nil {
 		return nil
 	}
-	distance, reach := distanceM(taken, site), reachM(taken)
+	distance, reach := geo.Metres(taken, site), reachM(taken)
 	if site.GetAccuracyM() > 0 {
 		reach += reachM(site)
 	}
@@ -243,7 +244,7 @@ func apartFinding(e evidence, other partner) *fieldsyncv1.Finding {
 	if here == nil || there == nil {
 		return nil
 	}
-	distance, reach := distanceM(here, there), reachM(here)+reachM(there)
+	distance, reach := geo.Metres(here, there), reachM(here)+reachM(there)
 	if distance <= siteRadiusM+reach {
 		return nil
 	}
@@ -259,14 +260,6 @@ func reachM(p *fieldsyncv1.Position) float64 {
 		return certainty * accuracy
 	}
 	return certainty * unknownAccuracyM
-}
-
-// distanceM is the great-circle distance (haversine) on a sphere of the Earth's mean radius; half a percent off at the worst.
-func distanceM(a, b *fieldsyncv1.Position) float64 {
-	const earthM, degree = 6_371_009, math.Pi / 180
-	dLat, dLon := (b.GetLatitude()-a.GetLatitude())*degree, (b.GetLongitude()-a.GetLongitude())*degree
-	h := math.Pow(math.Sin(dLat/2), 2) + math.Cos(a.GetLatitude()*degree)*math.Cos(b.GetLatitude()*degree)*math.Pow(math.Sin(dLon/2), 2)
-	return 2 * earthM * math.Asin(math.Min(1, math.Sqrt(h)))
 }
 
 func metres(distance float64) string {

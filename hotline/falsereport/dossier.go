@@ -13,6 +13,7 @@ import (
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/geo"
 	"github.com/cong1022/fieldsync/store"
 )
 
@@ -159,13 +160,10 @@ func (s secret) mark(reporter *fieldsyncv1.Reporter) string {
 	return hex.EncodeToString(mac.Sum(nil)[:8])
 }
 
-// distanceM is the great-circle distance (haversine) on a sphere of the Earth's mean radius, in metres; negative where one is absent.
+// distanceM is the distance in whole metres; negative where one of the points is absent.
 func distanceM(a, b *fieldsyncv1.Position) float64 {
 	if a == nil || b == nil {
 		return -1
 	}
-	const radius, degree = 6_371_000, math.Pi / 180
-	north, east := (b.GetLatitude()-a.GetLatitude())*degree, (b.GetLongitude()-a.GetLongitude())*degree
-	h := math.Pow(math.Sin(north/2), 2) + math.Cos(a.GetLatitude()*degree)*math.Cos(b.GetLatitude()*degree)*math.Pow(math.Sin(east/2), 2)
-	return math.Round(2 * radius * math.Asin(math.Min(1, math.Sqrt(h))))
+	return math.Round(geo.Metres(a, b))
 }
