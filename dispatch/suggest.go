@@ -17,7 +17,9 @@ import (
 const (
 	defaultSuggestions = 5
 	// What a crew can score in each respect; together 100.
-	unitPoints, skillPoints, loadPoints, distancePoints, phonePoints = 35, 25, 15, 15, 10
+	unitPoints, skillPoints, shiftPoints, loadPoints, distancePoints, phonePoints = 30, 25, 15, 10, 10, 10
+	// anyPoints are those of a crew of which no skills are told: it can do the task, but one that is trained for it goes before.
+	anyPoints = 15
 	// fullLoad is from how many open tasks on a crew gets no points for its load.
 	fullLoad = 20
 	// farAway is from how many metres on it gets none for its distance.
@@ -91,6 +93,14 @@ func rate(tx *store.Tx, crew *fieldsyncv1.Crew, task *fieldsyncv1.Task) (*fields
 	} else {
 		r.say(0, "unit_other", "Thuộc đơn vị khác.", "Belongs to another unit.")
 	}
+	work, err := store.Get(tx, store.CrewWorkKey(crew.GetId()))
+	if err != nil {
+		return nil, err
+	}
+	if err := r.skill(tx, work, task.GetTicket().GetCategory()); err != nil {
+		return nil, err
+	}
+	r.shift(work, tx.Now())
 	head, err := store.Head(tx, store.CrewScope(crew.GetId()))
 	if err != nil {
 		return nil, err
@@ -105,6 +115,39 @@ func rate(tx *store.Tx, crew *fieldsyncv1.Crew, task *fieldsyncv1.Task) (*fields
 		return nil, err
 	}
 	return &fieldsyncv1.Suggestion{Crew: crew, Score: uint32(math.Round(r.points)), Reasons: r.reasons}, nil
+}
+
+// skill tells whether the crew can do this kind of work.
+func (r *rating) skill(tx *store.Tx, work *fieldsyncv1.CrewWork, id string) error {
+	category, err := Category(tx, id)
+	if err != nil {
+		return err
+	}
+	vi, en := id, id
+	if category != nil {
+		vi, en = category.GetName().GetVi(), category.GetName().GetEn()
+	}
+	switch {
+	case len(work.GetSkills()) == 0:
+		r.say(anyPoints, "skill_any", "Tổ nhận mọi loại việc.", "Takes all kinds of work.")
+	case CanDo(work, id):
+		r.say(skillPoints, "skill_fits", fmt.Sprintf("Chuyên về loại việc này: %s.", vi), fmt.Sprintf("Is trained for this kind of work: %s.", en))
+	default:
+		r.say(0, "skill_missing", fmt.Sprintf("Không chuyên về loại việc này: %s.", vi), fmt.Sprintf("Is not trained for this kind of work: %s.", en))
+	}
+	return nil
+}
+
+// shift tells whether the crew is at work now.
+func (r *rating) shift(work *fieldsyncv1.CrewWork, now time.Time) {
+	switch {
+	case len(work.GetShifts()) == 0:
+		r.say(shiftPoints, "shift_any", "Tổ không có ca cố định.", "Has no fixed shifts.")
+	case OnShift(work, now):
+		r.say(shiftPoints, "shift_on", "Đang trong ca.", "Is on shift.")
+	default:
+		r.say(0, "shift_off", "Đang ngoài ca.", "Is off shift.")
+	}
 }
 
 // distance tells how far the crew has to go: from the task that it is at, or else from the nearest of those that it has.

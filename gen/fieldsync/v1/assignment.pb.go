@@ -159,7 +159,7 @@ type Suggestion struct {
 	Crew *Crew `protobuf:"bytes,1,opt,name=crew,proto3" json:"crew,omitempty"`
 	// From 0 to 100, for comparing within one answer.
 	Score uint32 `protobuf:"varint,2,opt,name=score,proto3" json:"score,omitempty"`
-	// Why, the weightiest first: unit, skill, load, distance, phones.
+	// Why, the weightiest first: unit, skill, shift, load, distance, phones.
 	Reasons       []*Finding `protobuf:"bytes,3,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
