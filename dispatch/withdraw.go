@@ -7,11 +7,14 @@ import (
 )
 
 // Withdraw calls a task off because the hotline takes its ticket back, in the transaction that does: as a dispatcher's cancel would,
-// with the push to the crew that loses it. The task has not ended.
-func Withdraw(tx *store.Tx, record *storagev1.TaskRecord, member, reason string) error {
+// with the end of its clock and escalation, and the push to the crew that loses it. The task has not ended.
+func (s *Service) Withdraw(tx *store.Tx, record *storagev1.TaskRecord, member, reason string) error {
 	crew := record.GetTask().GetAssignment().GetCrewId()
 	changed, err := order{member: member, reason: reason}.cancel(record, tx.Now())
 	if err != nil || !changed {
+		return err
+	}
+	if err := s.Moved(tx, record); err != nil {
 		return err
 	}
 	if err := store.SaveTask(tx, record, fieldsyncv1.RemovalReason_REMOVAL_REASON_CANCELLED); err != nil {

@@ -131,7 +131,7 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 	if err := s.dispatch.Seed(ctx); err != nil {
 		return nil, err
 	}
-	s.hotline = hotline.New(hotline.Options{Store: s.store, Log: s.log, Delivered: s.sealer.Deliver, Cancel: dispatch.Withdraw, PlainWebhooks: parts.PlainWebhooks})
+	s.hotline = hotline.New(hotline.Options{Store: s.store, Log: s.log, Delivered: s.sealer.Deliver, Cancel: s.dispatch.Withdraw, PlainWebhooks: parts.PlainWebhooks})
 	s.falseReports = falsereport.New(falsereport.Options{
 		Store: s.store, Log: s.log, Decide: s.sealer.Decide, Receipts: s.sealer.DecisionReceipts,
 	})
