@@ -136,6 +136,16 @@ func ticketsBehind(tx *store.Tx, unit, after string) (ids []string, err error) {
 	return ids, nil
 }
 
+// Router reads the territory that is in force. find tells which unit answers for a ticket's place, "" where nothing tells or several
+// may: whoever takes tickets in is given this function by whoever composes the server.
+func (s *Service) Router(tx *store.Tx) (find func(*fieldsyncv1.TicketFacet) string, err error) {
+	way, err := s.router(tx)
+	if err != nil {
+		return nil, err
+	}
+	return func(facts *fieldsyncv1.TicketFacet) string { return way.find(facts).GetUnitId() }, nil
+}
+
 // router knows the territory at one moment.
 type router struct {
 	index *territory.Index

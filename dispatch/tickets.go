@@ -23,17 +23,27 @@ func (s *Service) ListTickets(ctx context.Context, request *fieldsyncv1.ListTick
 	response := &fieldsyncv1.ListTicketsResponse{}
 	return response, s.store.View(ctx, func(tx *store.Tx) error {
 		tickets := store.Scan(tx, store.Tickets(), behind(c, store.TicketKey))
-		if !p.SeesAll() {
-			tickets = store.Scan(tx, store.UnitTickets(p.UnitID), behind(c, func(id string) store.Key[storagev1.Ticket] {
-				return store.UnitTicketKey(p.UnitID, id)
+		unit, queue := p.UnitID, request.GetUnroutedOnly()
+		if queue {
+			if !p.SeesUnit(auth.CityUnit) {
+				return nil
+			}
+			unit = auth.CityUnit
+		}
+		stubs := queue || !p.SeesAll() // The index holds only the id.
+		if stubs {
+			tickets = store.Scan(tx, store.UnitTickets(unit), behind(c, func(id string) store.Key[storagev1.Ticket] {
+				return store.UnitTicketKey(unit, id)
 			}))
 		}
 		response.Tickets, response.NextToken, err = list(c, tickets, (*storagev1.Ticket).GetId,
 			func(ticket *storagev1.Ticket) (_ *fieldsyncv1.Ticket, keep bool, err error) {
-				if !p.SeesAll() { // The index holds only the id.
+				if stubs {
 					ticket, err = store.Get(tx, store.TicketKey(ticket.GetId()))
 				}
-				return showTicket(ticket), !request.GetUntaskedOnly() || ticket.GetTaskId() == "", err
+				untasked := ticket.GetTaskId() == ""
+				waits := untasked && ticket.GetClosedAt() == nil && ticket.GetWithdrawnAt() == nil && ticket.GetParentId() == ""
+				return showTicket(ticket), (!request.GetUntaskedOnly() || untasked) && (!queue || waits), err
 			})
 		return err
 	})

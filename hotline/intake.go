@@ -39,8 +39,9 @@ func (s *Service) SubmitTickets(ctx context.Context, request *fieldsyncv1.Submit
 	var response *fieldsyncv1.SubmitTicketsResponse
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
 		response = &fieldsyncv1.SubmitTicketsResponse{}
+		arriving := &arrivals{tx: tx, router: s.router}
 		for _, in := range request.GetTickets() {
-			result, err := TakeIn(tx, in)
+			result, err := arriving.takeIn(in)
 			if err != nil {
 				return err
 			}
@@ -87,8 +88,14 @@ func checkTimes(in *fieldsyncv1.TicketIntake) error {
 }
 
 // TakeIn stores a report, which keeps the rules of SubmitTickets, as a new ticket, or as an update of the one that the hotline
-// knows by the same id. Errors: Invalid "ticket_time_invalid", "parent_invalid", NotFound "unit_unknown", "parent_unknown".
-func TakeIn(tx *store.Tx, in *fieldsyncv1.TicketIntake) (*fieldsyncv1.SubmitTicketsResponse_Result, error) {
+// knows by the same id. One that is new and names no unit goes to the unit that answers for its place. Errors: Invalid
+// "ticket_time_invalid", "parent_invalid", NotFound "unit_unknown", "parent_unknown".
+func (s *Service) TakeIn(tx *store.Tx, in *fieldsyncv1.TicketIntake) (*fieldsyncv1.SubmitTicketsResponse_Result, error) {
+	return (&arrivals{tx: tx, router: s.router}).takeIn(in)
+}
+
+func (a *arrivals) takeIn(in *fieldsyncv1.TicketIntake) (*fieldsyncv1.SubmitTicketsResponse_Result, error) {
+	tx := a.tx
 	if err := checkTimes(in); err != nil {
 		return nil, err
 	}
@@ -108,10 +115,14 @@ func TakeIn(tx *store.Tx, in *fieldsyncv1.TicketIntake) (*fieldsyncv1.SubmitTick
 	switch {
 	case ticket == nil:
 		result.Result = fieldsyncv1.IntakeResult_INTAKE_RESULT_CREATED
-		result.TicketId, err = create(tx, in)
+		result.TicketId, err = a.create(in)
 	case !proto.Equal(factsOf(in, ticket.GetFacts()), ticket.GetFacts()):
 		result.Result = fieldsyncv1.IntakeResult_INTAKE_RESULT_UPDATED
-		err = update(tx, ticket, factsOf(in, ticket.GetFacts()), fieldsyncv1.TicketChangeKind_TICKET_CHANGE_KIND_UPDATED)
+		facts := factsOf(in, ticket.GetFacts())
+		if err := a.reroute(in, ticket, facts); err != nil {
+			return nil, err
+		}
+		err = update(tx, ticket, facts, fieldsyncv1.TicketChangeKind_TICKET_CHANGE_KIND_UPDATED)
 	}
 	if err != nil || in.GetParentHotlineId() == "" {
 		return result, err
@@ -129,12 +140,16 @@ func TakeIn(tx *store.Tx, in *fieldsyncv1.TicketIntake) (*fieldsyncv1.SubmitTick
 	return result, store.Put(tx, store.TicketKey(ticket.GetId()), ticket)
 }
 
-func create(tx *store.Tx, in *fieldsyncv1.TicketIntake) (string, error) {
+func (a *arrivals) create(in *fieldsyncv1.TicketIntake) (string, error) {
+	tx := a.tx
 	id, err := tx.NewID()
 	if err != nil {
 		return "", err
 	}
 	facts := factsOf(in, &fieldsyncv1.TicketFacet{TicketId: id, Revision: 1, UnitId: auth.CityUnit, ReportedAt: tx.Timestamp()})
+	if err := a.route(in, facts); err != nil {
+		return "", err
+	}
 	ticket := &storagev1.Ticket{Id: id, Facts: facts, ReceivedAt: tx.Timestamp()}
 	stub := &storagev1.Ticket{Id: id}
 	if err := store.Put(tx, store.TicketByHotlineKey(in.GetHotlineId()), stub); err != nil {

@@ -19,6 +19,7 @@ type Service struct {
 	log           *slog.Logger
 	delivered     func(*store.Tx, *storagev1.TaskRecord, *storagev1.Completion) error
 	cancel        func(*store.Tx, *storagev1.TaskRecord, string, string) error
+	router        Router
 	plainWebhooks bool
 	draining      chan struct{}
 	drain         func()
@@ -26,7 +27,7 @@ type Service struct {
 
 var _ fieldsyncv1connect.HotlineServiceHandler = (*Service)(nil)
 
-// Options are what a Service needs. All but Delivered are required to serve.
+// Options are what a Service needs. All but Delivered and Router are required to serve.
 type Options struct {
 	Store *store.Store
 	Log   *slog.Logger
@@ -36,6 +37,8 @@ type Options struct {
 	// Cancel calls a task off that has not ended, in the transaction that withdraws its ticket, and stores it: by this member and
 	// for this reason.
 	Cancel func(tx *store.Tx, record *storagev1.TaskRecord, member, reason string) error
+	// Router tells where tickets belong that name no unit. Nil: all of them go to the city.
+	Router Router
 	// PlainWebhooks takes webhooks without TLS, for networks of the city's own.
 	PlainWebhooks bool
 }
@@ -44,7 +47,7 @@ type Options struct {
 func New(o Options) *Service {
 	draining := make(chan struct{})
 	return &Service{
-		store: o.Store, log: o.Log, delivered: o.Delivered, cancel: o.Cancel, plainWebhooks: o.PlainWebhooks,
+		store: o.Store, log: o.Log, delivered: o.Delivered, cancel: o.Cancel, router: o.Router, plainWebhooks: o.PlainWebhooks,
 		draining: draining, drain: sync.OnceFunc(func() { close(draining) }),
 	}
 }

@@ -34,7 +34,8 @@ requested_datetime or "Thời gian" (RFC 3339), reporter_name or "Người phả
 "Phiếu gốc" (the ticket of which it is a duplicate). Other columns are left alone. "-" reads standard input.
 
 A ticket is known by its service_request_id: a second import of the same file changes nothing, one with newer facts
-updates. Rows that cannot be imported are reported by line and reason, and the rest goes on; the exit status is then 1.
+updates. Tickets go to the unit of their position, or of the old district or the ward in their address; what nothing tells of waits
+for the city's dispatchers (fieldsync route). Rows that cannot be imported are reported by line and reason, and the rest goes on; the exit status is then 1.
 Takes a shell that is enrolled as the hotline or an admin.`,
 		Example: `  fieldsync import requests.json
   fieldsync import --unit binh-thanh requests.json
@@ -43,7 +44,7 @@ Takes a shell that is enrolled as the hotline or an admin.`,
 		Args: cobra.ExactArgs(1),
 	}
 	profile := profileFlag(cmd)
-	cmd.Flags().StringVar(&unit, "unit", "", `unit that answers for the tickets (default: "city", whose dispatchers route them)`)
+	cmd.Flags().StringVar(&unit, "unit", "", `unit that answers for the tickets (default: each goes to the one of its place, or to "city", whose dispatchers route it)`)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return asOperator(*profile, func(o operator) error {
 			in, size, err := openInput(args[0], cmd.InOrStdin())

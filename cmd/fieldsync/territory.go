@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
@@ -125,18 +126,23 @@ keep their tasks. Safe to repeat.`,
 
 func newRouteCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "route TICKET [UNIT]",
-		Short: "Send a ticket to the unit that answers for its place, or to the one given",
+		Use:   "route [TICKET [UNIT]]",
+		Short: "Send a ticket to the unit that answers for its place, or list those that wait for it",
 		Long: `Send a ticket, and its task, to a unit: the one given, or the one that answers for its position, or for the names in its address.
-TICKET is fieldsync's id of it. Where the names tell of several units, the ticket stays and they are listed. Takes a shell that is
-enrolled as a dispatcher or an admin.`,
-		Example: `  fieldsync route 06h0jd5yg9de4cg0423g
+TICKET is fieldsync's id of it. Where the names tell of several units, the ticket stays and they are listed. Without a ticket: list
+the city's open tickets that wait to be routed by hand, oldest first. New tickets whose place is known are routed by themselves.
+Takes a shell that is enrolled as a dispatcher or an admin.`,
+		Example: `  fieldsync route
+  fieldsync route 06h0jd5yg9de4cg0423g
   fieldsync route 06h0jd5yg9de4cg0423g binh-thanh`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: cobra.MaximumNArgs(2),
 	}
 	profile := profileFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return asOperator(*profile, func(o operator) error {
+			if len(args) == 0 {
+				return listUnrouted(cmd, o)
+			}
 			request := &fieldsyncv1.RouteTicketRequest{TicketId: args[0]}
 			if len(args) > 1 {
 				request.UnitId = args[1]
@@ -157,4 +163,27 @@ enrolled as a dispatcher or an admin.`,
 		})
 	}
 	return cmd
+}
+
+// listUnrouted prints what waits to be routed by hand: id, the hotline's id, when it was reported, address.
+func listUnrouted(cmd *cobra.Command, o operator) error {
+	waiting := 0
+	for page := (&fieldsyncv1.Page{Size: 500}); ; {
+		tickets, err := o.dispatch().ListTickets(cmd.Context(), &fieldsyncv1.ListTicketsRequest{Page: page, UnroutedOnly: true})
+		if err != nil {
+			return err
+		}
+		for _, ticket := range tickets.GetTickets() {
+			waiting++
+			fmt.Fprintf(cmd.OutOrStdout(), "%s\t%s\t%s\t%s\n", ticket.GetId(), ticket.GetHotlineId(),
+				ticket.GetFacts().GetReportedAt().AsTime().In(calendar.Zone).Format(time.DateTime), ticket.GetFacts().GetAddress())
+		}
+		if page.Token = tickets.GetNextToken(); page.GetToken() == "" {
+			break
+		}
+	}
+	if waiting == 0 {
+		fmt.Fprintln(cmd.OutOrStdout(), sentence("Không có phiếu nào chờ chuyển.", "No ticket waits to be routed.", language(cmd)))
+	}
+	return nil
 }

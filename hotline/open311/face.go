@@ -13,6 +13,7 @@ import (
 
 	"github.com/cong1022/fieldsync/auth"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/hotline"
 	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/store"
 )
@@ -22,10 +23,12 @@ const (
 	basePath = rootPath + "v2/"
 )
 
-// Options are what a Face needs. Store, Log and ByAPIKey are required.
+// Options are what a Face needs. Store, Log, Hotline and ByAPIKey are required.
 type Options struct {
 	Store *store.Store
 	Log   *slog.Logger
+	// Hotline takes in what is reported.
+	Hotline *hotline.Service
 	// ByAPIKey tells who calls with an API key. PermissionDenied "api_key_invalid" for nobody.
 	ByAPIKey func(ctx context.Context, key string) (auth.Principal, error)
 	// Jurisdiction is the jurisdiction_id of this city. Requests that name another are refused, those that name none are

@@ -57,7 +57,7 @@ func newHouse(tb testing.TB) *house {
 		tb.Fatal(err)
 	}
 	h.Face = New(Options{
-		Store: st, Log: slog.New(slog.DiscardHandler), ByAPIKey: keys.ByAPIKey, Jurisdiction: city,
+		Store: st, Log: slog.New(slog.DiscardHandler), Hotline: hotline.New(hotline.Options{Store: st, Log: slog.New(slog.DiscardHandler)}), ByAPIKey: keys.ByAPIKey, Jurisdiction: city,
 		Services:  append(defaultServices(), Service{Code: "graffiti", Vi: "Vẽ bậy", En: "Graffiti", CloseOnClaim: true}),
 		PhotoPath: func(task, photo string) string { return "/p/" + task + "/" + photo + "?a=1&b=2" },
 	})

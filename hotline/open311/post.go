@@ -18,7 +18,6 @@ import (
 	"github.com/cong1022/fieldsync/auth/audit"
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
-	"github.com/cong1022/fieldsync/hotline"
 	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/store"
 )
@@ -131,7 +130,7 @@ func (f *Face) postRequest(r *request) (answer, error) {
 			}
 		}
 		in.HotlineId = id
-		if _, err := hotline.TakeIn(tx, in); err != nil {
+		if _, err := f.o.Hotline.TakeIn(tx, in); err != nil {
 			return err
 		}
 		audit.About(r.Context(), "ticket", id)

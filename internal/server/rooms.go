@@ -131,12 +131,14 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 	if err := s.dispatch.Seed(ctx); err != nil {
 		return nil, err
 	}
-	s.hotline = hotline.New(hotline.Options{Store: s.store, Log: s.log, Delivered: s.sealer.Deliver, Cancel: s.dispatch.Withdraw, PlainWebhooks: parts.PlainWebhooks})
+	s.hotline = hotline.New(hotline.Options{
+		Store: s.store, Log: s.log, Delivered: s.sealer.Deliver, Cancel: s.dispatch.Withdraw, Router: s.dispatch.Router, PlainWebhooks: parts.PlainWebhooks,
+	})
 	s.falseReports = falsereport.New(falsereport.Options{
 		Store: s.store, Log: s.log, Decide: s.sealer.Decide, Receipts: s.sealer.DecisionReceipts,
 	})
 	s.open311 = open311.New(open311.Options{
-		Store: s.store, Log: s.log, ByAPIKey: s.auth.ByAPIKey,
+		Store: s.store, Log: s.log, Hotline: s.hotline, ByAPIKey: s.auth.ByAPIKey,
 		Jurisdiction: parts.Open311.Jurisdiction, PublicURL: parts.Open311.PublicURL, Services: parts.Open311.Services, Catalogue: s.catalogue,
 		PhotoPath: func(task, photo string) string { return s.media.PublicPath(task, photo) },
 	})

@@ -1049,7 +1049,10 @@ type ListTicketsRequest struct {
 	// Which page.
 	Page *Page `protobuf:"bytes,1,opt,name=page,proto3" json:"page,omitempty"`
 	// Only those that nobody has turned into a task yet.
-	UntaskedOnly  bool `protobuf:"varint,2,opt,name=untasked_only,json=untaskedOnly,proto3" json:"untasked_only,omitempty"`
+	UntaskedOnly bool `protobuf:"varint,2,opt,name=untasked_only,json=untaskedOnly,proto3" json:"untasked_only,omitempty"`
+	// Only those that wait to be routed by hand: open tickets of the unit "city" that are no task yet. TerritoryService/RouteTicket
+	// tells which units one may belong to. Empty for callers who do not see the city's.
+	UnroutedOnly  bool `protobuf:"varint,3,opt,name=unrouted_only,json=unroutedOnly,proto3" json:"unrouted_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1094,6 +1097,13 @@ func (x *ListTicketsRequest) GetPage() *Page {
 func (x *ListTicketsRequest) GetUntaskedOnly() bool {
 	if x != nil {
 		return x.UntaskedOnly
+	}
+	return false
+}
+
+func (x *ListTicketsRequest) GetUnroutedOnly() bool {
+	if x != nil {
+		return x.UnroutedOnly
 	}
 	return false
 }
@@ -1929,10 +1939,11 @@ const file_fieldsync_v1_dispatch_proto_rawDesc = "" +
 	"\x13ListMembersResponse\x12.\n" +
 	"\amembers\x18\x01 \x03(\v2\x14.fieldsync.v1.MemberR\amembers\x12\x1d\n" +
 	"\n" +
-	"next_token\x18\x02 \x01(\tR\tnextToken\"a\n" +
+	"next_token\x18\x02 \x01(\tR\tnextToken\"\x86\x01\n" +
 	"\x12ListTicketsRequest\x12&\n" +
 	"\x04page\x18\x01 \x01(\v2\x12.fieldsync.v1.PageR\x04page\x12#\n" +
-	"\runtasked_only\x18\x02 \x01(\bR\funtaskedOnly\"d\n" +
+	"\runtasked_only\x18\x02 \x01(\bR\funtaskedOnly\x12#\n" +
+	"\runrouted_only\x18\x03 \x01(\bR\funroutedOnly\"d\n" +
 	"\x13ListTicketsResponse\x12.\n" +
 	"\atickets\x18\x01 \x03(\v2\x14.fieldsync.v1.TicketR\atickets\x12\x1d\n" +
 	"\n" +

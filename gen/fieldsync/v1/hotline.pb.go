@@ -304,8 +304,9 @@ type TicketIntake struct {
 	Reporter *Reporter `protobuf:"bytes,8,opt,name=reporter,proto3" json:"reporter,omitempty"`
 	// When the citizen reported it. Absent: now; for a ticket that is known already, as it was.
 	ReportedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=reported_at,json=reportedAt,proto3" json:"reported_at,omitempty"`
-	// The unit that answers for it. Empty: the unit "city", whose dispatchers route it by hand; for a ticket that is known
-	// already, the unit that it has.
+	// The unit that answers for it, which then keeps it. Empty: the unit that answers for its position, or for the names in its
+	// address; the unit "city", whose dispatchers route it by hand, where nothing tells. For a ticket that is known already: the unit
+	// that it has, unless the city's queue has it and its place is new.
 	UnitId string `protobuf:"bytes,10,opt,name=unit_id,json=unitId,proto3" json:"unit_id,omitempty"`
 	// The ticket of which this one is a duplicate, by the hotline's id; it was handed over before, or earlier in this call. A duplicate
 	// is closed with its parent. A duplicate of a duplicate is one of that one's parent. Empty: none, and for a ticket that is known
