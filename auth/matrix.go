@@ -81,6 +81,7 @@ var rights = map[string][]fieldsyncv1.Role{
 	fieldsyncv1connect.DispatchServiceAssignTaskProcedure:  {dispatcher, head, admin},
 	fieldsyncv1connect.DispatchServiceRecallTaskProcedure:  {dispatcher, head, admin},
 	fieldsyncv1connect.DispatchServiceCancelTaskProcedure:  {dispatcher, head, admin},
+	fieldsyncv1connect.DispatchServiceReopenTaskProcedure:  {dispatcher, head, admin},
 
 	fieldsyncv1connect.AssignmentServiceSuggestCrewsProcedure:   {dispatcher, head, supervisor, admin},
 	fieldsyncv1connect.AssignmentServiceAssignTasksProcedure:    {dispatcher, head, admin},

@@ -81,6 +81,13 @@ func (o order) release(record *storagev1.TaskRecord, state fieldsyncv1.TaskState
 	if changed, err := o.admit(task, done); !changed {
 		return false, err
 	}
+	o.leave(record, state, now)
+	return true, nil
+}
+
+// leave takes the task from the crew that has it, if one has, and moves it to a state.
+func (o order) leave(record *storagev1.TaskRecord, state fieldsyncv1.TaskState, now time.Time) {
+	task := record.GetTask()
 	endTenure(record, now)
 	revision := store.NextRevision(record)
 	// What was ordered stays readable: the instruction, and when the task is due.
@@ -91,7 +98,6 @@ func (o order) release(record *storagev1.TaskRecord, state fieldsyncv1.TaskState
 	}
 	o.setStatus(task, revision, state, now)
 	setScopes(record)
-	return true, nil
 }
 
 // admit tells whether the order is to be carried out: not when the task has ended, when the order was given in ignorance of

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/cong1022/fieldsync/auth"
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
 	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/store"
@@ -17,6 +18,8 @@ import (
 type Service struct {
 	store *store.Store
 	log   *slog.Logger
+	// reopened is as in Options.
+	reopened func(tx *store.Tx, record *storagev1.TaskRecord, member, reason string) error
 
 	calendars calendars
 	territory territories
@@ -32,14 +35,17 @@ var (
 	_ fieldsyncv1connect.TerritoryServiceHandler  = (*Service)(nil)
 )
 
-// Options are what a Service needs. Both are required.
+// Options are what a Service needs. Store and Log are required.
 type Options struct {
 	Store *store.Store
 	Log   *slog.Logger
+	// Reopened takes the completion of a task back, in the transaction that opens the task again for a member's reason and before the
+	// task is saved. Nil: nothing else hears of it.
+	Reopened func(tx *store.Tx, record *storagev1.TaskRecord, member, reason string) error
 }
 
 // New makes a Service.
-func New(o Options) *Service { return &Service{store: o.Store, log: o.Log} }
+func New(o Options) *Service { return &Service{store: o.Store, log: o.Log, reopened: o.Reopened} }
 
 // dispatcher returns the caller, who must at least read for a unit: this room's rules are written for them alone. Who reads and
 // changes nothing, the city's supervisor, is kept from the calls that change anything by the table of rights (auth/matrix.go).

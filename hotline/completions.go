@@ -131,5 +131,6 @@ func showCompletion(stored *storagev1.Completion) (*fieldsyncv1.Completion, erro
 		KeyId:     stored.GetKeyId(),
 		State:     stored.GetState(),
 		Decoded:   decoded,
+		Reopened:  stored.GetReopened(),
 	}, nil
 }

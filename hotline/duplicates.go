@@ -101,6 +101,24 @@ func duplicatesOf(tx *store.Tx, ticket string) (ids []string, err error) {
 // closeDuplicates tells of each duplicate that it ends with its ticket. A duplicate that crews work on by itself ends by itself.
 // Nothing is stored in the duplicates: closedAt derives it.
 func closeDuplicates(tx *store.Tx, ticket *storagev1.Ticket) error {
+	return tellDuplicates(tx, ticket, fieldsyncv1.TicketChangeKind_TICKET_CHANGE_KIND_CLOSED_WITH_PARENT)
+}
+
+// Reopen opens the ticket of a task again, with its duplicates, in the transaction that opens the task. One that the hotline has not
+// closed yet is open.
+func Reopen(tx *store.Tx, id string) error {
+	ticket, err := store.Get(tx, store.TicketKey(id))
+	if err != nil || ticket.GetClosedAt() == nil {
+		return err
+	}
+	ticket.ClosedAt = nil
+	if err := store.Put(tx, store.TicketKey(id), ticket); err != nil {
+		return err
+	}
+	return tellDuplicates(tx, ticket, fieldsyncv1.TicketChangeKind_TICKET_CHANGE_KIND_REOPENED_WITH_PARENT)
+}
+
+func tellDuplicates(tx *store.Tx, ticket *storagev1.Ticket, kind fieldsyncv1.TicketChangeKind) error {
 	ids, err := duplicatesOf(tx, ticket.GetId())
 	if err != nil {
 		return err
@@ -115,7 +133,7 @@ func closeDuplicates(tx *store.Tx, ticket *storagev1.Ticket) error {
 		}
 		if err := store.LogTicket(tx, &fieldsyncv1.TicketChange{
 			TicketId: id, HotlineId: duplicate.GetFacts().GetHotlineId(),
-			Kind: fieldsyncv1.TicketChangeKind_TICKET_CHANGE_KIND_CLOSED_WITH_PARENT, ParentHotlineId: ticket.GetFacts().GetHotlineId(),
+			Kind: kind, ParentHotlineId: ticket.GetFacts().GetHotlineId(),
 		}); err != nil {
 			return err
 		}

@@ -57,6 +57,8 @@ func auditLeaf(tx *store.Tx, entry *storagev1.LogLeaf, number uint64) error {
 		own = completion.GetDeliveredLeaf()
 	case receipt.Decided:
 		said, own = entry.GetSaid(), number // Kept with the leaf itself.
+	case receipt.Reopened:
+		said, own = entry.GetSaid(), completion.GetReopenedLeaf()
 	}
 	if own != number || entry.GetPrevious() >= number {
 		return fmt.Errorf("%w: leaf %d (%v of %s)", ErrAudit, number, kind, entry.GetCompletionId())
@@ -90,7 +92,8 @@ func auditCompletions(tx *store.Tx) error {
 		state := completion.GetState()
 		if len(completion.GetClaimedRecord()) > 0 && completion.GetClaimedLeaf() == 0 ||
 			state >= fieldsyncv1.ProofState_PROOF_STATE_SEALED && completion.GetSealedLeaf() == 0 ||
-			state >= fieldsyncv1.ProofState_PROOF_STATE_DELIVERED && completion.GetDeliveredLeaf() == 0 {
+			state >= fieldsyncv1.ProofState_PROOF_STATE_DELIVERED && completion.GetDeliveredLeaf() == 0 ||
+			completion.GetReopened() != nil && completion.GetReopenedLeaf() == 0 {
 			return fmt.Errorf("%w: the completion %s is %v and lacks a leaf", ErrAudit, completion.GetId(), state)
 		}
 	}

@@ -34,7 +34,7 @@ func appendLeaf(tx *store.Tx, record *storagev1.TaskRecord, completion string, k
 		CompletionId: completion, Kind: uint32(kind), Previous: record.GetLogLeaf(),
 		Hashes: make([]byte, 0, len(completed)*tlog.HashSize),
 	}
-	if kind == receipt.Decided {
+	if kind == receipt.Decided || kind == receipt.Reopened {
 		entry.Said = said
 	}
 	for _, hash := range completed {

@@ -630,8 +630,9 @@ func verdicts(t *testing.T, files map[string][]byte) []byte {
 		for _, photo := range p.Record.GetPhotos() {
 			photos = append(photos, hex.EncodeToString(photo.GetSha256()))
 		}
-		b = fmt.Appendf(b, "%s\t%v %d %d %s %x %s %s %s %t\t", name, p.Kind, p.Index, p.Checkpoint.Size, p.Checkpoint.Origin,
-			p.Checkpoint.Root[:], p.Record.GetTicketId(), p.Record.GetHotlineId(), strings.Join(photos, ","), p.Claim != nil)
+		b = fmt.Appendf(b, "%s\t%v %d %d %s %x %s %s %s %t %x %x\t", name, p.Kind, p.Index, p.Checkpoint.Size, p.Checkpoint.Origin,
+			p.Checkpoint.Root[:], p.Record.GetTicketId(), p.Record.GetHotlineId(), strings.Join(photos, ","), p.Claim != nil,
+			p.Leaf[:], p.Record.GetCorrects().GetLeaf())
 		for i := range files[name] {
 			changed := bytes.Clone(files[name])
 			changed[i] ^= 1 << (i % 8)
@@ -703,6 +704,7 @@ func vectors(t *testing.T) map[string][]byte {
 	}
 	file, _ := h.published(t)
 	files["log.pub"] = file
+	files["reopened.tlog-proof"], files["replacing.tlog-proof"] = h.reopenSigned(t)
 	files["verdicts.txt"] = verdicts(t, files)
 
 	// The same checkpoint, cosigned by a witness.

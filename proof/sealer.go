@@ -46,6 +46,9 @@ func (s *Sealer) Claim(tx *store.Tx, record *storagev1.TaskRecord, by auth.Princ
 	}
 	claimed := completionRecord(record.GetTask(), completion, nil)
 	claimed.Notes = nil // They may be many, and the sealed record has them.
+	if claimed.Corrects, err = replaced(tx, record); err != nil {
+		return err
+	}
 	if err := signClaim(tx, claimed, said); err != nil {
 		return err
 	}
@@ -115,6 +118,7 @@ func (s *Sealer) seal(tx *store.Tx, record *storagev1.TaskRecord, completion *st
 		return fmt.Errorf("the claimed record of the completion %s is damaged: %w", completion.GetId(), err)
 	}
 	sealed.Claim, sealed.ClaimSignature, sealed.DeviceKey = claimed.GetClaim(), claimed.GetClaimSignature(), claimed.GetDeviceKey()
+	sealed.Corrects = claimed.GetCorrects()
 	signed, err := marshalRecord(sealed)
 	if err != nil {
 		return err

@@ -17,14 +17,15 @@ import (
 
 var _ fieldsyncv1connect.ProofServiceHandler = (*Sealer)(nil)
 
-// GetReceipt implements fieldsync.v1.ProofService: the receipt of a completion under the log's newest checkpoint.
+// GetReceipt implements fieldsync.v1.ProofService: the receipt of a completion under the log's newest checkpoint, and that of
+// its reopening, where it has one.
 // Errors: NotFound "completion_unknown".
 func (s *Sealer) GetReceipt(ctx context.Context, request *fieldsyncv1.GetReceiptRequest) (*fieldsyncv1.GetReceiptResponse, error) {
 	p, err := auth.PrincipalFrom(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var text []byte
+	response := &fieldsyncv1.GetReceiptResponse{}
 	err = s.store.View(ctx, func(tx *store.Tx) error {
 		completion, err := store.Get(tx, store.CompletionKey(request.GetCompletionId()))
 		if err != nil {
@@ -38,13 +39,20 @@ func (s *Sealer) GetReceipt(ctx context.Context, request *fieldsyncv1.GetReceipt
 			return fault.New(fault.NotFound, "completion_unknown",
 				"Không có kết quả này, hoặc kết quả chưa có biên nhận.", "There is no such completion, or it has no receipt yet.")
 		}
-		text, err = s.receipt(tx, completion)
+		if response.Receipt, err = s.receipt(tx, completion); err != nil || completion.GetReopenedLeaf() == 0 {
+			return err
+		}
+		entry, err := store.Get(tx, store.LogLeafKey(completion.GetReopenedLeaf()))
+		if err != nil {
+			return err
+		}
+		response.Reopened, err = s.receiptOf(tx, receipt.Reopened, completion.GetReopenedLeaf(), entry.GetSaid())
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &fieldsyncv1.GetReceiptResponse{Receipt: text}, nil
+	return response, nil
 }
 
 // seesCompletion tells whether p may have the receipt. A crew member keeps the right to what they, their device or their crew

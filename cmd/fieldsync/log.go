@@ -39,21 +39,33 @@ func newLogCommand() *cobra.Command {
 }
 
 func newLogReceiptCommand(profile *string) *cobra.Command {
-	return &cobra.Command{
-		Use:     "receipt COMPLETION",
-		Short:   "Print the receipt of a completion",
-		Example: `  fieldsync log receipt 06h0jd5yg9de4cg0423g > 06h0jd5yg9de4cg0423g.tlog-proof`,
-		Args:    cobra.ExactArgs(1),
+	var reopened bool
+	cmd := &cobra.Command{
+		Use:   "receipt COMPLETION",
+		Short: "Print the receipt of a completion",
+		Example: `  fieldsync log receipt 06h0jd5yg9de4cg0423g > 06h0jd5yg9de4cg0423g.tlog-proof
+  fieldsync log receipt --reopened 06h0jd5yg9de4cg0423g > reopened.tlog-proof`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return asOperator(*profile, func(o operator) error {
 				got, err := o.proofs().GetReceipt(cmd.Context(), &fieldsyncv1.GetReceiptRequest{CompletionId: args[0]})
-				if err == nil {
-					_, err = cmd.OutOrStdout().Write(got.GetReceipt())
+				if err != nil {
+					return err
 				}
+				text := got.GetReceipt()
+				if reopened {
+					if text = got.GetReopened(); len(text) == 0 {
+						return fault.New(fault.NotFound, "never_reopened",
+							"Công việc chưa từng được mở lại sau kết quả này.", "The task was never reopened after this completion.")
+					}
+				}
+				_, err = cmd.OutOrStdout().Write(text)
 				return err
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&reopened, "reopened", false, "the receipt of the task's being opened again after this completion")
+	return cmd
 }
 
 func newLogRotateCommand(profile *string) *cobra.Command {

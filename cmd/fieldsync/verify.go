@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/tlog"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
@@ -107,6 +108,12 @@ func printProven(w io.Writer, p *receipt.Proven, lang string) {
 		row("Quyết định", "Decision", "%s, %s, %s: %q", what, d.GetMemberId(), moment(d.GetAt()), d.GetReason())
 		row("Hồ sơ", "Dossier", "sha256 %x", d.GetDossierSha256())
 	}
+	if c := r.GetCorrects(); c != nil && p.Kind == receipt.Reopened {
+		row("Mở lại", "Reopened", "%s, %s: %q", c.GetMemberId(), moment(c.GetAt()), c.GetReason())
+		row("Rút lại mục", "Takes back", "%s", tlog.Hash(c.GetLeaf()))
+	} else if c != nil {
+		row("Thay cho báo cáo", "Replaces", sentence("%s (mục %s)", "%s (the leaf %s)", lang), c.GetCompletionId(), tlog.Hash(c.GetLeaf()))
+	}
 	for _, note := range r.GetNotes() {
 		row("Ghi chú", "Note", "%q", note.GetText())
 	}
@@ -117,6 +124,7 @@ func printProven(w io.Writer, p *receipt.Proven, lang string) {
 		}
 	}
 	row("Nhật ký", "Log", sentence("%s, mục %d trong %d", "%s, leaf %d of %d", lang), p.Checkpoint.Origin, p.Index+1, p.Checkpoint.Size)
+	row("Mã mục", "Leaf", "%s", p.Leaf)
 	for _, witness := range p.Checkpoint.Witnesses {
 		row("Bên chứng kiến", "Witness", "%s", witness)
 	}
@@ -182,6 +190,8 @@ func kindName(kind receipt.Kind, lang string) string {
 		return sentence("đã niêm phong", "sealed", lang)
 	case receipt.Delivered:
 		return sentence("đã giao cho tổng đài", "delivered", lang)
+	case receipt.Reopened:
+		return sentence("đã bị rút lại, công việc mở lại", "taken back, the task was reopened", lang)
 	case receipt.Decided:
 		return sentence("đã quyết định về tin báo", "decided on", lang)
 	default:

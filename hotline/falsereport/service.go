@@ -76,7 +76,9 @@ func load(tx *store.Tx, p auth.Principal, hotlineID string) (f found, err error)
 		return f, err
 	}
 	facet := f.record.GetTask().GetCompletion()
-	if facet.GetOutcome() == fieldsyncv1.Outcome_OUTCOME_NOTHING_FOUND && facet.GetProofState() >= fieldsyncv1.ProofState_PROOF_STATE_SEALED {
+	state := f.record.GetTask().GetStatus().GetState() // Not one that was reopened since.
+	if (state == fieldsyncv1.TaskState_TASK_STATE_DONE || state == fieldsyncv1.TaskState_TASK_STATE_CLOSED) &&
+		facet.GetOutcome() == fieldsyncv1.Outcome_OUTCOME_NOTHING_FOUND && facet.GetProofState() >= fieldsyncv1.ProofState_PROOF_STATE_SEALED {
 		f.completion, err = store.Get(tx, store.CompletionKey(facet.GetCompletionId()))
 	}
 	return f, err

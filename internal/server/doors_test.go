@@ -169,6 +169,7 @@ func TestForeignIsLikeNothing(t *testing.T) {
 		"DispatchService/AssignTask":            {desk, `{"taskId":"ID","crewId":"to-phuong-a"}`, foreign.task},
 		"DispatchService/RecallTask":            {desk, `{"taskId":"ID","reason":"x"}`, foreign.task},
 		"DispatchService/CancelTask":            {desk, `{"taskId":"ID","reason":"x"}`, foreign.task},
+		"DispatchService/ReopenTask":            {desk, `{"taskId":"ID","completionId":"x","reason":"x"}`, foreign.task},
 		"IdentityService/IssueCode":             {desk, `{"memberId":"ID"}`, "tho-phuong-b"},
 		"IdentityService/RevokeDevice":          {desk, `{"deviceId":"ID"}`, foreign.device},
 		"SupportService/ExplainDevice":          {desk, `{"deviceId":"ID"}`, foreign.device},

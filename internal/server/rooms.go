@@ -126,7 +126,7 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 	}); err != nil {
 		return nil, err
 	}
-	s.dispatch = dispatch.New(dispatch.Options{Store: s.store, Log: s.log})
+	s.dispatch = dispatch.New(dispatch.Options{Store: s.store, Log: s.log, Reopened: s.reopened})
 	s.board = board.New(board.Options{Store: s.store, MonthDay: parts.Report.Day, MonthHour: parts.Report.Hour})
 	if err := s.dispatch.Seed(ctx); err != nil {
 		return nil, err
@@ -162,6 +162,14 @@ func (s *Rooms) claim(tx *store.Tx, record *storagev1.TaskRecord, by auth.Princi
 // moved lets dispatch hear of tasks whose state a crew has moved: deadlines and escalations follow it.
 func (s *Rooms) moved(tx *store.Tx, record *storagev1.TaskRecord) error {
 	return s.dispatch.Moved(tx, record)
+}
+
+// reopened takes back the completion of a task that is opened again: in the proof log, and with the hotline's ticket.
+func (s *Rooms) reopened(tx *store.Tx, record *storagev1.TaskRecord, member, reason string) error {
+	if err := s.sealer.Reopen(tx, record, member, reason); err != nil {
+		return err
+	}
+	return hotline.Reopen(tx, record.GetTask().GetTicket().GetTicketId())
 }
 
 func (s *Rooms) advance(tx *store.Tx, record *storagev1.TaskRecord, revision uint64) error {

@@ -32,6 +32,8 @@ const (
 	Delivered Kind = 3
 	// Decided: whether the report was false was decided; the record says how, and on what.
 	Decided Kind = 4
+	// Reopened: the task was opened again, for the work was not done; the record says who did, why, and which leaf is taken back.
+	Reopened Kind = 5
 )
 
 // String is the kind's name.
@@ -45,6 +47,8 @@ func (k Kind) String() string {
 		return "delivered"
 	case Decided:
 		return "decided"
+	case Reopened:
+		return "reopened"
 	default:
 		return fmt.Sprintf("kind %d", byte(k))
 	}

@@ -85,6 +85,8 @@ type Proven struct {
 	Kind Kind
 	// Record is the completion.
 	Record *fieldsyncv1.CompletionRecord
+	// Leaf is the leaf's hash in the log (RFC 6962, section 2.1): what a correction names.
+	Leaf tlog.Hash
 	// Index is the leaf's place in the log, from 0.
 	Index int64
 	// Checkpoint is the log in which it stands.
@@ -115,7 +117,7 @@ func Verify(text []byte, keys Keys) (*Proven, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Proven{Kind: r.Kind, Record: record, Index: r.Index, Checkpoint: checkpoint, Claim: claim}, nil
+	return &Proven{Kind: r.Kind, Record: record, Leaf: leaf.Hash(), Index: r.Index, Checkpoint: checkpoint, Claim: claim}, nil
 }
 
 // Photo returns the photo of the completion whose original has exactly these bytes. Errors: DataLoss "photo_unproven".
@@ -129,6 +131,11 @@ func (p *Proven) Photo(original []byte) (*fieldsyncv1.PhotoFact, error) {
 	return nil, fault.New(fault.DataLoss, "photo_unproven",
 		"Ảnh này không có trong biên nhận: không phải ảnh của báo cáo, hoặc đã bị sửa dù chỉ một bit.",
 		"The receipt has no such photo: it is not the completion's, or at least one bit of it was changed.")
+}
+
+// Corrects tells whether this receipt takes back or replaces what an earlier one proves: it names that one's very leaf.
+func (p *Proven) Corrects(earlier *Proven) bool {
+	return bytes.Equal(p.Record.GetCorrects().GetLeaf(), earlier.Leaf[:])
 }
 
 func malformed() error {

@@ -34,7 +34,7 @@ test("vectors", async () => {
     const p = await verify(receipt, keys);
     const saying = [
       p.kind, p.index, p.checkpoint.size, p.checkpoint.origin, hex(p.checkpoint.root), p.ticketId, p.hotlineId, p.photos.map(hex).join(","),
-      p.signedByDevice,
+      p.signedByDevice, hex(p.leaf), hex(p.corrects),
     ];
     assert.equal(saying.join(" "), said, name);
     let got = "";

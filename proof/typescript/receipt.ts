@@ -23,7 +23,7 @@ export class ProofError extends Error {
 }
 
 /** What a leaf says of a completion. */
-export type Kind = "claimed" | "sealed" | "delivered" | "decided" | "unknown";
+export type Kind = "claimed" | "sealed" | "delivered" | "decided" | "reopened" | "unknown";
 
 /** A log at a size. */
 export interface Checkpoint {
@@ -44,6 +44,10 @@ export interface Proven {
   readonly hotlineId: string;
   /** SHA-256 of each photo's original, in the order of the record. */
   readonly photos: readonly Uint8Array[];
+  /** The leaf's hash in the log, 32 bytes: what a correction names. */
+  readonly leaf: Uint8Array;
+  /** The hash of the leaf that this one takes back or replaces, 32 bytes; empty where it corrects nothing. */
+  readonly corrects: Uint8Array;
   /** The leaf's place in the log, from 0. */
   readonly index: number;
   readonly checkpoint: Checkpoint;
@@ -63,7 +67,7 @@ export type Keys = readonly Key[];
 
 const maxBytes = 4 << 20;
 const hashBytes = 32;
-const kinds: readonly Kind[] = ["unknown", "claimed", "sealed", "delivered", "decided"];
+const kinds: readonly Kind[] = ["unknown", "claimed", "sealed", "delivered", "decided", "reopened"];
 
 const encoder = new TextEncoder();
 const encode = (text: string): Uint8Array => encoder.encode(text);
@@ -213,10 +217,12 @@ export async function verify(receipt: Uint8Array, keys: Keys): Promise<Proven> {
     extra.subarray(1, 1 + hashBytes),
     await sha256(facts.ticketId, encode("\n"), facts.hotlineId),
   );
-  if (!(await included(path, index, await leafHash(leaf), checkpoint))) throw new ProofError("receipt_unproven");
+  const hash = await leafHash(leaf);
+  if (!(await included(path, index, hash, checkpoint))) throw new ProofError("receipt_unproven");
   const signedByDevice = await checkClaim(record);
   return {
-    kind: kinds[extra[0] ?? 0] ?? "unknown", record, photos: facts.photos, index, checkpoint, signedByDevice,
+    kind: kinds[extra[0] ?? 0] ?? "unknown", record, photos: facts.photos, leaf: hash, index, checkpoint, signedByDevice,
+    corrects: bytesOf(readFields(bytesOf(readFields(record), 22)), 2),
     ticketId: decode(facts.ticketId) ?? "", hotlineId: decode(facts.hotlineId) ?? "",
   };
 }

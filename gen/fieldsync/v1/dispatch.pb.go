@@ -1870,6 +1870,116 @@ func (x *CancelTaskResponse) GetTask() *Task {
 	return nil
 }
 
+// Which task is opened again.
+type ReopenTaskRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task.
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// The completion that is taken back, as the task shows it: 1 to 64 characters.
+	CompletionId string `protobuf:"bytes,2,opt,name=completion_id,json=completionId,proto3" json:"completion_id,omitempty"`
+	// Why, for dispatchers and crews and for good in the proof log, so no citizen's name: 1 to 500 characters.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReopenTaskRequest) Reset() {
+	*x = ReopenTaskRequest{}
+	mi := &file_fieldsync_v1_dispatch_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReopenTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReopenTaskRequest) ProtoMessage() {}
+
+func (x *ReopenTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_dispatch_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReopenTaskRequest.ProtoReflect.Descriptor instead.
+func (*ReopenTaskRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_dispatch_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ReopenTaskRequest) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *ReopenTaskRequest) GetCompletionId() string {
+	if x != nil {
+		return x.CompletionId
+	}
+	return ""
+}
+
+func (x *ReopenTaskRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// The task after the order.
+type ReopenTaskResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task.
+	Task          *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReopenTaskResponse) Reset() {
+	*x = ReopenTaskResponse{}
+	mi := &file_fieldsync_v1_dispatch_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReopenTaskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReopenTaskResponse) ProtoMessage() {}
+
+func (x *ReopenTaskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_dispatch_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReopenTaskResponse.ProtoReflect.Descriptor instead.
+func (*ReopenTaskResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_dispatch_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ReopenTaskResponse) GetTask() *Task {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
 var File_fieldsync_v1_dispatch_proto protoreflect.FileDescriptor
 
 const file_fieldsync_v1_dispatch_proto_rawDesc = "" +
@@ -1992,6 +2102,13 @@ const file_fieldsync_v1_dispatch_proto_rawDesc = "" +
 	"\x19expected_assignment_epoch\x18\x03 \x01(\x04H\x00R\x17expectedAssignmentEpoch\x88\x01\x01B\x1c\n" +
 	"\x1a_expected_assignment_epoch\"<\n" +
 	"\x12CancelTaskResponse\x12&\n" +
+	"\x04task\x18\x01 \x01(\v2\x12.fieldsync.v1.TaskR\x04task\"\xa4\x01\n" +
+	"\x11ReopenTaskRequest\x12;\n" +
+	"\atask_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\x06taskId\x12.\n" +
+	"\rcompletion_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\fcompletionId\x12\"\n" +
+	"\x06reason\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\"<\n" +
+	"\x12ReopenTaskResponse\x12&\n" +
 	"\x04task\x18\x01 \x01(\v2\x12.fieldsync.v1.TaskR\x04task*\xa4\x01\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n" +
@@ -2002,7 +2119,7 @@ const file_fieldsync_v1_dispatch_proto_rawDesc = "" +
 	"ROLE_ADMIN\x10\x04\x12\x12\n" +
 	"\x0eROLE_CREW_LEAD\x10\x05\x12\x12\n" +
 	"\x0eROLE_UNIT_HEAD\x10\x06\x12\x18\n" +
-	"\x14ROLE_CITY_SUPERVISOR\x10\a2\x8d\b\n" +
+	"\x14ROLE_CITY_SUPERVISOR\x10\a2\xde\b\n" +
 	"\x0fDispatchService\x12F\n" +
 	"\aPutUnit\x12\x1c.fieldsync.v1.PutUnitRequest\x1a\x1d.fieldsync.v1.PutUnitResponse\x12L\n" +
 	"\tListUnits\x12\x1e.fieldsync.v1.ListUnitsRequest\x1a\x1f.fieldsync.v1.ListUnitsResponse\x12F\n" +
@@ -2020,7 +2137,9 @@ const file_fieldsync_v1_dispatch_proto_rawDesc = "" +
 	"\n" +
 	"RecallTask\x12\x1f.fieldsync.v1.RecallTaskRequest\x1a .fieldsync.v1.RecallTaskResponse\x12O\n" +
 	"\n" +
-	"CancelTask\x12\x1f.fieldsync.v1.CancelTaskRequest\x1a .fieldsync.v1.CancelTaskResponseB\xae\x01\n" +
+	"CancelTask\x12\x1f.fieldsync.v1.CancelTaskRequest\x1a .fieldsync.v1.CancelTaskResponse\x12O\n" +
+	"\n" +
+	"ReopenTask\x12\x1f.fieldsync.v1.ReopenTaskRequest\x1a .fieldsync.v1.ReopenTaskResponseB\xae\x01\n" +
 	"\x10com.fieldsync.v1B\rDispatchProtoP\x01Z:github.com/cong1022/fieldsync/gen/fieldsync/v1;fieldsyncv1\xa2\x02\x03FXX\xaa\x02\fFieldsync.V1\xca\x02\fFieldsync\\V1\xe2\x02\x18Fieldsync\\V1\\GPBMetadata\xea\x02\rFieldsync::V1b\x06proto3"
 
 var (
@@ -2036,7 +2155,7 @@ func file_fieldsync_v1_dispatch_proto_rawDescGZIP() []byte {
 }
 
 var file_fieldsync_v1_dispatch_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fieldsync_v1_dispatch_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_fieldsync_v1_dispatch_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_fieldsync_v1_dispatch_proto_goTypes = []any{
 	(Role)(0),                     // 0: fieldsync.v1.Role
 	(*Unit)(nil),                  // 1: fieldsync.v1.Unit
@@ -2071,19 +2190,21 @@ var file_fieldsync_v1_dispatch_proto_goTypes = []any{
 	(*RecallTaskResponse)(nil),    // 30: fieldsync.v1.RecallTaskResponse
 	(*CancelTaskRequest)(nil),     // 31: fieldsync.v1.CancelTaskRequest
 	(*CancelTaskResponse)(nil),    // 32: fieldsync.v1.CancelTaskResponse
-	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
-	(*TicketFacet)(nil),           // 34: fieldsync.v1.TicketFacet
-	(*Sentence)(nil),              // 35: fieldsync.v1.Sentence
-	(*Task)(nil),                  // 36: fieldsync.v1.Task
-	(TaskState)(0),                // 37: fieldsync.v1.TaskState
+	(*ReopenTaskRequest)(nil),     // 33: fieldsync.v1.ReopenTaskRequest
+	(*ReopenTaskResponse)(nil),    // 34: fieldsync.v1.ReopenTaskResponse
+	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
+	(*TicketFacet)(nil),           // 36: fieldsync.v1.TicketFacet
+	(*Sentence)(nil),              // 37: fieldsync.v1.Sentence
+	(*Task)(nil),                  // 38: fieldsync.v1.Task
+	(TaskState)(0),                // 39: fieldsync.v1.TaskState
 }
 var file_fieldsync_v1_dispatch_proto_depIdxs = []int32{
-	33, // 0: fieldsync.v1.Unit.valid_from:type_name -> google.protobuf.Timestamp
-	33, // 1: fieldsync.v1.Unit.valid_until:type_name -> google.protobuf.Timestamp
+	35, // 0: fieldsync.v1.Unit.valid_from:type_name -> google.protobuf.Timestamp
+	35, // 1: fieldsync.v1.Unit.valid_until:type_name -> google.protobuf.Timestamp
 	0,  // 2: fieldsync.v1.Member.role:type_name -> fieldsync.v1.Role
-	34, // 3: fieldsync.v1.Ticket.facts:type_name -> fieldsync.v1.TicketFacet
-	33, // 4: fieldsync.v1.Ticket.received_at:type_name -> google.protobuf.Timestamp
-	33, // 5: fieldsync.v1.Ticket.closed_at:type_name -> google.protobuf.Timestamp
+	36, // 3: fieldsync.v1.Ticket.facts:type_name -> fieldsync.v1.TicketFacet
+	35, // 4: fieldsync.v1.Ticket.received_at:type_name -> google.protobuf.Timestamp
+	35, // 5: fieldsync.v1.Ticket.closed_at:type_name -> google.protobuf.Timestamp
 	1,  // 6: fieldsync.v1.PutUnitRequest.unit:type_name -> fieldsync.v1.Unit
 	1,  // 7: fieldsync.v1.PutUnitResponse.unit:type_name -> fieldsync.v1.Unit
 	5,  // 8: fieldsync.v1.ListUnitsRequest.page:type_name -> fieldsync.v1.Page
@@ -2099,47 +2220,50 @@ var file_fieldsync_v1_dispatch_proto_depIdxs = []int32{
 	5,  // 18: fieldsync.v1.ListTicketsRequest.page:type_name -> fieldsync.v1.Page
 	4,  // 19: fieldsync.v1.ListTicketsResponse.tickets:type_name -> fieldsync.v1.Ticket
 	21, // 20: fieldsync.v1.CreateTaskRequest.checklist:type_name -> fieldsync.v1.ChecklistTemplate
-	35, // 21: fieldsync.v1.ChecklistTemplate.label:type_name -> fieldsync.v1.Sentence
-	36, // 22: fieldsync.v1.CreateTaskResponse.task:type_name -> fieldsync.v1.Task
+	37, // 21: fieldsync.v1.ChecklistTemplate.label:type_name -> fieldsync.v1.Sentence
+	38, // 22: fieldsync.v1.CreateTaskResponse.task:type_name -> fieldsync.v1.Task
 	5,  // 23: fieldsync.v1.ListTasksRequest.page:type_name -> fieldsync.v1.Page
-	37, // 24: fieldsync.v1.ListTasksRequest.states:type_name -> fieldsync.v1.TaskState
-	36, // 25: fieldsync.v1.ListTasksResponse.tasks:type_name -> fieldsync.v1.Task
-	36, // 26: fieldsync.v1.GetTaskResponse.task:type_name -> fieldsync.v1.Task
-	33, // 27: fieldsync.v1.AssignTaskRequest.due_at:type_name -> google.protobuf.Timestamp
-	36, // 28: fieldsync.v1.AssignTaskResponse.task:type_name -> fieldsync.v1.Task
-	36, // 29: fieldsync.v1.RecallTaskResponse.task:type_name -> fieldsync.v1.Task
-	36, // 30: fieldsync.v1.CancelTaskResponse.task:type_name -> fieldsync.v1.Task
-	6,  // 31: fieldsync.v1.DispatchService.PutUnit:input_type -> fieldsync.v1.PutUnitRequest
-	8,  // 32: fieldsync.v1.DispatchService.ListUnits:input_type -> fieldsync.v1.ListUnitsRequest
-	10, // 33: fieldsync.v1.DispatchService.PutCrew:input_type -> fieldsync.v1.PutCrewRequest
-	12, // 34: fieldsync.v1.DispatchService.ListCrews:input_type -> fieldsync.v1.ListCrewsRequest
-	14, // 35: fieldsync.v1.DispatchService.PutMember:input_type -> fieldsync.v1.PutMemberRequest
-	16, // 36: fieldsync.v1.DispatchService.ListMembers:input_type -> fieldsync.v1.ListMembersRequest
-	18, // 37: fieldsync.v1.DispatchService.ListTickets:input_type -> fieldsync.v1.ListTicketsRequest
-	20, // 38: fieldsync.v1.DispatchService.CreateTask:input_type -> fieldsync.v1.CreateTaskRequest
-	23, // 39: fieldsync.v1.DispatchService.ListTasks:input_type -> fieldsync.v1.ListTasksRequest
-	25, // 40: fieldsync.v1.DispatchService.GetTask:input_type -> fieldsync.v1.GetTaskRequest
-	27, // 41: fieldsync.v1.DispatchService.AssignTask:input_type -> fieldsync.v1.AssignTaskRequest
-	29, // 42: fieldsync.v1.DispatchService.RecallTask:input_type -> fieldsync.v1.RecallTaskRequest
-	31, // 43: fieldsync.v1.DispatchService.CancelTask:input_type -> fieldsync.v1.CancelTaskRequest
-	7,  // 44: fieldsync.v1.DispatchService.PutUnit:output_type -> fieldsync.v1.PutUnitResponse
-	9,  // 45: fieldsync.v1.DispatchService.ListUnits:output_type -> fieldsync.v1.ListUnitsResponse
-	11, // 46: fieldsync.v1.DispatchService.PutCrew:output_type -> fieldsync.v1.PutCrewResponse
-	13, // 47: fieldsync.v1.DispatchService.ListCrews:output_type -> fieldsync.v1.ListCrewsResponse
-	15, // 48: fieldsync.v1.DispatchService.PutMember:output_type -> fieldsync.v1.PutMemberResponse
-	17, // 49: fieldsync.v1.DispatchService.ListMembers:output_type -> fieldsync.v1.ListMembersResponse
-	19, // 50: fieldsync.v1.DispatchService.ListTickets:output_type -> fieldsync.v1.ListTicketsResponse
-	22, // 51: fieldsync.v1.DispatchService.CreateTask:output_type -> fieldsync.v1.CreateTaskResponse
-	24, // 52: fieldsync.v1.DispatchService.ListTasks:output_type -> fieldsync.v1.ListTasksResponse
-	26, // 53: fieldsync.v1.DispatchService.GetTask:output_type -> fieldsync.v1.GetTaskResponse
-	28, // 54: fieldsync.v1.DispatchService.AssignTask:output_type -> fieldsync.v1.AssignTaskResponse
-	30, // 55: fieldsync.v1.DispatchService.RecallTask:output_type -> fieldsync.v1.RecallTaskResponse
-	32, // 56: fieldsync.v1.DispatchService.CancelTask:output_type -> fieldsync.v1.CancelTaskResponse
-	44, // [44:57] is the sub-list for method output_type
-	31, // [31:44] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	39, // 24: fieldsync.v1.ListTasksRequest.states:type_name -> fieldsync.v1.TaskState
+	38, // 25: fieldsync.v1.ListTasksResponse.tasks:type_name -> fieldsync.v1.Task
+	38, // 26: fieldsync.v1.GetTaskResponse.task:type_name -> fieldsync.v1.Task
+	35, // 27: fieldsync.v1.AssignTaskRequest.due_at:type_name -> google.protobuf.Timestamp
+	38, // 28: fieldsync.v1.AssignTaskResponse.task:type_name -> fieldsync.v1.Task
+	38, // 29: fieldsync.v1.RecallTaskResponse.task:type_name -> fieldsync.v1.Task
+	38, // 30: fieldsync.v1.CancelTaskResponse.task:type_name -> fieldsync.v1.Task
+	38, // 31: fieldsync.v1.ReopenTaskResponse.task:type_name -> fieldsync.v1.Task
+	6,  // 32: fieldsync.v1.DispatchService.PutUnit:input_type -> fieldsync.v1.PutUnitRequest
+	8,  // 33: fieldsync.v1.DispatchService.ListUnits:input_type -> fieldsync.v1.ListUnitsRequest
+	10, // 34: fieldsync.v1.DispatchService.PutCrew:input_type -> fieldsync.v1.PutCrewRequest
+	12, // 35: fieldsync.v1.DispatchService.ListCrews:input_type -> fieldsync.v1.ListCrewsRequest
+	14, // 36: fieldsync.v1.DispatchService.PutMember:input_type -> fieldsync.v1.PutMemberRequest
+	16, // 37: fieldsync.v1.DispatchService.ListMembers:input_type -> fieldsync.v1.ListMembersRequest
+	18, // 38: fieldsync.v1.DispatchService.ListTickets:input_type -> fieldsync.v1.ListTicketsRequest
+	20, // 39: fieldsync.v1.DispatchService.CreateTask:input_type -> fieldsync.v1.CreateTaskRequest
+	23, // 40: fieldsync.v1.DispatchService.ListTasks:input_type -> fieldsync.v1.ListTasksRequest
+	25, // 41: fieldsync.v1.DispatchService.GetTask:input_type -> fieldsync.v1.GetTaskRequest
+	27, // 42: fieldsync.v1.DispatchService.AssignTask:input_type -> fieldsync.v1.AssignTaskRequest
+	29, // 43: fieldsync.v1.DispatchService.RecallTask:input_type -> fieldsync.v1.RecallTaskRequest
+	31, // 44: fieldsync.v1.DispatchService.CancelTask:input_type -> fieldsync.v1.CancelTaskRequest
+	33, // 45: fieldsync.v1.DispatchService.ReopenTask:input_type -> fieldsync.v1.ReopenTaskRequest
+	7,  // 46: fieldsync.v1.DispatchService.PutUnit:output_type -> fieldsync.v1.PutUnitResponse
+	9,  // 47: fieldsync.v1.DispatchService.ListUnits:output_type -> fieldsync.v1.ListUnitsResponse
+	11, // 48: fieldsync.v1.DispatchService.PutCrew:output_type -> fieldsync.v1.PutCrewResponse
+	13, // 49: fieldsync.v1.DispatchService.ListCrews:output_type -> fieldsync.v1.ListCrewsResponse
+	15, // 50: fieldsync.v1.DispatchService.PutMember:output_type -> fieldsync.v1.PutMemberResponse
+	17, // 51: fieldsync.v1.DispatchService.ListMembers:output_type -> fieldsync.v1.ListMembersResponse
+	19, // 52: fieldsync.v1.DispatchService.ListTickets:output_type -> fieldsync.v1.ListTicketsResponse
+	22, // 53: fieldsync.v1.DispatchService.CreateTask:output_type -> fieldsync.v1.CreateTaskResponse
+	24, // 54: fieldsync.v1.DispatchService.ListTasks:output_type -> fieldsync.v1.ListTasksResponse
+	26, // 55: fieldsync.v1.DispatchService.GetTask:output_type -> fieldsync.v1.GetTaskResponse
+	28, // 56: fieldsync.v1.DispatchService.AssignTask:output_type -> fieldsync.v1.AssignTaskResponse
+	30, // 57: fieldsync.v1.DispatchService.RecallTask:output_type -> fieldsync.v1.RecallTaskResponse
+	32, // 58: fieldsync.v1.DispatchService.CancelTask:output_type -> fieldsync.v1.CancelTaskResponse
+	34, // 59: fieldsync.v1.DispatchService.ReopenTask:output_type -> fieldsync.v1.ReopenTaskResponse
+	46, // [46:60] is the sub-list for method output_type
+	32, // [32:46] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_v1_dispatch_proto_init() }
@@ -2158,7 +2282,7 @@ func file_fieldsync_v1_dispatch_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_v1_dispatch_proto_rawDesc), len(file_fieldsync_v1_dispatch_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   32,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

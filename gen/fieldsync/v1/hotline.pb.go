@@ -163,6 +163,9 @@ const (
 	TicketChangeKind_TICKET_CHANGE_KIND_FALSE_REPORT TicketChangeKind = 9
 	// That was taken back.
 	TicketChangeKind_TICKET_CHANGE_KIND_FALSE_REPORT_REVERSED TicketChangeKind = 10
+	// It had been closed with the ticket of which it is a duplicate, and that was reopened. The ticket itself has a
+	// TICKET_CHANGE_KIND_STATUS, from done or closed.
+	TicketChangeKind_TICKET_CHANGE_KIND_REOPENED_WITH_PARENT TicketChangeKind = 11
 	// Its assignment is not answered, and a step of the escalation calls for somebody outside.
 	TicketChangeKind_TICKET_CHANGE_KIND_ESCALATED TicketChangeKind = 20
 )
@@ -181,6 +184,7 @@ var (
 		8:  "TICKET_CHANGE_KIND_CLOSED_WITH_PARENT",
 		9:  "TICKET_CHANGE_KIND_FALSE_REPORT",
 		10: "TICKET_CHANGE_KIND_FALSE_REPORT_REVERSED",
+		11: "TICKET_CHANGE_KIND_REOPENED_WITH_PARENT",
 		20: "TICKET_CHANGE_KIND_ESCALATED",
 	}
 	TicketChangeKind_value = map[string]int32{
@@ -195,6 +199,7 @@ var (
 		"TICKET_CHANGE_KIND_CLOSED_WITH_PARENT":    8,
 		"TICKET_CHANGE_KIND_FALSE_REPORT":          9,
 		"TICKET_CHANGE_KIND_FALSE_REPORT_REVERSED": 10,
+		"TICKET_CHANGE_KIND_REOPENED_WITH_PARENT":  11,
 		"TICKET_CHANGE_KIND_ESCALATED":             20,
 	}
 )
@@ -1516,7 +1521,9 @@ type Completion struct {
 	// Sealed or delivered.
 	State ProofState `protobuf:"varint,5,opt,name=state,proto3,enum=fieldsync.v1.ProofState" json:"state,omitempty"`
 	// What the record says, for those who do not check the signature.
-	Decoded       *CompletionRecord `protobuf:"bytes,6,opt,name=decoded,proto3" json:"decoded,omitempty"`
+	Decoded *CompletionRecord `protobuf:"bytes,6,opt,name=decoded,proto3" json:"decoded,omitempty"`
+	// Set where the task was reopened since: the work is not done by this completion.
+	Reopened      *Correction `protobuf:"bytes,7,opt,name=reopened,proto3" json:"reopened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1593,6 +1600,13 @@ func (x *Completion) GetDecoded() *CompletionRecord {
 	return nil
 }
 
+func (x *Completion) GetReopened() *Correction {
+	if x != nil {
+		return x.Reopened
+	}
+	return nil
+}
+
 // What is proven about a completion. Holds no name and no telephone number of a citizen.
 type CompletionRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1637,7 +1651,10 @@ type CompletionRecord struct {
 	// The device's public key as it was enrolled: a SubjectPublicKeyInfo (P-256).
 	DeviceKey []byte `protobuf:"bytes,20,opt,name=device_key,json=deviceKey,proto3" json:"device_key,omitempty"`
 	// What was decided about the report, in the record of that decision. Absent in the completion's own.
-	Decision      *FalseReportDecision `protobuf:"bytes,21,opt,name=decision,proto3" json:"decision,omitempty"`
+	Decision *FalseReportDecision `protobuf:"bytes,21,opt,name=decision,proto3" json:"decision,omitempty"`
+	// The completion that this one replaces, after the task was reopened; in the record of a reopening, the completion itself. Absent
+	// where nothing is corrected.
+	Corrects      *Correction `protobuf:"bytes,22,opt,name=corrects,proto3" json:"corrects,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1815,6 +1832,13 @@ func (x *CompletionRecord) GetDeviceKey() []byte {
 func (x *CompletionRecord) GetDecision() *FalseReportDecision {
 	if x != nil {
 		return x.Decision
+	}
+	return nil
+}
+
+func (x *CompletionRecord) GetCorrects() *Correction {
+	if x != nil {
+		return x.Corrects
 	}
 	return nil
 }
@@ -2684,7 +2708,7 @@ var File_fieldsync_v1_hotline_proto protoreflect.FileDescriptor
 
 const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\n" +
-	"\x1afieldsync/v1/hotline.proto\x12\ffieldsync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19fieldsync/v1/common.proto\x1a\x1bfieldsync/v1/decision.proto\x1a\x1dfieldsync/v1/escalation.proto\x1a\x1cfieldsync/v1/reconcile.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x04\n" +
+	"\x1afieldsync/v1/hotline.proto\x12\ffieldsync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19fieldsync/v1/common.proto\x1a\x1dfieldsync/v1/correction.proto\x1a\x1bfieldsync/v1/decision.proto\x1a\x1dfieldsync/v1/escalation.proto\x1a\x1cfieldsync/v1/reconcile.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x04\n" +
 	"\fTicketIntake\x12M\n" +
 	"\n" +
 	"hotline_id\x18\x01 \x01(\tB.\xbaH+r)\x10\x01\x18d2#^[^\\x00-\\x20\\x7f][^\\x00-\\x1f\\x7f]*$R\thotlineId\x12%\n" +
@@ -2790,7 +2814,7 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\x06cursor\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor:y\xbaHv\x1at\n" +
 	"\x1backnowledge.changes.one_way\x12\x1ceither sequences or a cursor\x1a7(this.sequences.size() > 0) != (this.cursor.size() > 0)\"Q\n" +
 	" AcknowledgeTicketChangesResponse\x12-\n" +
-	"\x12newly_acknowledged\x18\x01 \x01(\x04R\x11newlyAcknowledged\"\xd3\x01\n" +
+	"\x12newly_acknowledged\x18\x01 \x01(\x04R\x11newlyAcknowledged\"\x89\x02\n" +
 	"\n" +
 	"Completion\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
@@ -2798,7 +2822,8 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\tsignature\x18\x03 \x01(\fR\tsignature\x12\x15\n" +
 	"\x06key_id\x18\x04 \x01(\tR\x05keyId\x12.\n" +
 	"\x05state\x18\x05 \x01(\x0e2\x18.fieldsync.v1.ProofStateR\x05state\x128\n" +
-	"\adecoded\x18\x06 \x01(\v2\x1e.fieldsync.v1.CompletionRecordR\adecoded\"\xee\x06\n" +
+	"\adecoded\x18\x06 \x01(\v2\x1e.fieldsync.v1.CompletionRecordR\adecoded\x124\n" +
+	"\breopened\x18\a \x01(\v2\x18.fieldsync.v1.CorrectionR\breopened\"\xa4\a\n" +
 	"\x10CompletionRecord\x12#\n" +
 	"\rcompletion_id\x18\x01 \x01(\tR\fcompletionId\x12\x17\n" +
 	"\atask_id\x18\x02 \x01(\tR\x06taskId\x12\x1b\n" +
@@ -2824,7 +2849,8 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\x0fclaim_signature\x18\x13 \x01(\fR\x0eclaimSignature\x12\x1d\n" +
 	"\n" +
 	"device_key\x18\x14 \x01(\fR\tdeviceKey\x12=\n" +
-	"\bdecision\x18\x15 \x01(\v2!.fieldsync.v1.FalseReportDecisionR\bdecision\"\xcc\x02\n" +
+	"\bdecision\x18\x15 \x01(\v2!.fieldsync.v1.FalseReportDecisionR\bdecision\x124\n" +
+	"\bcorrects\x18\x16 \x01(\v2\x18.fieldsync.v1.CorrectionR\bcorrects\"\xcc\x02\n" +
 	"\tPhotoFact\x12\x19\n" +
 	"\bphoto_id\x18\x01 \x01(\tR\aphotoId\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\fR\x06sha256\x12\x1d\n" +
@@ -2884,7 +2910,7 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\x1bWITHDRAW_RESULT_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19WITHDRAW_RESULT_WITHDRAWN\x10\x01\x12\x1d\n" +
 	"\x19WITHDRAW_RESULT_UNCHANGED\x10\x02\x12\x1c\n" +
-	"\x18WITHDRAW_RESULT_TOO_LATE\x10\x03*\xbd\x03\n" +
+	"\x18WITHDRAW_RESULT_TOO_LATE\x10\x03*\xea\x03\n" +
 	"\x10TicketChangeKind\x12\"\n" +
 	"\x1eTICKET_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bTICKET_CHANGE_KIND_RECEIVED\x10\x01\x12\x1e\n" +
@@ -2897,7 +2923,8 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"%TICKET_CHANGE_KIND_CLOSED_WITH_PARENT\x10\b\x12#\n" +
 	"\x1fTICKET_CHANGE_KIND_FALSE_REPORT\x10\t\x12,\n" +
 	"(TICKET_CHANGE_KIND_FALSE_REPORT_REVERSED\x10\n" +
-	"\x12 \n" +
+	"\x12+\n" +
+	"'TICKET_CHANGE_KIND_REOPENED_WITH_PARENT\x10\v\x12 \n" +
 	"\x1cTICKET_CHANGE_KIND_ESCALATED\x10\x14*\x85\x01\n" +
 	"\x0fDeadlineVerdict\x12 \n" +
 	"\x1cDEADLINE_VERDICT_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -2985,13 +3012,14 @@ var file_fieldsync_v1_hotline_proto_goTypes = []any{
 	(Outcome)(0),                              // 44: fieldsync.v1.Outcome
 	(ProofState)(0),                           // 45: fieldsync.v1.ProofState
 	(*EscalationStepped)(nil),                 // 46: fieldsync.v1.EscalationStepped
-	(*Note)(nil),                              // 47: fieldsync.v1.Note
-	(*TimeInterval)(nil),                      // 48: fieldsync.v1.TimeInterval
-	(*FalseReportDecision)(nil),               // 49: fieldsync.v1.FalseReportDecision
-	(PhotoKind)(0),                            // 50: fieldsync.v1.PhotoKind
-	(*Finding)(nil),                           // 51: fieldsync.v1.Finding
-	(*ListTicketStatesRequest)(nil),           // 52: fieldsync.v1.ListTicketStatesRequest
-	(*ListTicketStatesResponse)(nil),          // 53: fieldsync.v1.ListTicketStatesResponse
+	(*Correction)(nil),                        // 47: fieldsync.v1.Correction
+	(*Note)(nil),                              // 48: fieldsync.v1.Note
+	(*TimeInterval)(nil),                      // 49: fieldsync.v1.TimeInterval
+	(*FalseReportDecision)(nil),               // 50: fieldsync.v1.FalseReportDecision
+	(PhotoKind)(0),                            // 51: fieldsync.v1.PhotoKind
+	(*Finding)(nil),                           // 52: fieldsync.v1.Finding
+	(*ListTicketStatesRequest)(nil),           // 53: fieldsync.v1.ListTicketStatesRequest
+	(*ListTicketStatesResponse)(nil),          // 54: fieldsync.v1.ListTicketStatesResponse
 }
 var file_fieldsync_v1_hotline_proto_depIdxs = []int32{
 	38, // 0: fieldsync.v1.TicketIntake.position:type_name -> fieldsync.v1.Position
@@ -3019,60 +3047,62 @@ var file_fieldsync_v1_hotline_proto_depIdxs = []int32{
 	15, // 22: fieldsync.v1.WatchTicketChangesResponse.changes:type_name -> fieldsync.v1.TicketChange
 	45, // 23: fieldsync.v1.Completion.state:type_name -> fieldsync.v1.ProofState
 	23, // 24: fieldsync.v1.Completion.decoded:type_name -> fieldsync.v1.CompletionRecord
-	44, // 25: fieldsync.v1.CompletionRecord.outcome:type_name -> fieldsync.v1.Outcome
-	47, // 26: fieldsync.v1.CompletionRecord.notes:type_name -> fieldsync.v1.Note
-	48, // 27: fieldsync.v1.CompletionRecord.completed:type_name -> fieldsync.v1.TimeInterval
-	38, // 28: fieldsync.v1.CompletionRecord.position:type_name -> fieldsync.v1.Position
-	24, // 29: fieldsync.v1.CompletionRecord.photos:type_name -> fieldsync.v1.PhotoFact
-	41, // 30: fieldsync.v1.CompletionRecord.accepted_at:type_name -> google.protobuf.Timestamp
-	41, // 31: fieldsync.v1.CompletionRecord.sealed_at:type_name -> google.protobuf.Timestamp
-	41, // 32: fieldsync.v1.CompletionRecord.due_at:type_name -> google.protobuf.Timestamp
-	3,  // 33: fieldsync.v1.CompletionRecord.deadline:type_name -> fieldsync.v1.DeadlineVerdict
-	49, // 34: fieldsync.v1.CompletionRecord.decision:type_name -> fieldsync.v1.FalseReportDecision
-	50, // 35: fieldsync.v1.PhotoFact.kind:type_name -> fieldsync.v1.PhotoKind
-	48, // 36: fieldsync.v1.PhotoFact.captured:type_name -> fieldsync.v1.TimeInterval
-	38, // 37: fieldsync.v1.PhotoFact.position:type_name -> fieldsync.v1.Position
-	51, // 38: fieldsync.v1.PhotoFact.findings:type_name -> fieldsync.v1.Finding
-	41, // 39: fieldsync.v1.Webhook.delivered_at:type_name -> google.protobuf.Timestamp
-	41, // 40: fieldsync.v1.Webhook.paused_until:type_name -> google.protobuf.Timestamp
-	41, // 41: fieldsync.v1.Webhook.ended_at:type_name -> google.protobuf.Timestamp
-	27, // 42: fieldsync.v1.PutWebhookResponse.webhook:type_name -> fieldsync.v1.Webhook
-	27, // 43: fieldsync.v1.ListWebhooksResponse.webhooks:type_name -> fieldsync.v1.Webhook
-	41, // 44: fieldsync.v1.ReplayWebhookRequest.since:type_name -> google.protobuf.Timestamp
-	0,  // 45: fieldsync.v1.SubmitTicketsResponse.Result.result:type_name -> fieldsync.v1.IntakeResult
-	5,  // 46: fieldsync.v1.HotlineService.SubmitTickets:input_type -> fieldsync.v1.SubmitTicketsRequest
-	9,  // 47: fieldsync.v1.HotlineService.WithdrawTickets:input_type -> fieldsync.v1.WithdrawTicketsRequest
-	52, // 48: fieldsync.v1.HotlineService.ListTicketStates:input_type -> fieldsync.v1.ListTicketStatesRequest
-	7,  // 49: fieldsync.v1.HotlineService.GetTicketStatus:input_type -> fieldsync.v1.GetTicketStatusRequest
-	11, // 50: fieldsync.v1.HotlineService.ListCompletions:input_type -> fieldsync.v1.ListCompletionsRequest
-	13, // 51: fieldsync.v1.HotlineService.WatchCompletions:input_type -> fieldsync.v1.WatchCompletionsRequest
-	16, // 52: fieldsync.v1.HotlineService.ListTicketChanges:input_type -> fieldsync.v1.ListTicketChangesRequest
-	18, // 53: fieldsync.v1.HotlineService.WatchTicketChanges:input_type -> fieldsync.v1.WatchTicketChangesRequest
-	20, // 54: fieldsync.v1.HotlineService.AcknowledgeTicketChanges:input_type -> fieldsync.v1.AcknowledgeTicketChangesRequest
-	28, // 55: fieldsync.v1.HotlineService.PutWebhook:input_type -> fieldsync.v1.PutWebhookRequest
-	30, // 56: fieldsync.v1.HotlineService.ListWebhooks:input_type -> fieldsync.v1.ListWebhooksRequest
-	32, // 57: fieldsync.v1.HotlineService.DeleteWebhook:input_type -> fieldsync.v1.DeleteWebhookRequest
-	34, // 58: fieldsync.v1.HotlineService.ReplayWebhook:input_type -> fieldsync.v1.ReplayWebhookRequest
-	25, // 59: fieldsync.v1.HotlineService.AcknowledgeCompletions:input_type -> fieldsync.v1.AcknowledgeCompletionsRequest
-	6,  // 60: fieldsync.v1.HotlineService.SubmitTickets:output_type -> fieldsync.v1.SubmitTicketsResponse
-	10, // 61: fieldsync.v1.HotlineService.WithdrawTickets:output_type -> fieldsync.v1.WithdrawTicketsResponse
-	53, // 62: fieldsync.v1.HotlineService.ListTicketStates:output_type -> fieldsync.v1.ListTicketStatesResponse
-	8,  // 63: fieldsync.v1.HotlineService.GetTicketStatus:output_type -> fieldsync.v1.GetTicketStatusResponse
-	12, // 64: fieldsync.v1.HotlineService.ListCompletions:output_type -> fieldsync.v1.ListCompletionsResponse
-	14, // 65: fieldsync.v1.HotlineService.WatchCompletions:output_type -> fieldsync.v1.WatchCompletionsResponse
-	17, // 66: fieldsync.v1.HotlineService.ListTicketChanges:output_type -> fieldsync.v1.ListTicketChangesResponse
-	19, // 67: fieldsync.v1.HotlineService.WatchTicketChanges:output_type -> fieldsync.v1.WatchTicketChangesResponse
-	21, // 68: fieldsync.v1.HotlineService.AcknowledgeTicketChanges:output_type -> fieldsync.v1.AcknowledgeTicketChangesResponse
-	29, // 69: fieldsync.v1.HotlineService.PutWebhook:output_type -> fieldsync.v1.PutWebhookResponse
-	31, // 70: fieldsync.v1.HotlineService.ListWebhooks:output_type -> fieldsync.v1.ListWebhooksResponse
-	33, // 71: fieldsync.v1.HotlineService.DeleteWebhook:output_type -> fieldsync.v1.DeleteWebhookResponse
-	35, // 72: fieldsync.v1.HotlineService.ReplayWebhook:output_type -> fieldsync.v1.ReplayWebhookResponse
-	26, // 73: fieldsync.v1.HotlineService.AcknowledgeCompletions:output_type -> fieldsync.v1.AcknowledgeCompletionsResponse
-	60, // [60:74] is the sub-list for method output_type
-	46, // [46:60] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	47, // 25: fieldsync.v1.Completion.reopened:type_name -> fieldsync.v1.Correction
+	44, // 26: fieldsync.v1.CompletionRecord.outcome:type_name -> fieldsync.v1.Outcome
+	48, // 27: fieldsync.v1.CompletionRecord.notes:type_name -> fieldsync.v1.Note
+	49, // 28: fieldsync.v1.CompletionRecord.completed:type_name -> fieldsync.v1.TimeInterval
+	38, // 29: fieldsync.v1.CompletionRecord.position:type_name -> fieldsync.v1.Position
+	24, // 30: fieldsync.v1.CompletionRecord.photos:type_name -> fieldsync.v1.PhotoFact
+	41, // 31: fieldsync.v1.CompletionRecord.accepted_at:type_name -> google.protobuf.Timestamp
+	41, // 32: fieldsync.v1.CompletionRecord.sealed_at:type_name -> google.protobuf.Timestamp
+	41, // 33: fieldsync.v1.CompletionRecord.due_at:type_name -> google.protobuf.Timestamp
+	3,  // 34: fieldsync.v1.CompletionRecord.deadline:type_name -> fieldsync.v1.DeadlineVerdict
+	50, // 35: fieldsync.v1.CompletionRecord.decision:type_name -> fieldsync.v1.FalseReportDecision
+	47, // 36: fieldsync.v1.CompletionRecord.corrects:type_name -> fieldsync.v1.Correction
+	51, // 37: fieldsync.v1.PhotoFact.kind:type_name -> fieldsync.v1.PhotoKind
+	49, // 38: fieldsync.v1.PhotoFact.captured:type_name -> fieldsync.v1.TimeInterval
+	38, // 39: fieldsync.v1.PhotoFact.position:type_name -> fieldsync.v1.Position
+	52, // 40: fieldsync.v1.PhotoFact.findings:type_name -> fieldsync.v1.Finding
+	41, // 41: fieldsync.v1.Webhook.delivered_at:type_name -> google.protobuf.Timestamp
+	41, // 42: fieldsync.v1.Webhook.paused_until:type_name -> google.protobuf.Timestamp
+	41, // 43: fieldsync.v1.Webhook.ended_at:type_name -> google.protobuf.Timestamp
+	27, // 44: fieldsync.v1.PutWebhookResponse.webhook:type_name -> fieldsync.v1.Webhook
+	27, // 45: fieldsync.v1.ListWebhooksResponse.webhooks:type_name -> fieldsync.v1.Webhook
+	41, // 46: fieldsync.v1.ReplayWebhookRequest.since:type_name -> google.protobuf.Timestamp
+	0,  // 47: fieldsync.v1.SubmitTicketsResponse.Result.result:type_name -> fieldsync.v1.IntakeResult
+	5,  // 48: fieldsync.v1.HotlineService.SubmitTickets:input_type -> fieldsync.v1.SubmitTicketsRequest
+	9,  // 49: fieldsync.v1.HotlineService.WithdrawTickets:input_type -> fieldsync.v1.WithdrawTicketsRequest
+	53, // 50: fieldsync.v1.HotlineService.ListTicketStates:input_type -> fieldsync.v1.ListTicketStatesRequest
+	7,  // 51: fieldsync.v1.HotlineService.GetTicketStatus:input_type -> fieldsync.v1.GetTicketStatusRequest
+	11, // 52: fieldsync.v1.HotlineService.ListCompletions:input_type -> fieldsync.v1.ListCompletionsRequest
+	13, // 53: fieldsync.v1.HotlineService.WatchCompletions:input_type -> fieldsync.v1.WatchCompletionsRequest
+	16, // 54: fieldsync.v1.HotlineService.ListTicketChanges:input_type -> fieldsync.v1.ListTicketChangesRequest
+	18, // 55: fieldsync.v1.HotlineService.WatchTicketChanges:input_type -> fieldsync.v1.WatchTicketChangesRequest
+	20, // 56: fieldsync.v1.HotlineService.AcknowledgeTicketChanges:input_type -> fieldsync.v1.AcknowledgeTicketChangesRequest
+	28, // 57: fieldsync.v1.HotlineService.PutWebhook:input_type -> fieldsync.v1.PutWebhookRequest
+	30, // 58: fieldsync.v1.HotlineService.ListWebhooks:input_type -> fieldsync.v1.ListWebhooksRequest
+	32, // 59: fieldsync.v1.HotlineService.DeleteWebhook:input_type -> fieldsync.v1.DeleteWebhookRequest
+	34, // 60: fieldsync.v1.HotlineService.ReplayWebhook:input_type -> fieldsync.v1.ReplayWebhookRequest
+	25, // 61: fieldsync.v1.HotlineService.AcknowledgeCompletions:input_type -> fieldsync.v1.AcknowledgeCompletionsRequest
+	6,  // 62: fieldsync.v1.HotlineService.SubmitTickets:output_type -> fieldsync.v1.SubmitTicketsResponse
+	10, // 63: fieldsync.v1.HotlineService.WithdrawTickets:output_type -> fieldsync.v1.WithdrawTicketsResponse
+	54, // 64: fieldsync.v1.HotlineService.ListTicketStates:output_type -> fieldsync.v1.ListTicketStatesResponse
+	8,  // 65: fieldsync.v1.HotlineService.GetTicketStatus:output_type -> fieldsync.v1.GetTicketStatusResponse
+	12, // 66: fieldsync.v1.HotlineService.ListCompletions:output_type -> fieldsync.v1.ListCompletionsResponse
+	14, // 67: fieldsync.v1.HotlineService.WatchCompletions:output_type -> fieldsync.v1.WatchCompletionsResponse
+	17, // 68: fieldsync.v1.HotlineService.ListTicketChanges:output_type -> fieldsync.v1.ListTicketChangesResponse
+	19, // 69: fieldsync.v1.HotlineService.WatchTicketChanges:output_type -> fieldsync.v1.WatchTicketChangesResponse
+	21, // 70: fieldsync.v1.HotlineService.AcknowledgeTicketChanges:output_type -> fieldsync.v1.AcknowledgeTicketChangesResponse
+	29, // 71: fieldsync.v1.HotlineService.PutWebhook:output_type -> fieldsync.v1.PutWebhookResponse
+	31, // 72: fieldsync.v1.HotlineService.ListWebhooks:output_type -> fieldsync.v1.ListWebhooksResponse
+	33, // 73: fieldsync.v1.HotlineService.DeleteWebhook:output_type -> fieldsync.v1.DeleteWebhookResponse
+	35, // 74: fieldsync.v1.HotlineService.ReplayWebhook:output_type -> fieldsync.v1.ReplayWebhookResponse
+	26, // 75: fieldsync.v1.HotlineService.AcknowledgeCompletions:output_type -> fieldsync.v1.AcknowledgeCompletionsResponse
+	62, // [62:76] is the sub-list for method output_type
+	48, // [48:62] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_v1_hotline_proto_init() }
@@ -3081,6 +3111,7 @@ func file_fieldsync_v1_hotline_proto_init() {
 		return
 	}
 	file_fieldsync_v1_common_proto_init()
+	file_fieldsync_v1_correction_proto_init()
 	file_fieldsync_v1_decision_proto_init()
 	file_fieldsync_v1_escalation_proto_init()
 	file_fieldsync_v1_reconcile_proto_init()

@@ -72,7 +72,9 @@ func (x *GetReceiptRequest) GetCompletionId() string {
 type GetReceiptResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The file, to be kept as it is.
-	Receipt       []byte `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	Receipt []byte `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// Where the task was reopened after this completion: the receipt of that. Empty where it was not.
+	Reopened      []byte `protobuf:"bytes,2,opt,name=reopened,proto3" json:"reopened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -110,6 +112,13 @@ func (*GetReceiptResponse) Descriptor() ([]byte, []int) {
 func (x *GetReceiptResponse) GetReceipt() []byte {
 	if x != nil {
 		return x.Receipt
+	}
+	return nil
+}
+
+func (x *GetReceiptResponse) GetReopened() []byte {
+	if x != nil {
+		return x.Reopened
 	}
 	return nil
 }
@@ -304,9 +313,10 @@ const file_fieldsync_v1_proof_proto_rawDesc = "" +
 	"\n" +
 	"\x18fieldsync/v1/proof.proto\x12\ffieldsync.v1\x1a\x1bbuf/validate/validate.proto\"C\n" +
 	"\x11GetReceiptRequest\x12.\n" +
-	"\rcompletion_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\fcompletionId\".\n" +
+	"\rcompletion_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\fcompletionId\"J\n" +
 	"\x12GetReceiptResponse\x12\x18\n" +
-	"\areceipt\x18\x01 \x01(\fR\areceipt\"E\n" +
+	"\areceipt\x18\x01 \x01(\fR\areceipt\x12\x1a\n" +
+	"\breopened\x18\x02 \x01(\fR\breopened\"E\n" +
 	"\x14GetCheckpointRequest\x12-\n" +
 	"\n" +
 	"since_size\x18\x01 \x01(\x04B\x0e\xbaH\v2\t\x18\xff\xff\xff\xff\xff\xff\xff\x0fR\tsinceSize\"Y\n" +

@@ -465,6 +465,10 @@ type Completion struct {
 	SealedLeaf uint64 `protobuf:"varint,17,opt,name=sealed_leaf,json=sealedLeaf,proto3" json:"sealed_leaf,omitempty"`
 	// The delivery's.
 	DeliveredLeaf uint64 `protobuf:"varint,18,opt,name=delivered_leaf,json=deliveredLeaf,proto3" json:"delivered_leaf,omitempty"`
+	// The leaf that says that the task was reopened.
+	ReopenedLeaf uint64 `protobuf:"varint,19,opt,name=reopened_leaf,json=reopenedLeaf,proto3" json:"reopened_leaf,omitempty"`
+	// What that says. Absent while it was not.
+	Reopened      *v1.Correction `protobuf:"bytes,20,opt,name=reopened,proto3" json:"reopened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -625,6 +629,20 @@ func (x *Completion) GetDeliveredLeaf() uint64 {
 	return 0
 }
 
+func (x *Completion) GetReopenedLeaf() uint64 {
+	if x != nil {
+		return x.ReopenedLeaf
+	}
+	return 0
+}
+
+func (x *Completion) GetReopened() *v1.Correction {
+	if x != nil {
+		return x.Reopened
+	}
+	return nil
+}
+
 // The head of a dense sequence.
 type SequenceHead struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -675,7 +693,7 @@ var File_fieldsync_storage_v1_dispatch_proto protoreflect.FileDescriptor
 
 const file_fieldsync_storage_v1_dispatch_proto_rawDesc = "" +
 	"\n" +
-	"#fieldsync/storage/v1/dispatch.proto\x12\x14fieldsync.storage.v1\x1a#fieldsync/storage/v1/deadline.proto\x1a\x1dfieldsync/v1/escalation.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x02\n" +
+	"#fieldsync/storage/v1/dispatch.proto\x12\x14fieldsync.storage.v1\x1a#fieldsync/storage/v1/deadline.proto\x1a\x1dfieldsync/v1/correction.proto\x1a\x1dfieldsync/v1/escalation.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x02\n" +
 	"\x06Ticket\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12/\n" +
 	"\x05facts\x18\x02 \x01(\v2\x19.fieldsync.v1.TicketFacetR\x05facts\x12\x17\n" +
@@ -708,7 +726,7 @@ const file_fieldsync_storage_v1_dispatch_proto_rawDesc = "" +
 	"\acrew_id\x18\x01 \x01(\tR\x06crewId\x12)\n" +
 	"\x10assignment_epoch\x18\x02 \x01(\x04R\x0fassignmentEpoch\x12.\n" +
 	"\x04from\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x120\n" +
-	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x8e\x05\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xe9\x05\n" +
 	"\n" +
 	"Completion\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
@@ -731,7 +749,9 @@ const file_fieldsync_storage_v1_dispatch_proto_rawDesc = "" +
 	"\fclaimed_leaf\x18\x10 \x01(\x04R\vclaimedLeaf\x12\x1f\n" +
 	"\vsealed_leaf\x18\x11 \x01(\x04R\n" +
 	"sealedLeaf\x12%\n" +
-	"\x0edelivered_leaf\x18\x12 \x01(\x04R\rdeliveredLeaf\"*\n" +
+	"\x0edelivered_leaf\x18\x12 \x01(\x04R\rdeliveredLeaf\x12#\n" +
+	"\rreopened_leaf\x18\x13 \x01(\x04R\freopenedLeaf\x124\n" +
+	"\breopened\x18\x14 \x01(\v2\x18.fieldsync.v1.CorrectionR\breopened\"*\n" +
 	"\fSequenceHead\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequenceB\xdd\x01\n" +
 	"\x18com.fieldsync.storage.v1B\rDispatchProtoP\x01Z@github.com/cong1022/fieldsync/gen/fieldsync/storage/v1;storagev1\xa2\x02\x03FSX\xaa\x02\x14Fieldsync.Storage.V1\xca\x02\x14Fieldsync\\Storage\\V1\xe2\x02 Fieldsync\\Storage\\V1\\GPBMetadata\xea\x02\x16Fieldsync::Storage::V1b\x06proto3"
@@ -764,6 +784,7 @@ var file_fieldsync_storage_v1_dispatch_proto_goTypes = []any{
 	(*TaskClock)(nil),             // 11: fieldsync.storage.v1.TaskClock
 	(*v1.Escalation)(nil),         // 12: fieldsync.v1.Escalation
 	(v1.ProofState)(0),            // 13: fieldsync.v1.ProofState
+	(*v1.Correction)(nil),         // 14: fieldsync.v1.Correction
 }
 var file_fieldsync_storage_v1_dispatch_proto_depIdxs = []int32{
 	7,  // 0: fieldsync.storage.v1.Ticket.facts:type_name -> fieldsync.v1.TicketFacet
@@ -784,11 +805,12 @@ var file_fieldsync_storage_v1_dispatch_proto_depIdxs = []int32{
 	8,  // 15: fieldsync.storage.v1.Completion.accepted_at:type_name -> google.protobuf.Timestamp
 	8,  // 16: fieldsync.storage.v1.Completion.sealed_at:type_name -> google.protobuf.Timestamp
 	8,  // 17: fieldsync.storage.v1.Completion.delivered_at:type_name -> google.protobuf.Timestamp
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	14, // 18: fieldsync.storage.v1.Completion.reopened:type_name -> fieldsync.v1.Correction
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_storage_v1_dispatch_proto_init() }

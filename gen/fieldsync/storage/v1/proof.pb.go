@@ -90,13 +90,13 @@ type LogLeaf struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The completion.
 	CompletionId string `protobuf:"bytes,1,opt,name=completion_id,json=completionId,proto3" json:"completion_id,omitempty"`
-	// What it says of the completion: 1 claimed, 2 sealed, 3 delivered, 4 decided.
+	// What it says of the completion: 1 claimed, 2 sealed, 3 delivered, 4 decided, 5 reopened.
 	Kind uint32 `protobuf:"varint,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	// The number (from 1) of the leaf that the same task had before it. 0 where there was none.
 	Previous uint64 `protobuf:"varint,3,opt,name=previous,proto3" json:"previous,omitempty"`
 	// The hashes of the tree that this leaf completes, from its own upwards, 32 bytes each.
 	Hashes []byte `protobuf:"bytes,4,opt,name=hashes,proto3" json:"hashes,omitempty"`
-	// Of a decision: the completion's record with it, a fieldsync.v1.CompletionRecord.
+	// Of a decision or a reopening: the completion's record with it, a fieldsync.v1.CompletionRecord.
 	Said          []byte `protobuf:"bytes,5,opt,name=said,proto3" json:"said,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -69,6 +69,9 @@ const (
 	// DispatchServiceCancelTaskProcedure is the fully-qualified name of the DispatchService's
 	// CancelTask RPC.
 	DispatchServiceCancelTaskProcedure = "/fieldsync.v1.DispatchService/CancelTask"
+	// DispatchServiceReopenTaskProcedure is the fully-qualified name of the DispatchService's
+	// ReopenTask RPC.
+	DispatchServiceReopenTaskProcedure = "/fieldsync.v1.DispatchService/ReopenTask"
 )
 
 // DispatchServiceClient is a client for the fieldsync.v1.DispatchService service.
@@ -102,6 +105,10 @@ type DispatchServiceClient interface {
 	RecallTask(context.Context, *v1.RecallTaskRequest) (*v1.RecallTaskResponse, error)
 	// Calls a task off. Errors as AssignTask.
 	CancelTask(context.Context, *v1.CancelTaskRequest) (*v1.CancelTaskResponse, error)
+	// Opens a task again that a crew has completed, because the work is not done after all: it has no crew until it is assigned. The
+	// completion stays in the proof log, with a new leaf that takes it back; the hotline's ticket is open again. Safe to repeat.
+	// Errors: NotFound "task_unknown", FailedPrecondition "completion_moved" (the task has another completion, or none: look again).
+	ReopenTask(context.Context, *v1.ReopenTaskRequest) (*v1.ReopenTaskResponse, error)
 }
 
 // NewDispatchServiceClient constructs a client for the fieldsync.v1.DispatchService service. By
@@ -193,6 +200,12 @@ func NewDispatchServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(dispatchServiceMethods.ByName("CancelTask")),
 			connect.WithClientOptions(opts...),
 		),
+		reopenTask: connect.NewClient[v1.ReopenTaskRequest, v1.ReopenTaskResponse](
+			httpClient,
+			baseURL+DispatchServiceReopenTaskProcedure,
+			connect.WithSchema(dispatchServiceMethods.ByName("ReopenTask")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -211,6 +224,7 @@ type dispatchServiceClient struct {
 	assignTask  *connect.Client[v1.AssignTaskRequest, v1.AssignTaskResponse]
 	recallTask  *connect.Client[v1.RecallTaskRequest, v1.RecallTaskResponse]
 	cancelTask  *connect.Client[v1.CancelTaskRequest, v1.CancelTaskResponse]
+	reopenTask  *connect.Client[v1.ReopenTaskRequest, v1.ReopenTaskResponse]
 }
 
 // PutUnit calls fieldsync.v1.DispatchService.PutUnit.
@@ -330,6 +344,15 @@ func (c *dispatchServiceClient) CancelTask(ctx context.Context, req *v1.CancelTa
 	return nil, err
 }
 
+// ReopenTask calls fieldsync.v1.DispatchService.ReopenTask.
+func (c *dispatchServiceClient) ReopenTask(ctx context.Context, req *v1.ReopenTaskRequest) (*v1.ReopenTaskResponse, error) {
+	response, err := c.reopenTask.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // DispatchServiceHandler is an implementation of the fieldsync.v1.DispatchService service.
 type DispatchServiceHandler interface {
 	// Creates a unit or changes it. Admins only.
@@ -361,6 +384,10 @@ type DispatchServiceHandler interface {
 	RecallTask(context.Context, *v1.RecallTaskRequest) (*v1.RecallTaskResponse, error)
 	// Calls a task off. Errors as AssignTask.
 	CancelTask(context.Context, *v1.CancelTaskRequest) (*v1.CancelTaskResponse, error)
+	// Opens a task again that a crew has completed, because the work is not done after all: it has no crew until it is assigned. The
+	// completion stays in the proof log, with a new leaf that takes it back; the hotline's ticket is open again. Safe to repeat.
+	// Errors: NotFound "task_unknown", FailedPrecondition "completion_moved" (the task has another completion, or none: look again).
+	ReopenTask(context.Context, *v1.ReopenTaskRequest) (*v1.ReopenTaskResponse, error)
 }
 
 // NewDispatchServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -448,6 +475,12 @@ func NewDispatchServiceHandler(svc DispatchServiceHandler, opts ...connect.Handl
 		connect.WithSchema(dispatchServiceMethods.ByName("CancelTask")),
 		connect.WithHandlerOptions(opts...),
 	)
+	dispatchServiceReopenTaskHandler := connect.NewUnaryHandlerSimple(
+		DispatchServiceReopenTaskProcedure,
+		svc.ReopenTask,
+		connect.WithSchema(dispatchServiceMethods.ByName("ReopenTask")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/fieldsync.v1.DispatchService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case DispatchServicePutUnitProcedure:
@@ -476,6 +509,8 @@ func NewDispatchServiceHandler(svc DispatchServiceHandler, opts ...connect.Handl
 			dispatchServiceRecallTaskHandler.ServeHTTP(w, r)
 		case DispatchServiceCancelTaskProcedure:
 			dispatchServiceCancelTaskHandler.ServeHTTP(w, r)
+		case DispatchServiceReopenTaskProcedure:
+			dispatchServiceReopenTaskHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -535,4 +570,8 @@ func (UnimplementedDispatchServiceHandler) RecallTask(context.Context, *v1.Recal
 
 func (UnimplementedDispatchServiceHandler) CancelTask(context.Context, *v1.CancelTaskRequest) (*v1.CancelTaskResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.DispatchService.CancelTask is not implemented"))
+}
+
+func (UnimplementedDispatchServiceHandler) ReopenTask(context.Context, *v1.ReopenTaskRequest) (*v1.ReopenTaskResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.DispatchService.ReopenTask is not implemented"))
 }
