@@ -134,7 +134,8 @@ var rights = map[string][]fieldsyncv1.Role{
 	fieldsyncv1connect.FalseReportServiceExportFalseReportProcedure:      {dispatcher, head, admin},
 	fieldsyncv1connect.FalseReportServiceListFalseReportFiguresProcedure: {dispatcher, head, supervisor, admin},
 
-	fieldsyncv1connect.ProofServiceRotateLogKeyProcedure: {admin},
+	fieldsyncv1connect.ProofServiceRotateLogKeyProcedure:   {admin},
+	fieldsyncv1connect.ProofServiceAddCosignatureProcedure: {hotline, admin},
 
 	fieldsyncv1connect.AuditServiceListAuditEntriesProcedure: {supervisor, admin},
 

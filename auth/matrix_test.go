@@ -82,7 +82,7 @@ func TestMatrix(t *testing.T) {
 		"DeadlineService/PutCalendar": "admin", "DeadlineService/PauseDeadline": moves, "DeadlineService/ResumeDeadline": moves,
 		"DispatchService/GetTask": reads, "SupportService/ExplainDevice": reads, "SupportService/ListQuarantined": reads,
 		"HoldService/ListLegalHolds": reads,
-		"ProofService/RotateLogKey":  "admin", "HotlineService/SubmitTickets": "hotline admin",
+		"ProofService/RotateLogKey":  "admin", "ProofService/AddCosignature": "hotline admin", "HotlineService/SubmitTickets": "hotline admin",
 		"FalseReportService/GetDossier": reads, "FalseReportService/ListFalseReportFigures": reads,
 		"HotlineService/WithdrawTickets": "hotline admin", "HotlineService/ListTicketStates": "hotline admin",
 		"IdentityService/Enrol": "anybody", "IdentityService/Refresh": "anybody",

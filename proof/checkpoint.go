@@ -86,25 +86,35 @@ func (s *Sealer) checkpoint(tx *store.Tx) (size int64, signed []byte, err error)
 		return 0, nil, err
 	}
 	size = int64(head.GetSize()) //nolint:gosec // Counted up from 0.
+	signed, err = s.checkpointAt(tx, size)
+	return size, signed, err
+}
+
+// checkpointAt signs the log as it was at a size that it has had, with the keys that sign now, beside what witnesses have cosigned of it.
+// Call it in a View.
+func (s *Sealer) checkpointAt(tx *store.Tx, size int64) ([]byte, error) {
 	root, err := tlog.TreeHash(size, tree{tx})
 	if err != nil {
-		return 0, nil, fmt.Errorf("hashing the proof log: %w", err)
+		return nil, fmt.Errorf("hashing the proof log: %w", err)
 	}
 	keys, _, err := s.logKeys(tx)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
+	}
+	cosignatures, err := cosigned(tx, size)
+	if err != nil {
+		return nil, err
 	}
 	signers := make([]note.Signer, 0, len(keys))
 	for _, key := range keys {
 		signer, err := newNoteSigner(key)
 		if err != nil {
-			return 0, nil, err
+			return nil, err
 		}
 		signers = append(signers, signer)
 	}
 	text := receipt.Checkpoint{Origin: s.origin, Size: size, Root: root}.Text()
-	signed, err = note.Sign(&note.Note{Text: text}, signers...)
-	return size, signed, err
+	return note.Sign(&note.Note{Text: text, UnverifiedSigs: cosignatures}, signers...)
 }
 
 // noteSigner signs notes (C2SP signed-note, Ed25519) with a key of the store.

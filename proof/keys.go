@@ -9,13 +9,20 @@ import (
 
 	"github.com/cong1022/fieldsync/auth"
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	"github.com/cong1022/fieldsync/proof/receipt"
 	"github.com/cong1022/fieldsync/store"
 )
 
 // Open returns a Sealer that signs with the store's proof key and the log's, which are made, durably, where there are none
-// yet. Completions that were sealed before the store had a log get their leaves.
-func Open(ctx context.Context, st *store.Store) (*Sealer, error) {
-	s := &Sealer{store: st, origin: origin(st)}
+// yet. Completions that were sealed before the store had a log get their leaves. witnesses are the verifier keys (C2SP signed-note)
+// of those whose cosignatures AddCosignature takes. Errors: Invalid "witness_key_invalid".
+func Open(ctx context.Context, st *store.Store, witnesses ...string) (*Sealer, error) {
+	s := &Sealer{store: st, origin: origin(st), witnesses: witnesses}
+	for _, witness := range witnesses {
+		if _, err := receipt.ParseWitness(witness); err != nil {
+			return nil, err
+		}
+	}
 	var key *storagev1.SigningKey
 	err := st.Update(ctx, func(tx *store.Tx) error {
 		signing, _, err := s.logKeys(tx)

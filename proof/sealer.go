@@ -27,6 +27,8 @@ type Sealer struct {
 	key    ed25519.PrivateKey
 	kid    string
 	origin string
+	// witnesses are the verifier keys of those whose cosignatures are taken.
+	witnesses []string
 }
 
 // Claim takes down the completion of a task in the transaction of the mutation that made it. The task's completion facet is

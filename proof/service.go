@@ -88,11 +88,11 @@ func (s *Sealer) receiptOf(tx *store.Tx, kind receipt.Kind, number uint64, said 
 	if err != nil {
 		return nil, err
 	}
-	size, checkpoint, err := s.checkpoint(tx)
+	index := int64(number) - 1 //nolint:gosec // Counted up from 1.
+	size, checkpoint, err := s.checkpointFor(tx, index)
 	if err != nil {
 		return nil, err
 	}
-	index := int64(number) - 1 //nolint:gosec // Counted up from 1.
 	path, err := tlog.ProveRecord(size, index, tree{tx})
 	if err != nil {
 		return nil, fmt.Errorf("proving the leaf %d of the log: %w", number, err)
@@ -102,12 +102,40 @@ func (s *Sealer) receiptOf(tx *store.Tx, kind receipt.Kind, number uint64, said 
 	}.Format(), nil
 }
 
-// GetCheckpoint implements fieldsync.v1.ProofService: the log's newest checkpoint and its consistency with an earlier size.
-// Errors: OutOfRange "log_ahead".
+// checkpointFor is the checkpoint for the receipt of a leaf: one that covers it and that witnesses have cosigned, else the newest.
+func (s *Sealer) checkpointFor(tx *store.Tx, index int64) (size int64, signed []byte, err error) {
+	if size, err = bestCosigned(tx, index); err != nil || size == 0 {
+		if err != nil {
+			return 0, nil, err
+		}
+		return s.checkpoint(tx)
+	}
+	signed, err = s.checkpointAt(tx, size)
+	return size, signed, err
+}
+
+// askedCheckpoint is the log's newest checkpoint, or the one that witnesses have cosigned.
+func (s *Sealer) askedCheckpoint(tx *store.Tx, cosigned bool) (size int64, signed []byte, err error) {
+	if !cosigned {
+		return s.checkpoint(tx)
+	}
+	if size, err = bestCosigned(tx, 0); err != nil {
+		return 0, nil, err
+	}
+	if size == 0 {
+		return 0, nil, fault.New(fault.NotFound, "checkpoint_not_cosigned",
+			"Chưa bên chứng kiến nào ký điểm kiểm của nhật ký này.", "No witness has cosigned a checkpoint of this log yet.")
+	}
+	signed, err = s.checkpointAt(tx, size)
+	return size, signed, err
+}
+
+// GetCheckpoint implements fieldsync.v1.ProofService: the log's newest checkpoint, or the cosigned one, and its consistency with an
+// earlier size. Errors: OutOfRange "log_ahead", NotFound "checkpoint_not_cosigned".
 func (s *Sealer) GetCheckpoint(ctx context.Context, request *fieldsyncv1.GetCheckpointRequest) (*fieldsyncv1.GetCheckpointResponse, error) {
 	response := &fieldsyncv1.GetCheckpointResponse{}
 	err := s.store.View(ctx, func(tx *store.Tx) error {
-		size, checkpoint, err := s.checkpoint(tx)
+		size, checkpoint, err := s.askedCheckpoint(tx, request.GetCosigned())
 		if err != nil {
 			return err
 		}

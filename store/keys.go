@@ -345,6 +345,14 @@ func LogLeafKey(number uint64) Key[storagev1.LogLeaf] {
 	return newKey("log-leaf").number(number).bytes()
 }
 
+// LogCosignedKey: log-cosigned/<size> — a checkpoint of the proof log that witnesses have cosigned.
+func LogCosignedKey(size uint64) Key[storagev1.Cosigned] {
+	return newKey("log-cosigned").number(size).bytes()
+}
+
+// LogCosigned is the prefix of the cosigned checkpoints.
+func LogCosigned() Prefix[storagev1.Cosigned] { return newKey("log-cosigned").bytes() }
+
 // LogLeaves is the prefix of the proof log.
 func LogLeaves() Prefix[storagev1.LogLeaf] { return newKey("log-leaf").bytes() }
 

@@ -34,7 +34,7 @@ func newLogCommand() *cobra.Command {
   fieldsync log check --key log.pub --pin last.checkpoint`,
 	}
 	profile := profileFlag(cmd)
-	cmd.AddCommand(newLogReceiptCommand(profile), newLogCheckCommand(profile), newLogRotateCommand(profile))
+	cmd.AddCommand(newLogReceiptCommand(profile), newLogCheckCommand(profile), newLogRotateCommand(profile), newLogWitnessCommand())
 	return cmd
 }
 
@@ -85,13 +85,16 @@ func newLogRotateCommand(profile *string) *cobra.Command {
 }
 
 func newLogCheckCommand(profile *string) *cobra.Command {
-	var keyFile, pin, data string
+	var keyFile, pin, data, cosign string
 	cmd := &cobra.Command{
-		Use:   "check --key FILE [--pin FILE | --data FOLDER] [RECEIPT-OR-CHECKPOINT...]",
+		Use:   "check --key FILE [--pin FILE [--cosign FILE] | --data FOLDER] [RECEIPT-OR-CHECKPOINT...]",
 		Short: "Prove that the log of earlier receipts and checkpoints is the beginning of today's",
 		Long: `Ask the server (as this shell, see enrol) for the log's newest checkpoint, and prove that the log of each checkpoint or
 receipt given is its beginning: nothing was changed, removed or put in between. With --pin the newest checkpoint is kept in a
 file and compared with the next time: whoever runs this each day, outside of the city's servers, finds a log that was rewritten.
+
+With --cosign too, the newest checkpoint is then cosigned with the key of a witness (fieldsync log new-witness) and handed to the
+server, which serves it so and puts it into receipts. It takes a shell that is enrolled for the hotline or an admin.
 
 With --data it reads a stopped server's data folder, or a copy of it, instead: every leaf is made anew from its completion, and
 each checkpoint given must be one that this log had.
@@ -99,16 +102,22 @@ each checkpoint given must be one that this log had.
 Chứng minh nhật ký của các biên nhận và điểm kiểm trước đây đúng là phần đầu của nhật ký hôm nay.`,
 		Example: `  fieldsync log check --key log.pub --pin last.checkpoint
   fieldsync log check --key log.pub receipts/*.tlog-proof
+  fieldsync log check --key log.pub --pin last.checkpoint --cosign witness.key
   fieldsync log check --key log.pub --data /var/lib/fieldsync receipts/*.tlog-proof`,
 	}
 	cmd.Flags().StringVar(&keyFile, "key", "", "file with the log's public keys, and those of witnesses, one a line")
 	cmd.Flags().StringVar(&pin, "pin", "", "file that keeps the newest checkpoint from one check to the next")
+	cmd.Flags().StringVar(&cosign, "cosign", "", "file with a witness's secret key: cosign what was checked and pinned")
 	cmd.Flags().StringVar(&data, "data", "", "check the log in this data folder instead of asking the server")
 	if err := cmd.MarkFlagRequired("key"); err != nil {
-		panic(err) // The flag is defined three lines above.
+		panic(err) // The flag is defined four lines above.
 	}
 	cmd.MarkFlagsMutuallyExclusive("pin", "data")
 	cmd.RunE = func(cmd *cobra.Command, files []string) error {
+		if cosign != "" && pin == "" {
+			return fault.New(fault.Invalid, "pin_missing",
+				"--cosign cần --pin: bên chứng kiến chỉ ký điểm kiểm nối tiếp điểm kiểm trước.", "--cosign needs --pin: a witness cosigns only what follows what it cosigned before.")
+		}
 		keys, err := readKeys(keyFile)
 		if err != nil {
 			return err
@@ -131,8 +140,10 @@ Chứng minh nhật ký của các biên nhận và điểm kiểm trước đâ
 			said, err = checkFolder(cmd.Context(), data, earlier, language(cmd))
 		} else {
 			err = asOperator(*profile, func(o operator) error {
-				said, err = checkServer(cmd.Context(), o, keys, earlier, pin, language(cmd))
-				return err
+				if said, err = checkServer(cmd.Context(), o, keys, earlier, pin, language(cmd)); err != nil || cosign == "" {
+					return err
+				}
+				return cosignPinned(cmd.Context(), o, pin, cosign)
 			})
 		}
 		if err == nil {

@@ -19,6 +19,7 @@ import (
 
 func newVerifyCommand() *cobra.Command {
 	var keyFile string
+	var demanded []string
 	cmd := &cobra.Command{
 		Use:   "verify --key FILE RECEIPT [PHOTO...]",
 		Short: "Check a completion's receipt and photos, without any server",
@@ -30,15 +31,17 @@ The exit status is 0 only if everything held.
 Kiểm tra biên nhận của một báo cáo hoàn thành và từng ảnh kèm theo, không cần mạng, không cần máy chủ. Mã thoát là 0 chỉ
 khi mọi thứ đều đúng.`,
 		Example: `  fieldsync verify --key log.pub receipts/06h0jd5yg9de4cg0423g.tlog-proof
-  fieldsync verify --key log.pub --lang en receipt.tlog-proof photo-1.jpg photo-2.jpg`,
+  fieldsync verify --key log.pub --lang en receipt.tlog-proof photo-1.jpg photo-2.jpg
+  fieldsync verify --key log.pub --witness 1022.example/w+3c1f9a07+BKq0... receipt.tlog-proof`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	cmd.Flags().StringVar(&keyFile, "key", "", "file with the log's public keys, and those of witnesses, one a line")
 	if err := cmd.MarkFlagRequired("key"); err != nil {
 		panic(err) // The flag is defined a line above.
 	}
+	cmd.Flags().StringArrayVar(&demanded, "witness", nil, "verifier key of a witness who must have cosigned (name+hash+key); repeat it for several")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		keys, err := readKeys(keyFile)
+		keys, err := readKeys(keyFile, demanded...)
 		if err != nil {
 			return err
 		}
@@ -48,6 +51,9 @@ khi mọi thứ đều đúng.`,
 		}
 		proven, err := receipt.Verify(text, keys)
 		if err != nil {
+			return err
+		}
+		if err := demand(proven.Checkpoint, demanded); err != nil {
 			return err
 		}
 		w, lang := cmd.OutOrStdout(), language(cmd)
@@ -65,12 +71,35 @@ khi mọi thứ đều đúng.`,
 	return cmd
 }
 
-func readKeys(file string) (receipt.Keys, error) {
+// readKeys reads a file of verifier keys, and takes the keys of further witnesses with them.
+func readKeys(file string, witnesses ...string) (receipt.Keys, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return receipt.Keys{}, err
 	}
+	for _, witness := range witnesses {
+		if _, err := receipt.ParseWitness(witness); err != nil {
+			return receipt.Keys{}, err
+		}
+		text = fmt.Appendf(text, "\n%s\n", witness)
+	}
 	return receipt.ParseKeys(text)
+}
+
+// demand fails where one of the witnesses has not cosigned the checkpoint.
+func demand(checkpoint receipt.Signed, witnesses []string) error {
+	for _, text := range witnesses {
+		witness, err := receipt.ParseWitness(text)
+		if err != nil {
+			return err
+		}
+		if !checkpoint.CosignedBy(witness) {
+			return fault.New(fault.DataLoss, "witness_missing",
+				fmt.Sprintf("Bên chứng kiến %s chưa ký điểm kiểm của biên nhận này: hãy lấy lại biên nhận sau khi họ ký.", witness.Name()),
+				fmt.Sprintf("The witness %s has not cosigned this receipt's checkpoint: get the receipt again once they have.", witness.Name()))
+		}
+	}
+	return nil
 }
 
 func printProven(w io.Writer, p *receipt.Proven, lang string) {

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cong1022/fieldsync/internal/demo"
+	"github.com/cong1022/fieldsync/proof/receipt"
 )
 
 // at runs the command line and returns what a person sees.
@@ -36,12 +38,12 @@ func TestVerifyWhatTheDemoLeaves(t *testing.T) {
 		t.Fatalf("the demo left the photos %v, %v", photos, err)
 	}
 	var matched []string
-	for _, receipt := range receipts {
+	for _, file := range receipts {
 		for lang, want := range map[string][]string{
 			"vi": {"✓ ĐÃ CHỨNG MINH", "đã niêm phong", "KHÔNG được chứng minh:"},
 			"en": {"✓ PROVEN", "sealed", "NOT proven:", "who held the phone"},
 		} {
-			status, out, errOut := at(t, "verify", "--key", key, "--lang", lang, receipt)
+			status, out, errOut := at(t, "verify", "--key", key, "--lang", lang, file)
 			if status != 0 || errOut != "" {
 				t.Errorf("%s: exit status %d\n%s", lang, status, errOut)
 			}
@@ -52,7 +54,7 @@ func TestVerifyWhatTheDemoLeaves(t *testing.T) {
 			}
 		}
 		for _, photo := range photos {
-			switch status, out, _ := at(t, "verify", "--key", key, "--lang", "en", receipt, photo); {
+			switch status, out, _ := at(t, "verify", "--key", key, "--lang", "en", file, photo); {
 			case status == 0 && strings.Contains(out, "✓ "+photo+": bit for bit"):
 				matched = append(matched, photo)
 			case status == 0 || !strings.Contains(out, "✗ "+photo+": The receipt has no such photo"):
@@ -107,6 +109,34 @@ func TestVerifyWhatTheDemoLeaves(t *testing.T) {
 		t.Errorf("a changed photo: exit status %d\n%s", status, out)
 	}
 
+	// A witness who was demanded must have cosigned, with that very key.
+	witnessKey := filepath.Join(t.TempDir(), "witness.key")
+	status, public, errOut := at(t, "log", "new-witness", "1022.example/w", witnessKey)
+	if public = strings.TrimSpace(public); status != 0 {
+		t.Fatalf("exit status %d\n%s", status, errOut)
+	}
+	if status, _, errOut := at(t, "log", "new-witness", "1022.example/w", witnessKey); status != 1 || !strings.Contains(errOut, "exists") {
+		t.Errorf("over a key that is there: exit status %d\n%s", status, errOut)
+	}
+	verify := func(text []byte, want string, more ...string) {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "receipt")
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		status, out, errOut := at(t, append([]string{"verify", "--key", key, "--lang", "en", file}, more...)...)
+		if !strings.Contains(out+errOut, want) || (status == 0) != (errOut == "") {
+			t.Errorf("%v: exit status %d, %q is missing in\n%s%s", more, status, want, out, errOut)
+		}
+	}
+	_, another, _ := at(t, "log", "new-witness", "1022.example/w", filepath.Join(t.TempDir(), "key"))
+	cosigned := cosign(t, whole, witnessKey)
+	verify(whole, "[witness_missing]", "--witness", public)
+	verify(cosigned, "[witness_missing]", "--witness", strings.TrimSpace(another))
+	verify(cosigned, "1022.example/w", "--witness", public)
+	verify(cosigned, "[witness_missing]", "--witness", public, "--witness", strings.TrimSpace(another))
+	verify(cosigned, "[witness_key_invalid]", "--witness", "1022.example/w")
+
 	// The log in the folder is what the receipts say it was.
 	args := append([]string{"log", "check", "--lang", "en", "--key", key, "--data", filepath.Join(data, "server")}, receipts...)
 	if status, out, errOut := at(t, args...); status != 0 || !strings.Contains(out, "2 earlier checkpoints are all the log's beginning") {
@@ -124,4 +154,25 @@ func TestVerifyWhatTheDemoLeaves(t *testing.T) {
 	if status, _, errOut := at(t, "log", "check", "--key", key, "--data", filepath.Join(data, "none")); status != 1 || !strings.Contains(errOut, "no such file") {
 		t.Errorf("no such folder: exit status %d\n%s", status, errOut)
 	}
+}
+
+// cosign lets a witness cosign a receipt's checkpoint.
+func cosign(t *testing.T, text []byte, secretFile string) []byte {
+	t.Helper()
+	secret, err := os.ReadFile(secretFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	witness, err := receipt.ParseWitnessSecret(string(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := receipt.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if parsed.Checkpoint, err = witness.Cosign(parsed.Checkpoint, time.Unix(1764000000, 0)); err != nil {
+		t.Fatal(err)
+	}
+	return parsed.Format()
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/cong1022/fieldsync/hotline/open311"
 	"github.com/cong1022/fieldsync/media"
+	"github.com/cong1022/fieldsync/proof/receipt"
 )
 
 // DefaultConfig is the documented configuration with its defaults: what the server runs on where nothing else is said.
@@ -42,6 +43,7 @@ type Config struct {
 	Push            PushConfig    `yaml:"push"`
 	Open311         Open311Config `yaml:"open311"`
 	Webhooks        WebhookConfig `yaml:"webhooks"`
+	Proof           ProofConfig   `yaml:"proof"`
 	TLS             TLSConfig     `yaml:"tls"`
 	Edge            EdgeConfig    `yaml:"edge"`
 	Report          ReportConfig  `yaml:"report"`
@@ -147,6 +149,19 @@ type Open311Config struct {
 	Jurisdiction string            `yaml:"jurisdiction"`
 	PublicURL    string            `yaml:"public_url"`
 	Services     []open311.Service `yaml:"services"`
+}
+
+// ProofConfig is the section proof.
+type ProofConfig struct {
+	Witnesses []string `yaml:"witnesses"`
+}
+
+func (c ProofConfig) check(require func(ok bool, format string, args ...any)) {
+	for _, witness := range c.Witnesses {
+		_, err := receipt.ParseWitness(witness)
+		require(err == nil, "proof.witnesses: %q is no verifier key of a witness (name+hash+key)", witness)
+	}
+	require(len(c.Witnesses) <= 16, "proof.witnesses: at most 16")
 }
 
 // WebhookConfig is the section webhooks.
@@ -282,6 +297,7 @@ func (c Config) check() error {
 	require(c.Review.SharePerFinding >= 0 && c.Review.SharePerFinding <= 1,
 		"review.share_per_finding: %v is not between 0 and 1", c.Review.SharePerFinding)
 	require(c.Sync.OfflineDays >= 1 && c.Sync.OfflineDays <= 3650, "sync.offline_days: %d is not between 1 and 3650", c.Sync.OfflineDays)
+	c.Proof.check(require)
 	_, err = c.Webhooks.networks()
 	require(err == nil, "%w", err)
 	err = c.TLS.check()

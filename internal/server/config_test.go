@@ -95,6 +95,7 @@ func TestBadConfig(t *testing.T) {
 		{"a share of more than all", "review: {share: 1.5}", "review.share"},
 		{"no time offline", "sync: {offline_days: 0}", "sync.offline_days"},
 		{"a network that is none", "webhooks: {allowed_networks: [10.0.0.1]}", "webhooks.allowed_networks"},
+		{"a witness whose key is another's", "proof: {witnesses: [other.example/w1+017f50a1+BD7iqKcoPLL9colD2qEn7wnkgwcai0vGmbpFIvCbFM/e]}", "proof.witnesses"},
 		{"a service without names", "open311: {services: [{code: c}]}", "open311.services"},
 		{"a certificate without its key", "tls: {cert_file: x}", "tls.key_file"},
 		{"certificates from two places", "tls: {cert_file: x, key_file: y, acme: {domains: [a.example]}}", "tls.acme.domains"},
@@ -142,6 +143,7 @@ func TestEnv(t *testing.T) {
 		"media.spool_gib": "5", "media.s3.lock_years": "10",
 		"push.fcm_credentials_file": "f", "push.fcm_endpoint": "u", "push.contact": "o@example.org",
 		"sync.offline_days":         "30",
+		"proof.witnesses":           "[witness.example/w1+017f50a1+BD7iqKcoPLL9colD2qEn7wnkgwcai0vGmbpFIvCbFM/e]",
 		"webhooks.allowed_networks": "[10.0.0.0/8]", "open311.jurisdiction": "j", "open311.public_url": "https://h", "open311.services": "[{code: c, vi: v, en: e, close_on_claim: true}]",
 		"review.share": "0.5", "review.share_per_finding": "1", "review.photos_before": "1", "review.photos_after": "2",
 		"review.categories": "{fallen-tree: {before: 1, after: 2}}",
@@ -187,6 +189,7 @@ func TestEnv(t *testing.T) {
 			Categories: map[string]PhotoRule{"fallen-tree": {Before: 1, After: 2}},
 		},
 		Push:     PushConfig{FCMCredentialsFile: "f", FCMEndpoint: "u", Contact: "o@example.org"},
+		Proof:    ProofConfig{Witnesses: []string{"witness.example/w1+017f50a1+BD7iqKcoPLL9colD2qEn7wnkgwcai0vGmbpFIvCbFM/e"}},
 		Webhooks: WebhookConfig{AllowedNetworks: []string{"10.0.0.0/8"}},
 		TLS: TLSConfig{ACME: ACMEConfig{
 			Domains: []string{"a.example"}, Email: "e@a.example", Directory: "https://acme.example/", DirectoryCAFile: "ca",

@@ -49,6 +49,8 @@ type Parts struct {
 	Edge EdgeConfig
 	// OIDC is what the configuration calls so.
 	OIDC OIDCConfig
+	// Witnesses are the verifier keys of those whose cosignatures of checkpoints are taken.
+	Witnesses []string
 	// PlainWebhooks takes webhooks without TLS.
 	PlainWebhooks bool
 	// Review says what is asked of completions and which of them people look at. The zero value: nothing, and none.
@@ -117,7 +119,7 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 	}); err != nil {
 		return nil, err
 	}
-	if s.sealer, err = proof.Open(ctx, s.store); err != nil {
+	if s.sealer, err = proof.Open(ctx, s.store, parts.Witnesses...); err != nil {
 		return nil, err
 	}
 	if s.sync, err = syncengine.New(syncengine.Options{

@@ -84,7 +84,7 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err 
 		Store: st, Blobs: blobs, SpoolDir: filepath.Join(config.Data, "uploads"), Spool: spool,
 		SpoolBytes: int64(config.Media.SpoolGiB) << 30, OrphansAfter: orphansAfter(config.Media), Log: log,
 		Issuer: config.Issuer, Tokens: config.Tokens, Privacy: config.Privacy, CORS: config.CORS, Review: config.Review.rules(), Report: config.Report,
-		Edge: config.Edge, OIDC: config.OIDC, Open311: config.Open311, PlainWebhooks: len(config.Webhooks.AllowedNetworks) > 0,
+		Edge: config.Edge, OIDC: config.OIDC, Open311: config.Open311, PlainWebhooks: len(config.Webhooks.AllowedNetworks) > 0, Witnesses: config.Proof.Witnesses,
 		OfflineTime: config.Sync.offlineTime(), Reach: keeper.reach, Retention: config.Retention, Operations: keeper, Unready: keeper.unready,
 	}); err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,6 +42,13 @@ type Signed struct {
 
 	// Witnesses are the names of the witnesses in the key file that have cosigned it, in the order of their signatures.
 	Witnesses []string
+
+	cosigners []nameHash
+}
+
+// CosignedBy tells whether a witness of the key file has cosigned it: with this very key, not only under this name.
+func (s Signed) CosignedBy(witness note.Verifier) bool {
+	return slices.Contains(s.cosigners, nameHash{witness.Name(), witness.KeyHash()})
 }
 
 // OpenCheckpoint reads a signed checkpoint and checks that its log signed it. Signatures by unknown keys are ignored, as the
@@ -67,7 +75,7 @@ func OpenCheckpoint(text []byte, keys Keys) (Signed, error) {
 	for _, signature := range opened.Sigs {
 		id := nameHash{signature.Name, signature.Hash}
 		if keys.witnesses[id] {
-			signed.Witnesses = append(signed.Witnesses, signature.Name)
+			signed.Witnesses, signed.cosigners = append(signed.Witnesses, signature.Name), append(signed.cosigners, id)
 		}
 		byLog = byLog || keys.logs[id] && signature.Name == checkpoint.Origin
 	}

@@ -65,6 +65,17 @@ func ParseKeys(text []byte) (Keys, error) {
 	return keys, nil
 }
 
+// ParseWitness reads the verifier key of one witness (name+hash+key, Ed25519 cosignatures). Errors: Invalid "witness_key_invalid".
+func ParseWitness(text string) (note.Verifier, error) {
+	verifier, witness, err := parseKey(strings.TrimSpace(text))
+	if err == nil && witness {
+		return verifier, nil
+	}
+	return nil, fault.New(fault.Invalid, "witness_key_invalid",
+		fmt.Sprintf("%q không phải khóa công khai của một bên chứng kiến (dạng tên+mã+khóa, loại 4).", text),
+		fmt.Sprintf("%q is no public key of a witness (name+hash+key, of the type 4).", text))
+}
+
 func keyFileInvalid(line int, cause error) error {
 	if cause == nil {
 		return fault.New(fault.Invalid, "key_file_invalid",
@@ -115,6 +126,5 @@ func (c cosigner) Verify(text, signature []byte) bool {
 	if len(signature) != 8+ed25519.SignatureSize {
 		return false
 	}
-	message := fmt.Appendf(nil, "cosignature/v1\ntime %d\n%s", binary.BigEndian.Uint64(signature), text)
-	return ed25519.Verify(c.key, message, signature[8:])
+	return ed25519.Verify(c.key, cosigned(binary.BigEndian.Uint64(signature), text), signature[8:])
 }

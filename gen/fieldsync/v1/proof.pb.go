@@ -127,7 +127,10 @@ func (x *GetReceiptResponse) GetReopened() []byte {
 type GetCheckpointRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The size of the earlier checkpoint; 0 for none.
-	SinceSize     uint64 `protobuf:"varint,1,opt,name=since_size,json=sinceSize,proto3" json:"since_size,omitempty"`
+	SinceSize uint64 `protobuf:"varint,1,opt,name=since_size,json=sinceSize,proto3" json:"since_size,omitempty"`
+	// The checkpoint that most witnesses have cosigned, of several the newest, instead of the log's newest. Errors: NotFound
+	// "checkpoint_not_cosigned".
+	Cosigned      bool `protobuf:"varint,2,opt,name=cosigned,proto3" json:"cosigned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -167,6 +170,13 @@ func (x *GetCheckpointRequest) GetSinceSize() uint64 {
 		return x.SinceSize
 	}
 	return 0
+}
+
+func (x *GetCheckpointRequest) GetCosigned() bool {
+	if x != nil {
+		return x.Cosigned
+	}
+	return false
 }
 
 // The log as it stands.
@@ -224,6 +234,98 @@ func (x *GetCheckpointResponse) GetConsistency() [][]byte {
 	return nil
 }
 
+// A checkpoint that was cosigned.
+type AddCosignatureRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The checkpoint as GetCheckpoint gave it, with the cosignature as one signature line more (C2SP signed-note). At most 16 KiB.
+	Checkpoint    string `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddCosignatureRequest) Reset() {
+	*x = AddCosignatureRequest{}
+	mi := &file_fieldsync_v1_proof_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddCosignatureRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddCosignatureRequest) ProtoMessage() {}
+
+func (x *AddCosignatureRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_proof_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddCosignatureRequest.ProtoReflect.Descriptor instead.
+func (*AddCosignatureRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_proof_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AddCosignatureRequest) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
+
+// It is kept.
+type AddCosignatureResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The checkpoint as it is served now, with the cosignatures of all witnesses.
+	Checkpoint    string `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddCosignatureResponse) Reset() {
+	*x = AddCosignatureResponse{}
+	mi := &file_fieldsync_v1_proof_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddCosignatureResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddCosignatureResponse) ProtoMessage() {}
+
+func (x *AddCosignatureResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_proof_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddCosignatureResponse.ProtoReflect.Descriptor instead.
+func (*AddCosignatureResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_proof_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AddCosignatureResponse) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
+
 // A new key, please.
 type RotateLogKeyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -233,7 +335,7 @@ type RotateLogKeyRequest struct {
 
 func (x *RotateLogKeyRequest) Reset() {
 	*x = RotateLogKeyRequest{}
-	mi := &file_fieldsync_v1_proof_proto_msgTypes[4]
+	mi := &file_fieldsync_v1_proof_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -245,7 +347,7 @@ func (x *RotateLogKeyRequest) String() string {
 func (*RotateLogKeyRequest) ProtoMessage() {}
 
 func (x *RotateLogKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_proof_proto_msgTypes[4]
+	mi := &file_fieldsync_v1_proof_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -258,7 +360,7 @@ func (x *RotateLogKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateLogKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateLogKeyRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_proof_proto_rawDescGZIP(), []int{4}
+	return file_fieldsync_v1_proof_proto_rawDescGZIP(), []int{6}
 }
 
 // It signs.
@@ -272,7 +374,7 @@ type RotateLogKeyResponse struct {
 
 func (x *RotateLogKeyResponse) Reset() {
 	*x = RotateLogKeyResponse{}
-	mi := &file_fieldsync_v1_proof_proto_msgTypes[5]
+	mi := &file_fieldsync_v1_proof_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -284,7 +386,7 @@ func (x *RotateLogKeyResponse) String() string {
 func (*RotateLogKeyResponse) ProtoMessage() {}
 
 func (x *RotateLogKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_proof_proto_msgTypes[5]
+	mi := &file_fieldsync_v1_proof_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -297,7 +399,7 @@ func (x *RotateLogKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateLogKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateLogKeyResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_proof_proto_rawDescGZIP(), []int{5}
+	return file_fieldsync_v1_proof_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RotateLogKeyResponse) GetKeys() string {
@@ -316,22 +418,32 @@ const file_fieldsync_v1_proof_proto_rawDesc = "" +
 	"\rcompletion_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\fcompletionId\"J\n" +
 	"\x12GetReceiptResponse\x12\x18\n" +
 	"\areceipt\x18\x01 \x01(\fR\areceipt\x12\x1a\n" +
-	"\breopened\x18\x02 \x01(\fR\breopened\"E\n" +
+	"\breopened\x18\x02 \x01(\fR\breopened\"a\n" +
 	"\x14GetCheckpointRequest\x12-\n" +
 	"\n" +
-	"since_size\x18\x01 \x01(\x04B\x0e\xbaH\v2\t\x18\xff\xff\xff\xff\xff\xff\xff\x0fR\tsinceSize\"Y\n" +
+	"since_size\x18\x01 \x01(\x04B\x0e\xbaH\v2\t\x18\xff\xff\xff\xff\xff\xff\xff\x0fR\tsinceSize\x12\x1a\n" +
+	"\bcosigned\x18\x02 \x01(\bR\bcosigned\"Y\n" +
 	"\x15GetCheckpointResponse\x12\x1e\n" +
 	"\n" +
 	"checkpoint\x18\x01 \x01(\tR\n" +
 	"checkpoint\x12 \n" +
-	"\vconsistency\x18\x02 \x03(\fR\vconsistency\"\x15\n" +
+	"\vconsistency\x18\x02 \x03(\fR\vconsistency\"D\n" +
+	"\x15AddCosignatureRequest\x12+\n" +
+	"\n" +
+	"checkpoint\x18\x01 \x01(\tB\v\xbaH\br\x06\x10\x01(\x80\x80\x01R\n" +
+	"checkpoint\"8\n" +
+	"\x16AddCosignatureResponse\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x01 \x01(\tR\n" +
+	"checkpoint\"\x15\n" +
 	"\x13RotateLogKeyRequest\"*\n" +
 	"\x14RotateLogKeyResponse\x12\x12\n" +
-	"\x04keys\x18\x01 \x01(\tR\x04keys2\x90\x02\n" +
+	"\x04keys\x18\x01 \x01(\tR\x04keys2\xed\x02\n" +
 	"\fProofService\x12O\n" +
 	"\n" +
 	"GetReceipt\x12\x1f.fieldsync.v1.GetReceiptRequest\x1a .fieldsync.v1.GetReceiptResponse\x12X\n" +
-	"\rGetCheckpoint\x12\".fieldsync.v1.GetCheckpointRequest\x1a#.fieldsync.v1.GetCheckpointResponse\x12U\n" +
+	"\rGetCheckpoint\x12\".fieldsync.v1.GetCheckpointRequest\x1a#.fieldsync.v1.GetCheckpointResponse\x12[\n" +
+	"\x0eAddCosignature\x12#.fieldsync.v1.AddCosignatureRequest\x1a$.fieldsync.v1.AddCosignatureResponse\x12U\n" +
 	"\fRotateLogKey\x12!.fieldsync.v1.RotateLogKeyRequest\x1a\".fieldsync.v1.RotateLogKeyResponseB\xab\x01\n" +
 	"\x10com.fieldsync.v1B\n" +
 	"ProofProtoP\x01Z:github.com/cong1022/fieldsync/gen/fieldsync/v1;fieldsyncv1\xa2\x02\x03FXX\xaa\x02\fFieldsync.V1\xca\x02\fFieldsync\\V1\xe2\x02\x18Fieldsync\\V1\\GPBMetadata\xea\x02\rFieldsync::V1b\x06proto3"
@@ -348,24 +460,28 @@ func file_fieldsync_v1_proof_proto_rawDescGZIP() []byte {
 	return file_fieldsync_v1_proof_proto_rawDescData
 }
 
-var file_fieldsync_v1_proof_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_fieldsync_v1_proof_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_fieldsync_v1_proof_proto_goTypes = []any{
-	(*GetReceiptRequest)(nil),     // 0: fieldsync.v1.GetReceiptRequest
-	(*GetReceiptResponse)(nil),    // 1: fieldsync.v1.GetReceiptResponse
-	(*GetCheckpointRequest)(nil),  // 2: fieldsync.v1.GetCheckpointRequest
-	(*GetCheckpointResponse)(nil), // 3: fieldsync.v1.GetCheckpointResponse
-	(*RotateLogKeyRequest)(nil),   // 4: fieldsync.v1.RotateLogKeyRequest
-	(*RotateLogKeyResponse)(nil),  // 5: fieldsync.v1.RotateLogKeyResponse
+	(*GetReceiptRequest)(nil),      // 0: fieldsync.v1.GetReceiptRequest
+	(*GetReceiptResponse)(nil),     // 1: fieldsync.v1.GetReceiptResponse
+	(*GetCheckpointRequest)(nil),   // 2: fieldsync.v1.GetCheckpointRequest
+	(*GetCheckpointResponse)(nil),  // 3: fieldsync.v1.GetCheckpointResponse
+	(*AddCosignatureRequest)(nil),  // 4: fieldsync.v1.AddCosignatureRequest
+	(*AddCosignatureResponse)(nil), // 5: fieldsync.v1.AddCosignatureResponse
+	(*RotateLogKeyRequest)(nil),    // 6: fieldsync.v1.RotateLogKeyRequest
+	(*RotateLogKeyResponse)(nil),   // 7: fieldsync.v1.RotateLogKeyResponse
 }
 var file_fieldsync_v1_proof_proto_depIdxs = []int32{
 	0, // 0: fieldsync.v1.ProofService.GetReceipt:input_type -> fieldsync.v1.GetReceiptRequest
 	2, // 1: fieldsync.v1.ProofService.GetCheckpoint:input_type -> fieldsync.v1.GetCheckpointRequest
-	4, // 2: fieldsync.v1.ProofService.RotateLogKey:input_type -> fieldsync.v1.RotateLogKeyRequest
-	1, // 3: fieldsync.v1.ProofService.GetReceipt:output_type -> fieldsync.v1.GetReceiptResponse
-	3, // 4: fieldsync.v1.ProofService.GetCheckpoint:output_type -> fieldsync.v1.GetCheckpointResponse
-	5, // 5: fieldsync.v1.ProofService.RotateLogKey:output_type -> fieldsync.v1.RotateLogKeyResponse
-	3, // [3:6] is the sub-list for method output_type
-	0, // [0:3] is the sub-list for method input_type
+	4, // 2: fieldsync.v1.ProofService.AddCosignature:input_type -> fieldsync.v1.AddCosignatureRequest
+	6, // 3: fieldsync.v1.ProofService.RotateLogKey:input_type -> fieldsync.v1.RotateLogKeyRequest
+	1, // 4: fieldsync.v1.ProofService.GetReceipt:output_type -> fieldsync.v1.GetReceiptResponse
+	3, // 5: fieldsync.v1.ProofService.GetCheckpoint:output_type -> fieldsync.v1.GetCheckpointResponse
+	5, // 6: fieldsync.v1.ProofService.AddCosignature:output_type -> fieldsync.v1.AddCosignatureResponse
+	7, // 7: fieldsync.v1.ProofService.RotateLogKey:output_type -> fieldsync.v1.RotateLogKeyResponse
+	4, // [4:8] is the sub-list for method output_type
+	0, // [0:4] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -382,7 +498,7 @@ func file_fieldsync_v1_proof_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_v1_proof_proto_rawDesc), len(file_fieldsync_v1_proof_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

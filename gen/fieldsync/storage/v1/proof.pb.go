@@ -167,6 +167,125 @@ func (x *LogLeaf) GetSaid() []byte {
 	return nil
 }
 
+// A checkpoint that witnesses have cosigned. Its root follows from the log.
+type Cosigned struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many leaves the log had.
+	Size uint64 `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"`
+	// One a witness's key: its newest.
+	Cosignatures  []*Cosignature `protobuf:"bytes,2,rep,name=cosignatures,proto3" json:"cosignatures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Cosigned) Reset() {
+	*x = Cosigned{}
+	mi := &file_fieldsync_storage_v1_proof_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cosigned) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cosigned) ProtoMessage() {}
+
+func (x *Cosigned) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_storage_v1_proof_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cosigned.ProtoReflect.Descriptor instead.
+func (*Cosigned) Descriptor() ([]byte, []int) {
+	return file_fieldsync_storage_v1_proof_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Cosigned) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Cosigned) GetCosignatures() []*Cosignature {
+	if x != nil {
+		return x.Cosignatures
+	}
+	return nil
+}
+
+// A witness's signature of a checkpoint.
+type Cosignature struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The witness's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The hash of its key (C2SP signed-note).
+	KeyHash uint32 `protobuf:"varint,2,opt,name=key_hash,json=keyHash,proto3" json:"key_hash,omitempty"`
+	// The time and the signature (C2SP tlog-cosignature): 72 bytes.
+	Signature     []byte `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Cosignature) Reset() {
+	*x = Cosignature{}
+	mi := &file_fieldsync_storage_v1_proof_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cosignature) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cosignature) ProtoMessage() {}
+
+func (x *Cosignature) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_storage_v1_proof_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cosignature.ProtoReflect.Descriptor instead.
+func (*Cosignature) Descriptor() ([]byte, []int) {
+	return file_fieldsync_storage_v1_proof_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Cosignature) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Cosignature) GetKeyHash() uint32 {
+	if x != nil {
+		return x.KeyHash
+	}
+	return 0
+}
+
+func (x *Cosignature) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
 var File_fieldsync_storage_v1_proof_proto protoreflect.FileDescriptor
 
 const file_fieldsync_storage_v1_proof_proto_rawDesc = "" +
@@ -181,7 +300,14 @@ const file_fieldsync_storage_v1_proof_proto_rawDesc = "" +
 	"\x04kind\x18\x02 \x01(\rR\x04kind\x12\x1a\n" +
 	"\bprevious\x18\x03 \x01(\x04R\bprevious\x12\x16\n" +
 	"\x06hashes\x18\x04 \x01(\fR\x06hashes\x12\x12\n" +
-	"\x04said\x18\x05 \x01(\fR\x04saidB\xda\x01\n" +
+	"\x04said\x18\x05 \x01(\fR\x04said\"e\n" +
+	"\bCosigned\x12\x12\n" +
+	"\x04size\x18\x01 \x01(\x04R\x04size\x12E\n" +
+	"\fcosignatures\x18\x02 \x03(\v2!.fieldsync.storage.v1.CosignatureR\fcosignatures\"Z\n" +
+	"\vCosignature\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
+	"\bkey_hash\x18\x02 \x01(\rR\akeyHash\x12\x1c\n" +
+	"\tsignature\x18\x03 \x01(\fR\tsignatureB\xda\x01\n" +
 	"\x18com.fieldsync.storage.v1B\n" +
 	"ProofProtoP\x01Z@github.com/cong1022/fieldsync/gen/fieldsync/storage/v1;storagev1\xa2\x02\x03FSX\xaa\x02\x14Fieldsync.Storage.V1\xca\x02\x14Fieldsync\\Storage\\V1\xe2\x02 Fieldsync\\Storage\\V1\\GPBMetadata\xea\x02\x16Fieldsync::Storage::V1b\x06proto3"
 
@@ -197,17 +323,20 @@ func file_fieldsync_storage_v1_proof_proto_rawDescGZIP() []byte {
 	return file_fieldsync_storage_v1_proof_proto_rawDescData
 }
 
-var file_fieldsync_storage_v1_proof_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_fieldsync_storage_v1_proof_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_fieldsync_storage_v1_proof_proto_goTypes = []any{
-	(*LogHead)(nil), // 0: fieldsync.storage.v1.LogHead
-	(*LogLeaf)(nil), // 1: fieldsync.storage.v1.LogLeaf
+	(*LogHead)(nil),     // 0: fieldsync.storage.v1.LogHead
+	(*LogLeaf)(nil),     // 1: fieldsync.storage.v1.LogLeaf
+	(*Cosigned)(nil),    // 2: fieldsync.storage.v1.Cosigned
+	(*Cosignature)(nil), // 3: fieldsync.storage.v1.Cosignature
 }
 var file_fieldsync_storage_v1_proof_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	3, // 0: fieldsync.storage.v1.Cosigned.cosignatures:type_name -> fieldsync.storage.v1.Cosignature
+	1, // [1:1] is the sub-list for method output_type
+	1, // [1:1] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_storage_v1_proof_proto_init() }
@@ -221,7 +350,7 @@ func file_fieldsync_storage_v1_proof_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_storage_v1_proof_proto_rawDesc), len(file_fieldsync_storage_v1_proof_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

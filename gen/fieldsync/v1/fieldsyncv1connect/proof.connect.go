@@ -38,6 +38,9 @@ const (
 	// ProofServiceGetCheckpointProcedure is the fully-qualified name of the ProofService's
 	// GetCheckpoint RPC.
 	ProofServiceGetCheckpointProcedure = "/fieldsync.v1.ProofService/GetCheckpoint"
+	// ProofServiceAddCosignatureProcedure is the fully-qualified name of the ProofService's
+	// AddCosignature RPC.
+	ProofServiceAddCosignatureProcedure = "/fieldsync.v1.ProofService/AddCosignature"
 	// ProofServiceRotateLogKeyProcedure is the fully-qualified name of the ProofService's RotateLogKey
 	// RPC.
 	ProofServiceRotateLogKeyProcedure = "/fieldsync.v1.ProofService/RotateLogKey"
@@ -54,6 +57,12 @@ type ProofServiceClient interface {
 	// checkpoint and asks with its size finds out whether the log was rewritten. Errors: OutOfRange "log_ahead" (the log is
 	// not that large: the server was restored, or is another one).
 	GetCheckpoint(context.Context, *v1.GetCheckpointRequest) (*v1.GetCheckpointResponse, error)
+	// Adds a witness's cosignature (C2SP tlog-cosignature, Ed25519) to a checkpoint of this log; durable when the answer leaves. From
+	// then on the checkpoint is served with it, and receipts of the leaves that it covers bear it. Safe to repeat. The witness's key
+	// must be configured (proof.witnesses). Errors: InvalidArgument "checkpoint_malformed", "witness_unknown" (no cosignature by a
+	// configured witness), DataLoss "checkpoint_unsigned" (not by this log's key, or a cosignature is not good), "log_inconsistent"
+	// (not of this log).
+	AddCosignature(context.Context, *v1.AddCosignatureRequest) (*v1.AddCosignatureResponse, error)
 	// Makes a new key for checkpoints, which signs at once; the former ones sign beside it for 90 days and stay published. Not to be
 	// repeated after a lost answer without a look at the published keys: each call makes a key. For admins.
 	RotateLogKey(context.Context, *v1.RotateLogKeyRequest) (*v1.RotateLogKeyResponse, error)
@@ -82,6 +91,12 @@ func NewProofServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(proofServiceMethods.ByName("GetCheckpoint")),
 			connect.WithClientOptions(opts...),
 		),
+		addCosignature: connect.NewClient[v1.AddCosignatureRequest, v1.AddCosignatureResponse](
+			httpClient,
+			baseURL+ProofServiceAddCosignatureProcedure,
+			connect.WithSchema(proofServiceMethods.ByName("AddCosignature")),
+			connect.WithClientOptions(opts...),
+		),
 		rotateLogKey: connect.NewClient[v1.RotateLogKeyRequest, v1.RotateLogKeyResponse](
 			httpClient,
 			baseURL+ProofServiceRotateLogKeyProcedure,
@@ -93,9 +108,10 @@ func NewProofServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 
 // proofServiceClient implements ProofServiceClient.
 type proofServiceClient struct {
-	getReceipt    *connect.Client[v1.GetReceiptRequest, v1.GetReceiptResponse]
-	getCheckpoint *connect.Client[v1.GetCheckpointRequest, v1.GetCheckpointResponse]
-	rotateLogKey  *connect.Client[v1.RotateLogKeyRequest, v1.RotateLogKeyResponse]
+	getReceipt     *connect.Client[v1.GetReceiptRequest, v1.GetReceiptResponse]
+	getCheckpoint  *connect.Client[v1.GetCheckpointRequest, v1.GetCheckpointResponse]
+	addCosignature *connect.Client[v1.AddCosignatureRequest, v1.AddCosignatureResponse]
+	rotateLogKey   *connect.Client[v1.RotateLogKeyRequest, v1.RotateLogKeyResponse]
 }
 
 // GetReceipt calls fieldsync.v1.ProofService.GetReceipt.
@@ -110,6 +126,15 @@ func (c *proofServiceClient) GetReceipt(ctx context.Context, req *v1.GetReceiptR
 // GetCheckpoint calls fieldsync.v1.ProofService.GetCheckpoint.
 func (c *proofServiceClient) GetCheckpoint(ctx context.Context, req *v1.GetCheckpointRequest) (*v1.GetCheckpointResponse, error) {
 	response, err := c.getCheckpoint.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// AddCosignature calls fieldsync.v1.ProofService.AddCosignature.
+func (c *proofServiceClient) AddCosignature(ctx context.Context, req *v1.AddCosignatureRequest) (*v1.AddCosignatureResponse, error) {
+	response, err := c.addCosignature.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -136,6 +161,12 @@ type ProofServiceHandler interface {
 	// checkpoint and asks with its size finds out whether the log was rewritten. Errors: OutOfRange "log_ahead" (the log is
 	// not that large: the server was restored, or is another one).
 	GetCheckpoint(context.Context, *v1.GetCheckpointRequest) (*v1.GetCheckpointResponse, error)
+	// Adds a witness's cosignature (C2SP tlog-cosignature, Ed25519) to a checkpoint of this log; durable when the answer leaves. From
+	// then on the checkpoint is served with it, and receipts of the leaves that it covers bear it. Safe to repeat. The witness's key
+	// must be configured (proof.witnesses). Errors: InvalidArgument "checkpoint_malformed", "witness_unknown" (no cosignature by a
+	// configured witness), DataLoss "checkpoint_unsigned" (not by this log's key, or a cosignature is not good), "log_inconsistent"
+	// (not of this log).
+	AddCosignature(context.Context, *v1.AddCosignatureRequest) (*v1.AddCosignatureResponse, error)
 	// Makes a new key for checkpoints, which signs at once; the former ones sign beside it for 90 days and stay published. Not to be
 	// repeated after a lost answer without a look at the published keys: each call makes a key. For admins.
 	RotateLogKey(context.Context, *v1.RotateLogKeyRequest) (*v1.RotateLogKeyResponse, error)
@@ -160,6 +191,12 @@ func NewProofServiceHandler(svc ProofServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(proofServiceMethods.ByName("GetCheckpoint")),
 		connect.WithHandlerOptions(opts...),
 	)
+	proofServiceAddCosignatureHandler := connect.NewUnaryHandlerSimple(
+		ProofServiceAddCosignatureProcedure,
+		svc.AddCosignature,
+		connect.WithSchema(proofServiceMethods.ByName("AddCosignature")),
+		connect.WithHandlerOptions(opts...),
+	)
 	proofServiceRotateLogKeyHandler := connect.NewUnaryHandlerSimple(
 		ProofServiceRotateLogKeyProcedure,
 		svc.RotateLogKey,
@@ -172,6 +209,8 @@ func NewProofServiceHandler(svc ProofServiceHandler, opts ...connect.HandlerOpti
 			proofServiceGetReceiptHandler.ServeHTTP(w, r)
 		case ProofServiceGetCheckpointProcedure:
 			proofServiceGetCheckpointHandler.ServeHTTP(w, r)
+		case ProofServiceAddCosignatureProcedure:
+			proofServiceAddCosignatureHandler.ServeHTTP(w, r)
 		case ProofServiceRotateLogKeyProcedure:
 			proofServiceRotateLogKeyHandler.ServeHTTP(w, r)
 		default:
@@ -189,6 +228,10 @@ func (UnimplementedProofServiceHandler) GetReceipt(context.Context, *v1.GetRecei
 
 func (UnimplementedProofServiceHandler) GetCheckpoint(context.Context, *v1.GetCheckpointRequest) (*v1.GetCheckpointResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.ProofService.GetCheckpoint is not implemented"))
+}
+
+func (UnimplementedProofServiceHandler) AddCosignature(context.Context, *v1.AddCosignatureRequest) (*v1.AddCosignatureResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.ProofService.AddCosignature is not implemented"))
 }
 
 func (UnimplementedProofServiceHandler) RotateLogKey(context.Context, *v1.RotateLogKeyRequest) (*v1.RotateLogKeyResponse, error) {
