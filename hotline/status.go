@@ -42,8 +42,12 @@ func (s *Service) GetTicketStatus(ctx context.Context, request *fieldsyncv1.GetT
 			return nil
 		}
 		record, err := store.Get(tx, store.TaskKey(ticket.GetTaskId()))
+		if err != nil {
+			return err
+		}
 		response.State = record.GetTask().GetStatus().GetState()
 		response.Completion = record.GetTask().GetCompletion()
+		response.MayClose, err = store.MayClose(tx, record.GetTask())
 		return err
 	})
 	if err != nil {

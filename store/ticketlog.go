@@ -22,6 +22,7 @@ func LogTicket(tx *Tx, change *fieldsyncv1.TicketChange) error {
 		return err
 	}
 	change.State, change.CompletionId, change.ProofState = last.GetState(), last.GetCompletionId(), last.GetProofState()
+	change.MayClose = last.GetMayClose()
 	return logTicket(tx, last, change, last.GetUnitId())
 }
 
@@ -43,10 +44,14 @@ func logTask(tx *Tx, task *fieldsyncv1.Task) error {
 		}
 		kind = fieldsyncv1.TicketChangeKind_TICKET_CHANGE_KIND_REFERRED
 	}
+	mayClose, err := MayClose(tx, task)
+	if err != nil {
+		return err
+	}
 	return logTicket(tx, last, &fieldsyncv1.TicketChange{
 		TicketId: ticket.GetTicketId(), HotlineId: ticket.GetHotlineId(), TaskId: task.GetId(), Kind: kind,
 		State: task.GetStatus().GetState(), CompletionId: completion.GetCompletionId(), Outcome: completion.GetOutcome(),
-		ProofState: completion.GetProofState(),
+		ProofState: completion.GetProofState(), MayClose: mayClose,
 	}, ticket.GetUnitId())
 }
 
@@ -73,7 +78,7 @@ func logTicket(tx *Tx, last *storagev1.TicketHead, change *fieldsyncv1.TicketCha
 	}
 	if err := Put(tx, TicketHeadKey(change.GetTicketId()), &storagev1.TicketHead{
 		ChangedAt: change.GetAt(), UnitId: unit,
-		State: change.GetState(), CompletionId: change.GetCompletionId(), ProofState: change.GetProofState(),
+		State: change.GetState(), CompletionId: change.GetCompletionId(), ProofState: change.GetProofState(), MayClose: change.GetMayClose(),
 	}); err != nil {
 		return err
 	}

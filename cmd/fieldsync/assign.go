@@ -62,19 +62,28 @@ func taskOf(ctx context.Context, o operator, id string) (string, error) {
 	if err == nil || !mayBeAnotherID(err) {
 		return created.GetTask().GetId(), err
 	}
+	ticket, err := ticketOf(ctx, o, id)
+	if err != nil {
+		return "", err
+	}
+	created, err = o.dispatch().CreateTask(ctx, &fieldsyncv1.CreateTaskRequest{TicketId: ticket.GetId()})
+	return created.GetTask().GetId(), err
+}
+
+// ticketOf finds the ticket with an id, its own or the hotline's.
+func ticketOf(ctx context.Context, o operator, id string) (*fieldsyncv1.Ticket, error) {
 	for page := (&fieldsyncv1.Page{Size: 500}); ; {
-		tickets, listErr := o.dispatch().ListTickets(ctx, &fieldsyncv1.ListTicketsRequest{Page: page})
-		if listErr != nil {
-			return "", listErr
+		tickets, err := o.dispatch().ListTickets(ctx, &fieldsyncv1.ListTicketsRequest{Page: page})
+		if err != nil {
+			return nil, err
 		}
 		for _, ticket := range tickets.GetTickets() {
-			if ticket.GetFacts().GetHotlineId() == id {
-				created, err := o.dispatch().CreateTask(ctx, &fieldsyncv1.CreateTaskRequest{TicketId: ticket.GetId()})
-				return created.GetTask().GetId(), err
+			if ticket.GetFacts().GetHotlineId() == id || ticket.GetId() == id {
+				return ticket, nil
 			}
 		}
 		if page.Token = tickets.GetNextToken(); page.GetToken() == "" {
-			return "", fault.New(fault.NotFound, "ticket_unknown",
+			return nil, fault.New(fault.NotFound, "ticket_unknown",
 				fmt.Sprintf("Không có công việc hay phiếu nào mang mã %q.", id),
 				fmt.Sprintf("There is no task and no ticket %q.", id))
 		}

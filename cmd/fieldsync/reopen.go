@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
 )
 
 func newReopenCommand() *cobra.Command {
@@ -21,14 +22,21 @@ the log for good: no citizen's name. Takes a shell that is enrolled as a dispatc
 	profile := profileFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return asOperator(*profile, func(o operator) error {
-			id, err := taskOf(cmd.Context(), o, args[0])
+			got, err := o.dispatch().GetTask(cmd.Context(), &fieldsyncv1.GetTaskRequest{TaskId: args[0]})
+			if err != nil && mayBeAnotherID(err) { // A ticket's; unlike taskOf this makes no task of it.
+				ticket, ticketErr := ticketOf(cmd.Context(), o, args[0])
+				if ticketErr != nil {
+					return ticketErr
+				}
+				if ticket.GetTaskId() == "" {
+					return fault.New(fault.NotFound, "task_unknown", "Phiếu này chưa thành công việc nào.", "No task was made of this ticket yet.")
+				}
+				got, err = o.dispatch().GetTask(cmd.Context(), &fieldsyncv1.GetTaskRequest{TaskId: ticket.GetTaskId()})
+			}
 			if err != nil {
 				return err
 			}
-			got, err := o.dispatch().GetTask(cmd.Context(), &fieldsyncv1.GetTaskRequest{TaskId: id})
-			if err != nil {
-				return err
-			}
+			id := got.GetTask().GetId()
 			completion := got.GetTask().GetCompletion().GetCompletionId()
 			if completion == "" {
 				completion = "none" // The server has the words for it.

@@ -584,7 +584,9 @@ type GetTicketStatusResponse struct {
 	// Its duplicates, by the hotline's ids.
 	DuplicateHotlineIds []string `protobuf:"bytes,7,rep,name=duplicate_hotline_ids,json=duplicateHotlineIds,proto3" json:"duplicate_hotline_ids,omitempty"`
 	// When the hotline withdrew it. Absent where it did not.
-	WithdrawnAt   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=withdrawn_at,json=withdrawnAt,proto3" json:"withdrawn_at,omitempty"`
+	WithdrawnAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=withdrawn_at,json=withdrawnAt,proto3" json:"withdrawn_at,omitempty"`
+	// The ticket may be closed, by the rule of its category as it is now: see TicketChange.may_close.
+	MayClose      bool `protobuf:"varint,9,opt,name=may_close,json=mayClose,proto3" json:"may_close,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -673,6 +675,13 @@ func (x *GetTicketStatusResponse) GetWithdrawnAt() *timestamppb.Timestamp {
 		return x.WithdrawnAt
 	}
 	return nil
+}
+
+func (x *GetTicketStatusResponse) GetMayClose() bool {
+	if x != nil {
+		return x.MayClose
+	}
+	return false
 }
 
 // Tickets that are taken back.
@@ -1034,6 +1043,9 @@ type TicketChange struct {
 	ProofState ProofState `protobuf:"varint,12,opt,name=proof_state,json=proofState,proto3,enum=fieldsync.v1.ProofState" json:"proof_state,omitempty"`
 	// The ticket of which it is a duplicate, by the hotline's id, where the change is about that.
 	ParentHotlineId string `protobuf:"bytes,13,opt,name=parent_hotline_id,json=parentHotlineId,proto3" json:"parent_hotline_id,omitempty"`
+	// The ticket may be closed now: it is done, and the rule of its category is kept (Category.closing), which asks for the crew's claim or,
+	// by default, for the seal. By the rule as it was when the change was made.
+	MayClose bool `protobuf:"varint,14,opt,name=may_close,json=mayClose,proto3" json:"may_close,omitempty"`
 	// With TICKET_CHANGE_KIND_ESCALATED: which step.
 	Escalation    *EscalationStepped `protobuf:"bytes,20,opt,name=escalation,proto3" json:"escalation,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1159,6 +1171,13 @@ func (x *TicketChange) GetParentHotlineId() string {
 		return x.ParentHotlineId
 	}
 	return ""
+}
+
+func (x *TicketChange) GetMayClose() bool {
+	if x != nil {
+		return x.MayClose
+	}
+	return false
 }
 
 func (x *TicketChange) GetEscalation() *EscalationStepped {
@@ -2737,7 +2756,7 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\x06result\x18\x03 \x01(\x0e2\x1a.fieldsync.v1.IntakeResultR\x06result\"B\n" +
 	"\x16GetTicketStatusRequest\x12(\n" +
 	"\n" +
-	"hotline_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\thotlineId\"\x95\x03\n" +
+	"hotline_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\thotlineId\"\xb2\x03\n" +
 	"\x17GetTicketStatusResponse\x12\x1b\n" +
 	"\tticket_id\x18\x01 \x01(\tR\bticketId\x12\x17\n" +
 	"\atask_id\x18\x02 \x01(\tR\x06taskId\x12-\n" +
@@ -2748,7 +2767,8 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\tclosed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt\x12*\n" +
 	"\x11parent_hotline_id\x18\x06 \x01(\tR\x0fparentHotlineId\x122\n" +
 	"\x15duplicate_hotline_ids\x18\a \x03(\tR\x13duplicateHotlineIds\x12=\n" +
-	"\fwithdrawn_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vwithdrawnAt\"\xcb\x01\n" +
+	"\fwithdrawn_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vwithdrawnAt\x12\x1b\n" +
+	"\tmay_close\x18\t \x01(\bR\bmayClose\"\xcb\x01\n" +
 	"\x16WithdrawTicketsRequest\x12U\n" +
 	"\atickets\x18\x01 \x03(\v2/.fieldsync.v1.WithdrawTicketsRequest.WithdrawalB\n" +
 	"\xbaH\a\x92\x01\x04\b\x01\x10dR\atickets\x1aZ\n" +
@@ -2773,7 +2793,7 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\x06cursor\x18\x01 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor\"n\n" +
 	"\x18WatchCompletionsResponse\x12:\n" +
 	"\vcompletions\x18\x01 \x03(\v2\x18.fieldsync.v1.CompletionR\vcompletions\x12\x16\n" +
-	"\x06cursor\x18\x02 \x01(\fR\x06cursor\"\xd4\x04\n" +
+	"\x06cursor\x18\x02 \x01(\fR\x06cursor\"\xf1\x04\n" +
 	"\fTicketChange\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12*\n" +
@@ -2791,7 +2811,8 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\aoutcome\x18\v \x01(\x0e2\x15.fieldsync.v1.OutcomeR\aoutcome\x129\n" +
 	"\vproof_state\x18\f \x01(\x0e2\x18.fieldsync.v1.ProofStateR\n" +
 	"proofState\x12*\n" +
-	"\x11parent_hotline_id\x18\r \x01(\tR\x0fparentHotlineId\x12?\n" +
+	"\x11parent_hotline_id\x18\r \x01(\tR\x0fparentHotlineId\x12\x1b\n" +
+	"\tmay_close\x18\x0e \x01(\bR\bmayClose\x12?\n" +
 	"\n" +
 	"escalation\x18\x14 \x01(\v2\x1f.fieldsync.v1.EscalationSteppedR\n" +
 	"escalation\"\xaf\x01\n" +

@@ -35,7 +35,9 @@ type TicketHead struct {
 	// Which completion it had.
 	CompletionId string `protobuf:"bytes,4,opt,name=completion_id,json=completionId,proto3" json:"completion_id,omitempty"`
 	// How far the proof had come.
-	ProofState    v1.ProofState `protobuf:"varint,5,opt,name=proof_state,json=proofState,proto3,enum=fieldsync.v1.ProofState" json:"proof_state,omitempty"`
+	ProofState v1.ProofState `protobuf:"varint,5,opt,name=proof_state,json=proofState,proto3,enum=fieldsync.v1.ProofState" json:"proof_state,omitempty"`
+	// Whether it could be closed.
+	MayClose      bool `protobuf:"varint,6,opt,name=may_close,json=mayClose,proto3" json:"may_close,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -103,6 +105,13 @@ func (x *TicketHead) GetProofState() v1.ProofState {
 		return x.ProofState
 	}
 	return v1.ProofState(0)
+}
+
+func (x *TicketHead) GetMayClose() bool {
+	if x != nil {
+		return x.MayClose
+	}
+	return false
 }
 
 // A key of another system's that cannot enrol as a device, under the SHA-256 of the key.
@@ -520,7 +529,7 @@ var File_fieldsync_storage_v1_hotline_proto protoreflect.FileDescriptor
 
 const file_fieldsync_storage_v1_hotline_proto_rawDesc = "" +
 	"\n" +
-	"\"fieldsync/storage/v1/hotline.proto\x12\x14fieldsync.storage.v1\x1a\x1afieldsync/v1/hotline.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xef\x01\n" +
+	"\"fieldsync/storage/v1/hotline.proto\x12\x14fieldsync.storage.v1\x1a\x1afieldsync/v1/hotline.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8c\x02\n" +
 	"\n" +
 	"TicketHead\x129\n" +
 	"\n" +
@@ -529,7 +538,8 @@ const file_fieldsync_storage_v1_hotline_proto_rawDesc = "" +
 	"\x05state\x18\x03 \x01(\x0e2\x17.fieldsync.v1.TaskStateR\x05state\x12#\n" +
 	"\rcompletion_id\x18\x04 \x01(\tR\fcompletionId\x129\n" +
 	"\vproof_state\x18\x05 \x01(\x0e2\x18.fieldsync.v1.ProofStateR\n" +
-	"proofState\"\x9c\x01\n" +
+	"proofState\x12\x1b\n" +
+	"\tmay_close\x18\x06 \x01(\bR\bmayClose\"\x9c\x01\n" +
 	"\x06ApiKey\x12\x1b\n" +
 	"\tmember_id\x18\x01 \x01(\tR\bmemberId\x129\n" +
 	"\n" +
