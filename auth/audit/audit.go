@@ -27,6 +27,8 @@ const (
 	maxSubjects = 128
 	// refusedPerSecond and refusedBurst bound how many refused acts are written down, so that a flood of them fills no disk.
 	refusedPerSecond, refusedBurst = 2, 200
+	// maxPath bounds, in bytes, what an entry keeps of a route's path: strangers choose it.
+	maxPath = 200
 )
 
 // Log is the audit log over a store. Its methods are safe for concurrent use.

@@ -174,6 +174,7 @@ func TestEntryAndActAreOne(t *testing.T) {
 	if len(all) != 1 || all[0].GetOutcome() != "task_ended" {
 		t.Errorf("refused: %v", all)
 	}
+	h.now = h.now.Add(time.Second) // The order of entries of one moment is nobody's promise.
 	// The act's own transaction holds the entry: nothing comes behind it.
 	h.does = func(ctx context.Context) error {
 		if err := h.write(ctx); err != nil {
@@ -220,6 +221,21 @@ func TestFloodOfRefusals(t *testing.T) {
 	}
 	if !slices.ContainsFunc(h.list(&fieldsyncv1.ListAuditEntriesRequest{}), func(e *fieldsyncv1.AuditEntry) bool { return e.GetLeftOut() > 0 }) {
 		t.Error("nothing tells how many were left out")
+	}
+}
+
+// Protects: a stranger's POST enters the log whatever its path holds, and takes no more room than any other.
+func TestStrangePaths(t *testing.T) {
+	h := newHouse(t)
+	route := h.log.Route(http.NotFoundHandler())
+	for path, want := range map[string]string{
+		"/open311/" + strings.Repeat("a", 30000): "POST /open311/" + strings.Repeat("a", maxPath-len("/open311/")),
+		"/open311/%ff":                           "POST /open311/%ff",
+	} {
+		route.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, nil))
+		if all := h.list(&fieldsyncv1.ListAuditEntriesRequest{Act: want}); len(all) != 1 || all[0].GetAct() != want {
+			t.Errorf("%.20s...: %.100v", path, all)
+		}
 	}
 }
 

@@ -98,7 +98,8 @@ func (l *Log) Route(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		ctx, a := l.begin(r.Context(), r.Method+" "+r.URL.Path, r.RemoteAddr, nil)
+		path := r.URL.EscapedPath() // As it came: decoded, it may be no text.
+		ctx, a := l.begin(r.Context(), r.Method+" "+path[:min(len(path), maxPath)], r.RemoteAddr, nil)
 		answer := &status{ResponseWriter: w, code: http.StatusOK}
 		next.ServeHTTP(answer, r.WithContext(ctx))
 		outcome := "ok"
