@@ -29,7 +29,8 @@ func TestReopen(t *testing.T) {
 	}
 	for _, state := range []fieldsyncv1.TaskState{fieldsyncv1.TaskState_TASK_STATE_DONE, fieldsyncv1.TaskState_TASK_STATE_CLOSED} {
 		told = nil
-		id := h.assigned("p-sai-gon", "cay-xanh").GetId()
+		id := h.task("p-sai-gon").GetId()
+		must(t)(h.AssignTask(h.as(saigonDesk), &fieldsyncv1.AssignTaskRequest{TaskId: id, CrewId: "cay-xanh"}))
 		h.update(func(tx *store.Tx) error {
 			record, err := store.Get(tx, store.TaskKey(id))
 			if err != nil {
