@@ -207,7 +207,7 @@ func TestEnv(t *testing.T) {
 			Roles: map[string]string{"d": "dispatcher"}, UnitsClaim: "u", Units: map[string]string{"g": "binh-thanh"},
 		},
 		Backup: BackupConfig{
-			Repository: "s3://h:1/b", AccessKey: "a", SecretKey: "s", Region: "r", Every: 5 * time.Second,
+			Repository: "s3://h:1/b", AccessKey: "a", SecretKey: "s", Region: "r", Every: 5 * time.Second, KeepDays: 90,
 			Recipients: []string{"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"},
 		},
 		Check:     CheckConfig{At: "03:15"},
