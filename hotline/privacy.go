@@ -31,7 +31,7 @@ func (s *Service) ExportCitizen(ctx context.Context, request *fieldsyncv1.Export
 	if err != nil {
 		return nil, err
 	}
-	response := &fieldsyncv1.ExportCitizenResponse{}
+	response := &fieldsyncv1.ExportCitizenResponse{More: len(tickets) == maxOfCitizen}
 	for _, ticket := range tickets {
 		response.Tickets = append(response.Tickets, &fieldsyncv1.CitizenTicket{
 			Facts: ticket.GetFacts(), ReceivedAt: ticket.GetReceivedAt(), TaskId: ticket.GetTaskId(), ErasedAt: ticket.GetErasure().GetAt(),
@@ -51,7 +51,7 @@ func (s *Service) EraseCitizen(ctx context.Context, request *fieldsyncv1.EraseCi
 	if err != nil {
 		return nil, err
 	}
-	response := &fieldsyncv1.EraseCitizenResponse{}
+	response := &fieldsyncv1.EraseCitizenResponse{More: len(tickets) == maxOfCitizen}
 	for _, found := range tickets {
 		audit.About(ctx, "ticket", found.GetId())
 		erased := false

@@ -76,6 +76,9 @@ func newPrivacyExportCommand() *cobra.Command {
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s\n", line)
 			}
+			if held.GetMore() {
+				fmt.Fprintln(cmd.ErrOrStderr(), sentence("Còn nhiều phiếu hơn; đây là các phiếu cũ nhất.", "There are more tickets; these are the oldest.", language(cmd)))
+			}
 			return nil
 		})
 	}
@@ -125,6 +128,9 @@ before. Without --yes it says what would be erased, and erases nothing.`,
 				return err
 			}
 			say("Đã xóa người báo khỏi %d phiếu.\n", "The reporter was erased from %d tickets.\n", len(erased.GetTicketIds()))
+			if erased.GetMore() {
+				say("Còn nhiều phiếu hơn: hãy chạy lại lệnh này.\n", "There are more tickets: run this again.\n")
+			}
 			return nil
 		})
 	}

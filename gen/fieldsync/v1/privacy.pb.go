@@ -160,7 +160,9 @@ func (x *ExportCitizenRequest) GetCitizen() *Citizen {
 type ExportCitizenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The tickets, oldest first; at most 1,000.
-	Tickets       []*CitizenTicket `protobuf:"bytes,1,rep,name=tickets,proto3" json:"tickets,omitempty"`
+	Tickets []*CitizenTicket `protobuf:"bytes,1,rep,name=tickets,proto3" json:"tickets,omitempty"`
+	// There are more than these.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -200,6 +202,13 @@ func (x *ExportCitizenResponse) GetTickets() []*CitizenTicket {
 		return x.Tickets
 	}
 	return nil
+}
+
+func (x *ExportCitizenResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 // A ticket that a citizen has reported.
@@ -333,8 +342,10 @@ func (x *EraseCitizenRequest) GetTexts() bool {
 // It is done, durably.
 type EraseCitizenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The tickets, by fieldsync's ids.
-	TicketIds     []string `protobuf:"bytes,1,rep,name=ticket_ids,json=ticketIds,proto3" json:"ticket_ids,omitempty"`
+	// The tickets, by fieldsync's ids; at most 1,000.
+	TicketIds []string `protobuf:"bytes,1,rep,name=ticket_ids,json=ticketIds,proto3" json:"ticket_ids,omitempty"`
+	// There may be more than these: call again.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -376,6 +387,13 @@ func (x *EraseCitizenResponse) GetTicketIds() []string {
 	return nil
 }
 
+func (x *EraseCitizenResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 var File_fieldsync_v1_privacy_proto protoreflect.FileDescriptor
 
 const file_fieldsync_v1_privacy_proto_rawDesc = "" +
@@ -387,9 +405,10 @@ const file_fieldsync_v1_privacy_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01H\x00R\bticketIdB\v\n" +
 	"\x02by\x12\x05\xbaH\x02\b\x01\"O\n" +
 	"\x14ExportCitizenRequest\x127\n" +
-	"\acitizen\x18\x01 \x01(\v2\x15.fieldsync.v1.CitizenB\x06\xbaH\x03\xc8\x01\x01R\acitizen\"N\n" +
+	"\acitizen\x18\x01 \x01(\v2\x15.fieldsync.v1.CitizenB\x06\xbaH\x03\xc8\x01\x01R\acitizen\"b\n" +
 	"\x15ExportCitizenResponse\x125\n" +
-	"\atickets\x18\x01 \x03(\v2\x1b.fieldsync.v1.CitizenTicketR\atickets\"\xcf\x01\n" +
+	"\atickets\x18\x01 \x03(\v2\x1b.fieldsync.v1.CitizenTicketR\atickets\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\xcf\x01\n" +
 	"\rCitizenTicket\x12/\n" +
 	"\x05facts\x18\x01 \x01(\v2\x19.fieldsync.v1.TicketFacetR\x05facts\x12;\n" +
 	"\vreceived_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -398,10 +417,11 @@ const file_fieldsync_v1_privacy_proto_rawDesc = "" +
 	"\terased_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\berasedAt\"d\n" +
 	"\x13EraseCitizenRequest\x127\n" +
 	"\acitizen\x18\x01 \x01(\v2\x15.fieldsync.v1.CitizenB\x06\xbaH\x03\xc8\x01\x01R\acitizen\x12\x14\n" +
-	"\x05texts\x18\x02 \x01(\bR\x05texts\"5\n" +
+	"\x05texts\x18\x02 \x01(\bR\x05texts\"I\n" +
 	"\x14EraseCitizenResponse\x12\x1d\n" +
 	"\n" +
-	"ticket_ids\x18\x01 \x03(\tR\tticketIds2\xc1\x01\n" +
+	"ticket_ids\x18\x01 \x03(\tR\tticketIds\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more2\xc1\x01\n" +
 	"\x0ePrivacyService\x12X\n" +
 	"\rExportCitizen\x12\".fieldsync.v1.ExportCitizenRequest\x1a#.fieldsync.v1.ExportCitizenResponse\x12U\n" +
 	"\fEraseCitizen\x12!.fieldsync.v1.EraseCitizenRequest\x1a\".fieldsync.v1.EraseCitizenResponseB\xad\x01\n" +
