@@ -84,6 +84,7 @@ var rights = map[string][]fieldsyncv1.Role{
 	fieldsyncv1connect.DispatchServiceReopenTaskProcedure:  {dispatcher, head, admin},
 
 	fieldsyncv1connect.AssignmentServiceSuggestCrewsProcedure:   {dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.AssignmentServiceGetHintsProcedure:       {dispatcher, head, supervisor, admin},
 	fieldsyncv1connect.AssignmentServiceAssignTasksProcedure:    {dispatcher, head, admin},
 	fieldsyncv1connect.AssignmentServiceListDeliveriesProcedure: {dispatcher, head, supervisor, admin},
 

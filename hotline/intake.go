@@ -158,7 +158,7 @@ func (a *arrivals) create(in *fieldsyncv1.TicketIntake) (string, error) {
 	if err := store.Put(tx, store.UnitTicketKey(facts.GetUnitId(), id), stub); err != nil {
 		return "", err
 	}
-	if err := indexReported(tx, nil, facts); err != nil {
+	if err := index(tx, ticket, nil, facts); err != nil {
 		return "", err
 	}
 	if err := logChange(tx, facts, fieldsyncv1.TicketChangeKind_TICKET_CHANGE_KIND_RECEIVED); err != nil {
@@ -171,24 +171,12 @@ func logChange(tx *store.Tx, facts *fieldsyncv1.TicketFacet, kind fieldsyncv1.Ti
 	return store.LogTicket(tx, &fieldsyncv1.TicketChange{TicketId: facts.GetTicketId(), HotlineId: facts.GetHotlineId(), Kind: kind})
 }
 
-// indexReported keeps the index of tickets by the time of the report, which GeoReport asks by.
-func indexReported(tx *store.Tx, before, facts *fieldsyncv1.TicketFacet) error {
-	if before != nil {
-		if err := store.Delete(tx, store.TicketReportedKey(before.GetReportedAt().AsTime(), before.GetTicketId())); err != nil {
-			return err
-		}
-	}
-	return store.Put(tx, store.TicketReportedKey(facts.GetReportedAt().AsTime(), facts.GetTicketId()), &storagev1.Ticket{
-		Id: facts.GetTicketId(), Facts: &fieldsyncv1.TicketFacet{Category: facts.GetCategory(), ReportedAt: facts.GetReportedAt()},
-	})
-}
-
 // update gives a ticket, and the task that it became, other facts. Where they name another unit, both move there; the crew
 // keeps the task until a dispatcher says otherwise.
 func update(tx *store.Tx, ticket *storagev1.Ticket, facts *fieldsyncv1.TicketFacet, kind fieldsyncv1.TicketChangeKind) error {
 	from, to := ticket.GetFacts().GetUnitId(), facts.GetUnitId()
 	facts.Revision++
-	if err := indexReported(tx, ticket.GetFacts(), facts); err != nil {
+	if err := index(tx, ticket, ticket.GetFacts(), facts); err != nil {
 		return err
 	}
 	if err := logChange(tx, facts, kind); err != nil {

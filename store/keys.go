@@ -102,7 +102,7 @@ func Timers() Prefix[storagev1.Timer] { return newKey("timer").bytes() }
 
 // AuditKey: audit/<time, inverted>/<id> — the newest first.
 func AuditKey(at time.Time, id string) Key[storagev1.AuditRecord] {
-	return newKey("audit").inverted(at).text(id).bytes()
+	return newKey("audit").newestFirst(at).text(id).bytes()
 }
 
 // Audit is the prefix of all entries of the audit log.
@@ -110,7 +110,7 @@ func Audit() Prefix[storagev1.AuditRecord] { return newKey("audit").bytes() }
 
 // AuditSubjectKey: audit-of/<kind>/<subject>/<time, inverted>/<id> — holds only id and time: the entries about somebody or something.
 func AuditSubjectKey(kind, subject string, at time.Time, id string) Key[storagev1.AuditRecord] {
-	return newKey("audit-of").text(kind).text(subject).inverted(at).text(id).bytes()
+	return newKey("audit-of").text(kind).text(subject).newestFirst(at).text(id).bytes()
 }
 
 // AuditOf is the prefix of the entries about somebody or something.
@@ -469,6 +469,27 @@ func TicketReportedKey(at time.Time, ticket string) Key[storagev1.Ticket] {
 // TicketsReported is the prefix of the tickets by the time of the report.
 func TicketsReported() Prefix[storagev1.Ticket] { return newKey("ticket-reported").bytes() }
 
+// TicketPlaceKey: ticket-place/<cell>/<time, newest first>/<ticket> — holds only the id: which tickets were reported at a place.
+func TicketPlaceKey(cell Cell, at time.Time, ticket string) Key[storagev1.Ticket] {
+	return newKey("ticket-place").cell(cell).newestFirst(at).text(ticket).bytes()
+}
+
+// TicketPlaces is the prefix of the tickets in a cell, newest report first.
+func TicketPlaces(cell Cell) Prefix[storagev1.Ticket] {
+	return newKey("ticket-place").cell(cell).bytes()
+}
+
+// ReporterTicketKey: reporter-ticket/<mark of the telephone number>/<time, newest first>/<ticket> — holds only the id: which tickets
+// the same person reported, without telling who it is.
+func ReporterTicketKey(mark string, at time.Time, ticket string) Key[storagev1.Ticket] {
+	return newKey("reporter-ticket").text(mark).newestFirst(at).text(ticket).bytes()
+}
+
+// ReporterTickets is the prefix of the tickets of a reporter, newest first.
+func ReporterTickets(mark string) Prefix[storagev1.Ticket] {
+	return newKey("reporter-ticket").text(mark).bytes()
+}
+
 // APIKeyKey: api-key/<SHA-256 of the key>
 func APIKeyKey(sum [sha256.Size]byte) Key[storagev1.ApiKey] {
 	return newKey("api-key").raw(sum[:]).bytes()
@@ -582,7 +603,7 @@ func FalseReportMarkKey(at time.Time, ticket string) Key[storagev1.FalseReportMa
 // FalseReportMarks is the prefix of the decisions by their times.
 func FalseReportMarks() Prefix[storagev1.FalseReportMark] { return newKey("false-report-at").bytes() }
 
-// ReporterSecretKey: reporter-secret/ — what makes telephone numbers unreadable in dossiers.
+// ReporterSecretKey: reporter-secret/ — what makes telephone numbers unreadable in dossiers and in the index of reporters.
 func ReporterSecretKey() Key[storagev1.ReporterSecret] { return newKey("reporter-secret").bytes() }
 
 type keyBuilder []byte
@@ -618,10 +639,17 @@ func (b keyBuilder) time(part time.Time) keyBuilder {
 	}
 }
 
-// inverted sorts later times first.
-func (b keyBuilder) inverted(part time.Time) keyBuilder {
-	var ascending keyBuilder
-	return b.number(math.MaxUint64 - binary.BigEndian.Uint64(ascending.time(part)))
+// newestFirst holds the same years as time, in the other order.
+func (b keyBuilder) newestFirst(part time.Time) keyBuilder {
+	b = b.time(part)
+	for i := len(b) - 8; i < len(b); i++ {
+		b[i] = ^b[i]
+	}
+	return b
+}
+
+func (b keyBuilder) cell(part Cell) keyBuilder {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, part.row), part.column)
 }
 
 func (b keyBuilder) bytes() []byte { return b }

@@ -78,7 +78,7 @@ func ticketOf(ctx context.Context, o operator, id string) (*fieldsyncv1.Ticket, 
 			return nil, err
 		}
 		for _, ticket := range tickets.GetTickets() {
-			if ticket.GetFacts().GetHotlineId() == id || ticket.GetId() == id {
+			if ticket.GetFacts().GetHotlineId() == id || ticket.GetId() == id || ticket.GetTaskId() == id {
 				return ticket, nil
 			}
 		}

@@ -1,18 +1,16 @@
 package falsereport
 
 import (
-	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/hotline"
 	"github.com/cong1022/fieldsync/internal/geo"
 	"github.com/cong1022/fieldsync/store"
 )
@@ -38,16 +36,16 @@ func write(tx *store.Tx, f found) ([]byte, *fieldsyncv1.Dossier, error) {
 		Category: facts.GetCategory(), ReportedAt: facts.GetReportedAt(), Position: facts.GetPosition(), Address: facts.GetAddress(),
 		RecordSha256: sum[:],
 	}
-	secret, err := reporterSecret(tx)
+	marks, err := hotline.OpenReporterMarks(tx)
 	if err != nil {
 		return nil, nil, err
 	}
-	dossier.ReporterRef = secret.mark(facts.GetReporter())
+	dossier.ReporterRef = marks.Of(facts.GetReporter())
 	dossier.Visits = visits(f, record)
 	for _, photo := range record.GetPhotos() {
 		dossier.Photos = append(dossier.Photos, &fieldsyncv1.DossierPhoto{Fact: photo, DistanceM: distanceM(photo.GetPosition(), facts.GetPosition())})
 	}
-	if dossier.SimilarCalls, err = similarCalls(tx, f.ticket, secret); err != nil {
+	if dossier.SimilarCalls, err = similarCalls(tx, f.ticket, marks); err != nil {
 		return nil, nil, err
 	}
 	text, err := marshal(dossier)
@@ -83,9 +81,9 @@ func visits(f found, record *fieldsyncv1.CompletionRecord) (list []*fieldsyncv1.
 }
 
 // similarCalls are the other reports of the same kind nearby, and those of the same telephone number, around the time of this one.
-func similarCalls(tx *store.Tx, ticket *storagev1.Ticket, secret secret) (calls []*fieldsyncv1.SimilarCall, err error) {
+func similarCalls(tx *store.Tx, ticket *storagev1.Ticket, marks hotline.ReporterMarks) (calls []*fieldsyncv1.SimilarCall, err error) {
 	facts := ticket.GetFacts()
-	reported, ref := facts.GetReportedAt().AsTime(), secret.mark(facts.GetReporter())
+	reported, ref := facts.GetReportedAt().AsTime(), marks.Of(facts.GetReporter())
 	for stub, err := range store.Scan(tx, store.TicketsReported(), store.TicketReportedKey(reported.Add(-similarWithin), "")) {
 		if err != nil {
 			return nil, err
@@ -104,7 +102,7 @@ func similarCalls(tx *store.Tx, ticket *storagev1.Ticket, secret secret) (calls 
 		call := &fieldsyncv1.SimilarCall{
 			HotlineId: theirs.GetHotlineId(), Category: theirs.GetCategory(), ReportedAt: theirs.GetReportedAt(),
 			DistanceM:    distanceM(theirs.GetPosition(), facts.GetPosition()),
-			SameReporter: ref != "" && secret.mark(theirs.GetReporter()) == ref,
+			SameReporter: ref != "" && marks.Of(theirs.GetReporter()) == ref,
 		}
 		near := theirs.GetCategory() == facts.GetCategory() && call.GetDistanceM() >= 0 && call.GetDistanceM() <= similarMetres
 		if !near && !call.GetSameReporter() {
@@ -125,39 +123,6 @@ func similarCalls(tx *store.Tx, ticket *storagev1.Ticket, secret secret) (calls 
 		calls = append(calls, call)
 	}
 	return calls, nil
-}
-
-// secret makes marks of telephone numbers.
-type secret []byte
-
-func reporterSecret(tx *store.Tx) (secret, error) {
-	stored, err := store.Get(tx, store.ReporterSecretKey())
-	if err != nil || stored != nil {
-		return stored.GetKey(), err
-	}
-	key := make([]byte, sha256.Size)
-	if err := tx.Random(key); err != nil {
-		return nil, err
-	}
-	return key, store.Put(tx, store.ReporterSecretKey(), &storagev1.ReporterSecret{Key: key})
-}
-
-// mark is the same for the same number, however it is written: +84 and 0 are one, and only digits count. A hash without a secret
-// would be found by trying all numbers.
-func (s secret) mark(reporter *fieldsyncv1.Reporter) string {
-	var digits strings.Builder
-	for _, c := range reporter.GetPhone() {
-		if c >= '0' && c <= '9' {
-			digits.WriteRune(c)
-		}
-	}
-	number := strings.TrimLeft(strings.TrimPrefix(digits.String(), "84"), "0")
-	if number == "" {
-		return ""
-	}
-	mac := hmac.New(sha256.New, s)
-	mac.Write([]byte(number))
-	return hex.EncodeToString(mac.Sum(nil)[:8])
 }
 
 // distanceM is the distance in whole metres; negative where one of the points is absent.

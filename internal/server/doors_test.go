@@ -163,6 +163,7 @@ func TestForeignIsLikeNothing(t *testing.T) {
 
 	rows := map[string]struct{ token, body, id string }{
 		"AssignmentService/SuggestCrews":        {desk, `{"taskId":"ID"}`, foreign.task},
+		"AssignmentService/GetHints":            {desk, `{"ticketId":"ID"}`, foreign.ticket},
 		"AssignmentService/ListDeliveries":      {desk, `{"taskId":"ID"}`, foreign.task},
 		"DispatchService/CreateTask":            {desk, `{"ticketId":"ID"}`, foreign.ticket},
 		"DispatchService/GetTask":               {desk, `{"taskId":"ID"}`, foreign.task},

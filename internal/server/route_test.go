@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,6 +71,16 @@ func TestNewTicketsFindTheirUnit(t *testing.T) {
 	want := map[string]string{"by position": "sai-gon", "by the old district": "ban-co", "named": "ban-co", "nothing tells": "city", "by GeoReport": "sai-gon"}
 	if got := units(); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("the tickets went to %v, want %v", got, want)
+	}
+	// What the intake indexed, the hints find: the same place and kind, by whichever way it came.
+	all, err := desk.ListTickets(t.Context(), &fieldsyncv1.ListTicketsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := slices.IndexFunc(all.GetTickets(), func(ticket *fieldsyncv1.Ticket) bool { return ticket.GetHotlineId() == "1" })
+	hints, err := fieldsyncv1connect.NewAssignmentServiceClient(operator, r.url).GetHints(t.Context(), &fieldsyncv1.GetHintsRequest{TicketId: all.GetTickets()[first].GetId()})
+	if err != nil || len(hints.GetHints()) != 2 || hints.GetHints()[0].GetFinding().GetCode() != "duplicate_likely" {
+		t.Errorf("hints: %v, %v", hints, err)
 	}
 	queue, err := desk.ListTickets(t.Context(), &fieldsyncv1.ListTicketsRequest{UnroutedOnly: true})
 	if err != nil || len(queue.GetTickets()) != 1 || queue.GetTickets()[0].GetFacts().GetTitle() != "nothing tells" {

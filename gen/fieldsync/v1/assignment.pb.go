@@ -262,6 +262,226 @@ func (x *SuggestCrewsResponse) GetSuggestions() []*Suggestion {
 	return nil
 }
 
+// About which ticket.
+type GetHintsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// fieldsync's id of the ticket.
+	TicketId      string `protobuf:"bytes,1,opt,name=ticket_id,json=ticketId,proto3" json:"ticket_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetHintsRequest) Reset() {
+	*x = GetHintsRequest{}
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetHintsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetHintsRequest) ProtoMessage() {}
+
+func (x *GetHintsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetHintsRequest.ProtoReflect.Descriptor instead.
+func (*GetHintsRequest) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_assignment_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *GetHintsRequest) GetTicketId() string {
+	if x != nil {
+		return x.TicketId
+	}
+	return ""
+}
+
+// Something worth knowing.
+type Hint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "duplicate_likely" (one ticket), "nearby_open", "nothing_found_here" (several), "reporter_past" (counts).
+	Finding *Finding `protobuf:"bytes,1,opt,name=finding,proto3" json:"finding,omitempty"`
+	// The tickets that it speaks of, of the units that the caller sees, nearest first: at the most 5. None for a reporter's past.
+	Tickets       []*HintedTicket `protobuf:"bytes,2,rep,name=tickets,proto3" json:"tickets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hint) Reset() {
+	*x = Hint{}
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hint) ProtoMessage() {}
+
+func (x *Hint) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hint.ProtoReflect.Descriptor instead.
+func (*Hint) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_assignment_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Hint) GetFinding() *Finding {
+	if x != nil {
+		return x.Finding
+	}
+	return nil
+}
+
+func (x *Hint) GetTickets() []*HintedTicket {
+	if x != nil {
+		return x.Tickets
+	}
+	return nil
+}
+
+// A ticket that a hint speaks of.
+type HintedTicket struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// fieldsync's id.
+	TicketId string `protobuf:"bytes,1,opt,name=ticket_id,json=ticketId,proto3" json:"ticket_id,omitempty"`
+	// The hotline's.
+	HotlineId string `protobuf:"bytes,2,opt,name=hotline_id,json=hotlineId,proto3" json:"hotline_id,omitempty"`
+	// The task that it became. Empty while nobody has turned it into one.
+	TaskId        string `protobuf:"bytes,3,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HintedTicket) Reset() {
+	*x = HintedTicket{}
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HintedTicket) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HintedTicket) ProtoMessage() {}
+
+func (x *HintedTicket) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HintedTicket.ProtoReflect.Descriptor instead.
+func (*HintedTicket) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_assignment_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *HintedTicket) GetTicketId() string {
+	if x != nil {
+		return x.TicketId
+	}
+	return ""
+}
+
+func (x *HintedTicket) GetHotlineId() string {
+	if x != nil {
+		return x.HotlineId
+	}
+	return ""
+}
+
+func (x *HintedTicket) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+// What is worth knowing.
+type GetHintsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Likely duplicates first. Empty where there is nothing.
+	Hints []*Hint `protobuf:"bytes,1,rep,name=hints,proto3" json:"hints,omitempty"`
+	// There was more than was looked at: what is counted is the newest of it.
+	Partial       bool `protobuf:"varint,2,opt,name=partial,proto3" json:"partial,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetHintsResponse) Reset() {
+	*x = GetHintsResponse{}
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetHintsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetHintsResponse) ProtoMessage() {}
+
+func (x *GetHintsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetHintsResponse.ProtoReflect.Descriptor instead.
+func (*GetHintsResponse) Descriptor() ([]byte, []int) {
+	return file_fieldsync_v1_assignment_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *GetHintsResponse) GetHints() []*Hint {
+	if x != nil {
+		return x.Hints
+	}
+	return nil
+}
+
+func (x *GetHintsResponse) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
+}
+
 // Many orders.
 type AssignTasksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -273,7 +493,7 @@ type AssignTasksRequest struct {
 
 func (x *AssignTasksRequest) Reset() {
 	*x = AssignTasksRequest{}
-	mi := &file_fieldsync_v1_assignment_proto_msgTypes[3]
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -285,7 +505,7 @@ func (x *AssignTasksRequest) String() string {
 func (*AssignTasksRequest) ProtoMessage() {}
 
 func (x *AssignTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_assignment_proto_msgTypes[3]
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -298,7 +518,7 @@ func (x *AssignTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignTasksRequest.ProtoReflect.Descriptor instead.
 func (*AssignTasksRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_assignment_proto_rawDescGZIP(), []int{3}
+	return file_fieldsync_v1_assignment_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AssignTasksRequest) GetAssignments() []*AssignTaskRequest {
@@ -324,7 +544,7 @@ type AssignResult struct {
 
 func (x *AssignResult) Reset() {
 	*x = AssignResult{}
-	mi := &file_fieldsync_v1_assignment_proto_msgTypes[4]
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -336,7 +556,7 @@ func (x *AssignResult) String() string {
 func (*AssignResult) ProtoMessage() {}
 
 func (x *AssignResult) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_assignment_proto_msgTypes[4]
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -349,7 +569,7 @@ func (x *AssignResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignResult.ProtoReflect.Descriptor instead.
 func (*AssignResult) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_assignment_proto_rawDescGZIP(), []int{4}
+	return file_fieldsync_v1_assignment_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AssignResult) GetResult() isAssignResult_Result {
@@ -406,7 +626,7 @@ type AssignTasksResponse struct {
 
 func (x *AssignTasksResponse) Reset() {
 	*x = AssignTasksResponse{}
-	mi := &file_fieldsync_v1_assignment_proto_msgTypes[5]
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -418,7 +638,7 @@ func (x *AssignTasksResponse) String() string {
 func (*AssignTasksResponse) ProtoMessage() {}
 
 func (x *AssignTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_assignment_proto_msgTypes[5]
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -431,7 +651,7 @@ func (x *AssignTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignTasksResponse.ProtoReflect.Descriptor instead.
 func (*AssignTasksResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_assignment_proto_rawDescGZIP(), []int{5}
+	return file_fieldsync_v1_assignment_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AssignTasksResponse) GetResults() []*AssignResult {
@@ -452,7 +672,7 @@ type ListDeliveriesRequest struct {
 
 func (x *ListDeliveriesRequest) Reset() {
 	*x = ListDeliveriesRequest{}
-	mi := &file_fieldsync_v1_assignment_proto_msgTypes[6]
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -464,7 +684,7 @@ func (x *ListDeliveriesRequest) String() string {
 func (*ListDeliveriesRequest) ProtoMessage() {}
 
 func (x *ListDeliveriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_assignment_proto_msgTypes[6]
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -477,7 +697,7 @@ func (x *ListDeliveriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeliveriesRequest.ProtoReflect.Descriptor instead.
 func (*ListDeliveriesRequest) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_assignment_proto_rawDescGZIP(), []int{6}
+	return file_fieldsync_v1_assignment_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListDeliveriesRequest) GetTaskId() string {
@@ -524,7 +744,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_fieldsync_v1_assignment_proto_msgTypes[7]
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -536,7 +756,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_assignment_proto_msgTypes[7]
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -549,7 +769,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_assignment_proto_rawDescGZIP(), []int{7}
+	return file_fieldsync_v1_assignment_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Delivery) GetDeviceId() string {
@@ -663,7 +883,7 @@ type ListDeliveriesResponse struct {
 
 func (x *ListDeliveriesResponse) Reset() {
 	*x = ListDeliveriesResponse{}
-	mi := &file_fieldsync_v1_assignment_proto_msgTypes[8]
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +895,7 @@ func (x *ListDeliveriesResponse) String() string {
 func (*ListDeliveriesResponse) ProtoMessage() {}
 
 func (x *ListDeliveriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fieldsync_v1_assignment_proto_msgTypes[8]
+	mi := &file_fieldsync_v1_assignment_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,7 +908,7 @@ func (x *ListDeliveriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeliveriesResponse.ProtoReflect.Descriptor instead.
 func (*ListDeliveriesResponse) Descriptor() ([]byte, []int) {
-	return file_fieldsync_v1_assignment_proto_rawDescGZIP(), []int{8}
+	return file_fieldsync_v1_assignment_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListDeliveriesResponse) GetDeliveries() []*Delivery {
@@ -719,7 +939,20 @@ const file_fieldsync_v1_assignment_proto_rawDesc = "" +
 	"\x05score\x18\x02 \x01(\rR\x05score\x12/\n" +
 	"\areasons\x18\x03 \x03(\v2\x15.fieldsync.v1.FindingR\areasons\"R\n" +
 	"\x14SuggestCrewsResponse\x12:\n" +
-	"\vsuggestions\x18\x01 \x03(\v2\x18.fieldsync.v1.SuggestionR\vsuggestions\"d\n" +
+	"\vsuggestions\x18\x01 \x03(\v2\x18.fieldsync.v1.SuggestionR\vsuggestions\"R\n" +
+	"\x0fGetHintsRequest\x12?\n" +
+	"\tticket_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\bticketId\"m\n" +
+	"\x04Hint\x12/\n" +
+	"\afinding\x18\x01 \x01(\v2\x15.fieldsync.v1.FindingR\afinding\x124\n" +
+	"\atickets\x18\x02 \x03(\v2\x1a.fieldsync.v1.HintedTicketR\atickets\"c\n" +
+	"\fHintedTicket\x12\x1b\n" +
+	"\tticket_id\x18\x01 \x01(\tR\bticketId\x12\x1d\n" +
+	"\n" +
+	"hotline_id\x18\x02 \x01(\tR\thotlineId\x12\x17\n" +
+	"\atask_id\x18\x03 \x01(\tR\x06taskId\"V\n" +
+	"\x10GetHintsResponse\x12(\n" +
+	"\x05hints\x18\x01 \x03(\v2\x12.fieldsync.v1.HintR\x05hints\x12\x18\n" +
+	"\apartial\x18\x02 \x01(\bR\apartial\"d\n" +
 	"\x12AssignTasksRequest\x12N\n" +
 	"\vassignments\x18\x01 \x03(\v2\x1f.fieldsync.v1.AssignTaskRequestB\v\xbaH\b\x92\x01\x05\b\x01\x10\xc8\x01R\vassignments\"s\n" +
 	"\fAssignResult\x12(\n" +
@@ -761,9 +994,10 @@ const file_fieldsync_v1_assignment_proto_rawDesc = "" +
 	"\x15DELIVERY_STATE_SYNCED\x10\x04\x12\x17\n" +
 	"\x13DELIVERY_STATE_SEEN\x10\x05\x12\x1b\n" +
 	"\x17DELIVERY_STATE_ACCEPTED\x10\x06\x12\x1c\n" +
-	"\x18DELIVERY_STATE_UNREACHED\x10\a2\x9b\x02\n" +
+	"\x18DELIVERY_STATE_UNREACHED\x10\a2\xe6\x02\n" +
 	"\x11AssignmentService\x12U\n" +
-	"\fSuggestCrews\x12!.fieldsync.v1.SuggestCrewsRequest\x1a\".fieldsync.v1.SuggestCrewsResponse\x12R\n" +
+	"\fSuggestCrews\x12!.fieldsync.v1.SuggestCrewsRequest\x1a\".fieldsync.v1.SuggestCrewsResponse\x12I\n" +
+	"\bGetHints\x12\x1d.fieldsync.v1.GetHintsRequest\x1a\x1e.fieldsync.v1.GetHintsResponse\x12R\n" +
 	"\vAssignTasks\x12 .fieldsync.v1.AssignTasksRequest\x1a!.fieldsync.v1.AssignTasksResponse\x12[\n" +
 	"\x0eListDeliveries\x12#.fieldsync.v1.ListDeliveriesRequest\x1a$.fieldsync.v1.ListDeliveriesResponseB\xb0\x01\n" +
 	"\x10com.fieldsync.v1B\x0fAssignmentProtoP\x01Z:github.com/cong1022/fieldsync/gen/fieldsync/v1;fieldsyncv1\xa2\x02\x03FXX\xaa\x02\fFieldsync.V1\xca\x02\fFieldsync\\V1\xe2\x02\x18Fieldsync\\V1\\GPBMetadata\xea\x02\rFieldsync::V1b\x06proto3"
@@ -781,55 +1015,64 @@ func file_fieldsync_v1_assignment_proto_rawDescGZIP() []byte {
 }
 
 var file_fieldsync_v1_assignment_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fieldsync_v1_assignment_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_fieldsync_v1_assignment_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_fieldsync_v1_assignment_proto_goTypes = []any{
 	(DeliveryState)(0),             // 0: fieldsync.v1.DeliveryState
 	(*SuggestCrewsRequest)(nil),    // 1: fieldsync.v1.SuggestCrewsRequest
 	(*Suggestion)(nil),             // 2: fieldsync.v1.Suggestion
 	(*SuggestCrewsResponse)(nil),   // 3: fieldsync.v1.SuggestCrewsResponse
-	(*AssignTasksRequest)(nil),     // 4: fieldsync.v1.AssignTasksRequest
-	(*AssignResult)(nil),           // 5: fieldsync.v1.AssignResult
-	(*AssignTasksResponse)(nil),    // 6: fieldsync.v1.AssignTasksResponse
-	(*ListDeliveriesRequest)(nil),  // 7: fieldsync.v1.ListDeliveriesRequest
-	(*Delivery)(nil),               // 8: fieldsync.v1.Delivery
-	(*ListDeliveriesResponse)(nil), // 9: fieldsync.v1.ListDeliveriesResponse
-	(*Crew)(nil),                   // 10: fieldsync.v1.Crew
-	(*Finding)(nil),                // 11: fieldsync.v1.Finding
-	(*AssignTaskRequest)(nil),      // 12: fieldsync.v1.AssignTaskRequest
-	(*Task)(nil),                   // 13: fieldsync.v1.Task
-	(*ErrorInfo)(nil),              // 14: fieldsync.v1.ErrorInfo
-	(*timestamppb.Timestamp)(nil),  // 15: google.protobuf.Timestamp
-	(*Sentence)(nil),               // 16: fieldsync.v1.Sentence
+	(*GetHintsRequest)(nil),        // 4: fieldsync.v1.GetHintsRequest
+	(*Hint)(nil),                   // 5: fieldsync.v1.Hint
+	(*HintedTicket)(nil),           // 6: fieldsync.v1.HintedTicket
+	(*GetHintsResponse)(nil),       // 7: fieldsync.v1.GetHintsResponse
+	(*AssignTasksRequest)(nil),     // 8: fieldsync.v1.AssignTasksRequest
+	(*AssignResult)(nil),           // 9: fieldsync.v1.AssignResult
+	(*AssignTasksResponse)(nil),    // 10: fieldsync.v1.AssignTasksResponse
+	(*ListDeliveriesRequest)(nil),  // 11: fieldsync.v1.ListDeliveriesRequest
+	(*Delivery)(nil),               // 12: fieldsync.v1.Delivery
+	(*ListDeliveriesResponse)(nil), // 13: fieldsync.v1.ListDeliveriesResponse
+	(*Crew)(nil),                   // 14: fieldsync.v1.Crew
+	(*Finding)(nil),                // 15: fieldsync.v1.Finding
+	(*AssignTaskRequest)(nil),      // 16: fieldsync.v1.AssignTaskRequest
+	(*Task)(nil),                   // 17: fieldsync.v1.Task
+	(*ErrorInfo)(nil),              // 18: fieldsync.v1.ErrorInfo
+	(*timestamppb.Timestamp)(nil),  // 19: google.protobuf.Timestamp
+	(*Sentence)(nil),               // 20: fieldsync.v1.Sentence
 }
 var file_fieldsync_v1_assignment_proto_depIdxs = []int32{
-	10, // 0: fieldsync.v1.Suggestion.crew:type_name -> fieldsync.v1.Crew
-	11, // 1: fieldsync.v1.Suggestion.reasons:type_name -> fieldsync.v1.Finding
+	14, // 0: fieldsync.v1.Suggestion.crew:type_name -> fieldsync.v1.Crew
+	15, // 1: fieldsync.v1.Suggestion.reasons:type_name -> fieldsync.v1.Finding
 	2,  // 2: fieldsync.v1.SuggestCrewsResponse.suggestions:type_name -> fieldsync.v1.Suggestion
-	12, // 3: fieldsync.v1.AssignTasksRequest.assignments:type_name -> fieldsync.v1.AssignTaskRequest
-	13, // 4: fieldsync.v1.AssignResult.task:type_name -> fieldsync.v1.Task
-	14, // 5: fieldsync.v1.AssignResult.error:type_name -> fieldsync.v1.ErrorInfo
-	5,  // 6: fieldsync.v1.AssignTasksResponse.results:type_name -> fieldsync.v1.AssignResult
-	0,  // 7: fieldsync.v1.Delivery.state:type_name -> fieldsync.v1.DeliveryState
-	15, // 8: fieldsync.v1.Delivery.ordered_at:type_name -> google.protobuf.Timestamp
-	15, // 9: fieldsync.v1.Delivery.sent_at:type_name -> google.protobuf.Timestamp
-	15, // 10: fieldsync.v1.Delivery.delivered_at:type_name -> google.protobuf.Timestamp
-	15, // 11: fieldsync.v1.Delivery.synced_at:type_name -> google.protobuf.Timestamp
-	15, // 12: fieldsync.v1.Delivery.seen_at:type_name -> google.protobuf.Timestamp
-	15, // 13: fieldsync.v1.Delivery.accepted_at:type_name -> google.protobuf.Timestamp
-	15, // 14: fieldsync.v1.Delivery.failed_at:type_name -> google.protobuf.Timestamp
-	8,  // 15: fieldsync.v1.ListDeliveriesResponse.deliveries:type_name -> fieldsync.v1.Delivery
-	16, // 16: fieldsync.v1.ListDeliveriesResponse.summary:type_name -> fieldsync.v1.Sentence
-	1,  // 17: fieldsync.v1.AssignmentService.SuggestCrews:input_type -> fieldsync.v1.SuggestCrewsRequest
-	4,  // 18: fieldsync.v1.AssignmentService.AssignTasks:input_type -> fieldsync.v1.AssignTasksRequest
-	7,  // 19: fieldsync.v1.AssignmentService.ListDeliveries:input_type -> fieldsync.v1.ListDeliveriesRequest
-	3,  // 20: fieldsync.v1.AssignmentService.SuggestCrews:output_type -> fieldsync.v1.SuggestCrewsResponse
-	6,  // 21: fieldsync.v1.AssignmentService.AssignTasks:output_type -> fieldsync.v1.AssignTasksResponse
-	9,  // 22: fieldsync.v1.AssignmentService.ListDeliveries:output_type -> fieldsync.v1.ListDeliveriesResponse
-	20, // [20:23] is the sub-list for method output_type
-	17, // [17:20] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	15, // 3: fieldsync.v1.Hint.finding:type_name -> fieldsync.v1.Finding
+	6,  // 4: fieldsync.v1.Hint.tickets:type_name -> fieldsync.v1.HintedTicket
+	5,  // 5: fieldsync.v1.GetHintsResponse.hints:type_name -> fieldsync.v1.Hint
+	16, // 6: fieldsync.v1.AssignTasksRequest.assignments:type_name -> fieldsync.v1.AssignTaskRequest
+	17, // 7: fieldsync.v1.AssignResult.task:type_name -> fieldsync.v1.Task
+	18, // 8: fieldsync.v1.AssignResult.error:type_name -> fieldsync.v1.ErrorInfo
+	9,  // 9: fieldsync.v1.AssignTasksResponse.results:type_name -> fieldsync.v1.AssignResult
+	0,  // 10: fieldsync.v1.Delivery.state:type_name -> fieldsync.v1.DeliveryState
+	19, // 11: fieldsync.v1.Delivery.ordered_at:type_name -> google.protobuf.Timestamp
+	19, // 12: fieldsync.v1.Delivery.sent_at:type_name -> google.protobuf.Timestamp
+	19, // 13: fieldsync.v1.Delivery.delivered_at:type_name -> google.protobuf.Timestamp
+	19, // 14: fieldsync.v1.Delivery.synced_at:type_name -> google.protobuf.Timestamp
+	19, // 15: fieldsync.v1.Delivery.seen_at:type_name -> google.protobuf.Timestamp
+	19, // 16: fieldsync.v1.Delivery.accepted_at:type_name -> google.protobuf.Timestamp
+	19, // 17: fieldsync.v1.Delivery.failed_at:type_name -> google.protobuf.Timestamp
+	12, // 18: fieldsync.v1.ListDeliveriesResponse.deliveries:type_name -> fieldsync.v1.Delivery
+	20, // 19: fieldsync.v1.ListDeliveriesResponse.summary:type_name -> fieldsync.v1.Sentence
+	1,  // 20: fieldsync.v1.AssignmentService.SuggestCrews:input_type -> fieldsync.v1.SuggestCrewsRequest
+	4,  // 21: fieldsync.v1.AssignmentService.GetHints:input_type -> fieldsync.v1.GetHintsRequest
+	8,  // 22: fieldsync.v1.AssignmentService.AssignTasks:input_type -> fieldsync.v1.AssignTasksRequest
+	11, // 23: fieldsync.v1.AssignmentService.ListDeliveries:input_type -> fieldsync.v1.ListDeliveriesRequest
+	3,  // 24: fieldsync.v1.AssignmentService.SuggestCrews:output_type -> fieldsync.v1.SuggestCrewsResponse
+	7,  // 25: fieldsync.v1.AssignmentService.GetHints:output_type -> fieldsync.v1.GetHintsResponse
+	10, // 26: fieldsync.v1.AssignmentService.AssignTasks:output_type -> fieldsync.v1.AssignTasksResponse
+	13, // 27: fieldsync.v1.AssignmentService.ListDeliveries:output_type -> fieldsync.v1.ListDeliveriesResponse
+	24, // [24:28] is the sub-list for method output_type
+	20, // [20:24] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_v1_assignment_proto_init() }
@@ -840,7 +1083,7 @@ func file_fieldsync_v1_assignment_proto_init() {
 	file_fieldsync_v1_common_proto_init()
 	file_fieldsync_v1_dispatch_proto_init()
 	file_fieldsync_v1_task_proto_init()
-	file_fieldsync_v1_assignment_proto_msgTypes[4].OneofWrappers = []any{
+	file_fieldsync_v1_assignment_proto_msgTypes[8].OneofWrappers = []any{
 		(*AssignResult_Task)(nil),
 		(*AssignResult_Error)(nil),
 	}
@@ -850,7 +1093,7 @@ func file_fieldsync_v1_assignment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_v1_assignment_proto_rawDesc), len(file_fieldsync_v1_assignment_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -40,6 +40,8 @@ type Ticket struct {
 	ParentId string `protobuf:"bytes,6,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
 	// When the hotline withdrew it. Absent where it did not.
 	WithdrawnAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=withdrawn_at,json=withdrawnAt,proto3" json:"withdrawn_at,omitempty"`
+	// The mark of the reporter's telephone number, under which the ticket is found. Empty where none was told.
+	ReporterMark string `protobuf:"bytes,8,opt,name=reporter_mark,json=reporterMark,proto3" json:"reporter_mark,omitempty"`
 	// That the reporter was erased from it. Absent where that was not done.
 	Erasure       *Erasure `protobuf:"bytes,30,opt,name=erasure,proto3" json:"erasure,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -123,6 +125,13 @@ func (x *Ticket) GetWithdrawnAt() *timestamppb.Timestamp {
 		return x.WithdrawnAt
 	}
 	return nil
+}
+
+func (x *Ticket) GetReporterMark() string {
+	if x != nil {
+		return x.ReporterMark
+	}
+	return ""
 }
 
 func (x *Ticket) GetErasure() *Erasure {
@@ -693,7 +702,7 @@ var File_fieldsync_storage_v1_dispatch_proto protoreflect.FileDescriptor
 
 const file_fieldsync_storage_v1_dispatch_proto_rawDesc = "" +
 	"\n" +
-	"#fieldsync/storage/v1/dispatch.proto\x12\x14fieldsync.storage.v1\x1a#fieldsync/storage/v1/deadline.proto\x1a\x1dfieldsync/v1/correction.proto\x1a\x1dfieldsync/v1/escalation.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x02\n" +
+	"#fieldsync/storage/v1/dispatch.proto\x12\x14fieldsync.storage.v1\x1a#fieldsync/storage/v1/deadline.proto\x1a\x1dfieldsync/v1/correction.proto\x1a\x1dfieldsync/v1/escalation.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x03\n" +
 	"\x06Ticket\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12/\n" +
 	"\x05facts\x18\x02 \x01(\v2\x19.fieldsync.v1.TicketFacetR\x05facts\x12\x17\n" +
@@ -702,7 +711,8 @@ const file_fieldsync_storage_v1_dispatch_proto_rawDesc = "" +
 	"receivedAt\x127\n" +
 	"\tclosed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt\x12\x1b\n" +
 	"\tparent_id\x18\x06 \x01(\tR\bparentId\x12=\n" +
-	"\fwithdrawn_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vwithdrawnAt\x127\n" +
+	"\fwithdrawn_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vwithdrawnAt\x12#\n" +
+	"\rreporter_mark\x18\b \x01(\tR\freporterMark\x127\n" +
 	"\aerasure\x18\x1e \x01(\v2\x1d.fieldsync.storage.v1.ErasureR\aerasure\"K\n" +
 	"\aErasure\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +

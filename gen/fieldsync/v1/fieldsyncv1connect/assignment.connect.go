@@ -36,6 +36,9 @@ const (
 	// AssignmentServiceSuggestCrewsProcedure is the fully-qualified name of the AssignmentService's
 	// SuggestCrews RPC.
 	AssignmentServiceSuggestCrewsProcedure = "/fieldsync.v1.AssignmentService/SuggestCrews"
+	// AssignmentServiceGetHintsProcedure is the fully-qualified name of the AssignmentService's
+	// GetHints RPC.
+	AssignmentServiceGetHintsProcedure = "/fieldsync.v1.AssignmentService/GetHints"
 	// AssignmentServiceAssignTasksProcedure is the fully-qualified name of the AssignmentService's
 	// AssignTasks RPC.
 	AssignmentServiceAssignTasksProcedure = "/fieldsync.v1.AssignmentService/AssignTasks"
@@ -49,6 +52,11 @@ type AssignmentServiceClient interface {
 	// Proposes crews for a task, the best first, each with its reasons. Advice only: nothing is assigned. Errors: NotFound
 	// "task_unknown", FailedPrecondition "task_ended".
 	SuggestCrews(context.Context, *v1.SuggestCrewsRequest) (*v1.SuggestCrewsResponse, error)
+	// What is worth knowing about a ticket before somebody is sent: open tickets nearby that may be the same, recent visits to the place
+	// that found nothing, and what became of the reporter's other reports, in counts alone. Advice only: nothing is decided by it.
+	// Bounded work: at the most 450 tickets nearby and 100 of the reporter's are looked at, the newest first. Errors: NotFound
+	// "ticket_unknown".
+	GetHints(context.Context, *v1.GetHintsRequest) (*v1.GetHintsResponse, error)
 	// Carries out up to 200 assignments, each in a transaction of its own: one that is refused does not hold the others, and
 	// says why in its place. Safe to repeat.
 	AssignTasks(context.Context, *v1.AssignTasksRequest) (*v1.AssignTasksResponse, error)
@@ -74,6 +82,12 @@ func NewAssignmentServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			connect.WithSchema(assignmentServiceMethods.ByName("SuggestCrews")),
 			connect.WithClientOptions(opts...),
 		),
+		getHints: connect.NewClient[v1.GetHintsRequest, v1.GetHintsResponse](
+			httpClient,
+			baseURL+AssignmentServiceGetHintsProcedure,
+			connect.WithSchema(assignmentServiceMethods.ByName("GetHints")),
+			connect.WithClientOptions(opts...),
+		),
 		assignTasks: connect.NewClient[v1.AssignTasksRequest, v1.AssignTasksResponse](
 			httpClient,
 			baseURL+AssignmentServiceAssignTasksProcedure,
@@ -92,6 +106,7 @@ func NewAssignmentServiceClient(httpClient connect.HTTPClient, baseURL string, o
 // assignmentServiceClient implements AssignmentServiceClient.
 type assignmentServiceClient struct {
 	suggestCrews   *connect.Client[v1.SuggestCrewsRequest, v1.SuggestCrewsResponse]
+	getHints       *connect.Client[v1.GetHintsRequest, v1.GetHintsResponse]
 	assignTasks    *connect.Client[v1.AssignTasksRequest, v1.AssignTasksResponse]
 	listDeliveries *connect.Client[v1.ListDeliveriesRequest, v1.ListDeliveriesResponse]
 }
@@ -99,6 +114,15 @@ type assignmentServiceClient struct {
 // SuggestCrews calls fieldsync.v1.AssignmentService.SuggestCrews.
 func (c *assignmentServiceClient) SuggestCrews(ctx context.Context, req *v1.SuggestCrewsRequest) (*v1.SuggestCrewsResponse, error) {
 	response, err := c.suggestCrews.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetHints calls fieldsync.v1.AssignmentService.GetHints.
+func (c *assignmentServiceClient) GetHints(ctx context.Context, req *v1.GetHintsRequest) (*v1.GetHintsResponse, error) {
+	response, err := c.getHints.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -128,6 +152,11 @@ type AssignmentServiceHandler interface {
 	// Proposes crews for a task, the best first, each with its reasons. Advice only: nothing is assigned. Errors: NotFound
 	// "task_unknown", FailedPrecondition "task_ended".
 	SuggestCrews(context.Context, *v1.SuggestCrewsRequest) (*v1.SuggestCrewsResponse, error)
+	// What is worth knowing about a ticket before somebody is sent: open tickets nearby that may be the same, recent visits to the place
+	// that found nothing, and what became of the reporter's other reports, in counts alone. Advice only: nothing is decided by it.
+	// Bounded work: at the most 450 tickets nearby and 100 of the reporter's are looked at, the newest first. Errors: NotFound
+	// "ticket_unknown".
+	GetHints(context.Context, *v1.GetHintsRequest) (*v1.GetHintsResponse, error)
 	// Carries out up to 200 assignments, each in a transaction of its own: one that is refused does not hold the others, and
 	// says why in its place. Safe to repeat.
 	AssignTasks(context.Context, *v1.AssignTasksRequest) (*v1.AssignTasksResponse, error)
@@ -149,6 +178,12 @@ func NewAssignmentServiceHandler(svc AssignmentServiceHandler, opts ...connect.H
 		connect.WithSchema(assignmentServiceMethods.ByName("SuggestCrews")),
 		connect.WithHandlerOptions(opts...),
 	)
+	assignmentServiceGetHintsHandler := connect.NewUnaryHandlerSimple(
+		AssignmentServiceGetHintsProcedure,
+		svc.GetHints,
+		connect.WithSchema(assignmentServiceMethods.ByName("GetHints")),
+		connect.WithHandlerOptions(opts...),
+	)
 	assignmentServiceAssignTasksHandler := connect.NewUnaryHandlerSimple(
 		AssignmentServiceAssignTasksProcedure,
 		svc.AssignTasks,
@@ -165,6 +200,8 @@ func NewAssignmentServiceHandler(svc AssignmentServiceHandler, opts ...connect.H
 		switch r.URL.Path {
 		case AssignmentServiceSuggestCrewsProcedure:
 			assignmentServiceSuggestCrewsHandler.ServeHTTP(w, r)
+		case AssignmentServiceGetHintsProcedure:
+			assignmentServiceGetHintsHandler.ServeHTTP(w, r)
 		case AssignmentServiceAssignTasksProcedure:
 			assignmentServiceAssignTasksHandler.ServeHTTP(w, r)
 		case AssignmentServiceListDeliveriesProcedure:
@@ -180,6 +217,10 @@ type UnimplementedAssignmentServiceHandler struct{}
 
 func (UnimplementedAssignmentServiceHandler) SuggestCrews(context.Context, *v1.SuggestCrewsRequest) (*v1.SuggestCrewsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.AssignmentService.SuggestCrews is not implemented"))
+}
+
+func (UnimplementedAssignmentServiceHandler) GetHints(context.Context, *v1.GetHintsRequest) (*v1.GetHintsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("fieldsync.v1.AssignmentService.GetHints is not implemented"))
 }
 
 func (UnimplementedAssignmentServiceHandler) AssignTasks(context.Context, *v1.AssignTasksRequest) (*v1.AssignTasksResponse, error) {
