@@ -1,7 +1,6 @@
 package hotline
 
 import (
-
 	"slices"
 	"strings"
 	"testing"

@@ -17,7 +17,9 @@ const (
 type Cell struct{ row, column uint32 }
 
 // CellOf is the cell in which a position lies.
-func CellOf(p *fieldsyncv1.Position) Cell { return Cell{row(p.GetLatitude()), column(p.GetLongitude())} }
+func CellOf(p *fieldsyncv1.Position) Cell {
+	return Cell{row(p.GetLatitude()), column(p.GetLongitude())}
+}
 
 func row(latitude float64) uint32 {
 	return uint32(math.Floor((min(max(latitude, -90), 90) + 90) / cellDegrees))

@@ -10,7 +10,9 @@ import (
 // Protects what suggestions, hints and the judging of photos measure by: known distances, the same both ways, and nothing that is no
 // number where points are the same or opposite.
 func TestMetres(t *testing.T) {
-	at := func(lat, long float64) *fieldsyncv1.Position { return &fieldsyncv1.Position{Latitude: lat, Longitude: long} }
+	at := func(lat, long float64) *fieldsyncv1.Position {
+		return &fieldsyncv1.Position{Latitude: lat, Longitude: long}
+	}
 	const half = math.Pi * earthMetres
 	for name, test := range map[string]struct {
 		a, b *fieldsyncv1.Position
