@@ -119,14 +119,14 @@ func (s *Service) ofCitizen(ctx context.Context, citizen *fieldsyncv1.Citizen) (
 			}
 			return err
 		}
-		wanted := digits(citizen.GetPhone())
+		wanted := subscriber(citizen.GetPhone())
 		for ticket, err := range store.Scan(tx, store.Tickets(), nil) {
 			switch {
 			case err != nil:
 				return err
 			case ctx.Err() != nil:
 				return ctx.Err()
-			case wanted != "" && digits(ticket.GetFacts().GetReporter().GetPhone()) == wanted:
+			case wanted != "" && subscriber(ticket.GetFacts().GetReporter().GetPhone()) == wanted:
 				tickets = append(tickets, ticket)
 			}
 			if len(tickets) == maxOfCitizen {
@@ -136,18 +136,4 @@ func (s *Service) ofCitizen(ctx context.Context, citizen *fieldsyncv1.Citizen) (
 		slices.SortStableFunc(tickets, func(a, b *storagev1.Ticket) int { return strings.Compare(a.GetId(), b.GetId()) }) // Ids tell their age.
 		return nil
 	})
-}
-
-// digits are what two ways of writing a Vietnamese phone number have in common.
-func digits(phone string) string {
-	only := strings.Map(func(r rune) rune {
-		if r >= '0' && r <= '9' {
-			return r
-		}
-		return -1
-	}, phone)
-	if rest, ok := strings.CutPrefix(only, "84"); ok && len(only) > 9 {
-		return "0" + rest
-	}
-	return only
 }

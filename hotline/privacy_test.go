@@ -67,6 +67,17 @@ func TestCitizenIsErased(t *testing.T) {
 		return err
 	})
 
+	h.view(func(tx *store.Tx) error {
+		marks, err := OpenReporterMarks(tx)
+		if err != nil {
+			return err
+		}
+		for place, err := range store.Scan(tx, store.ReporterTickets(marks.Of(&fieldsyncv1.Reporter{Phone: "0901234567"})), nil) {
+			t.Errorf("the number still leads to %v, %v", place, err)
+		}
+		return nil
+	})
+
 	// The hotline's next word does not bring it back.
 	h.submit(report("1022-1", func(in *fieldsyncv1.TicketIntake) {
 		in.Reporter.Phone, in.Address = "0901234567", "Đường Hàm Nghi"

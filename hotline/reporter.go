@@ -31,17 +31,23 @@ func OpenReporterMarks(tx *store.Tx) (ReporterMarks, error) {
 // Of is the same for the same number, however it is written: +84 and 0 are one, and only digits count. Empty where there is none. A
 // hash without a secret would be found by trying all numbers.
 func (m ReporterMarks) Of(reporter *fieldsyncv1.Reporter) string {
-	var digits strings.Builder
-	for _, c := range reporter.GetPhone() {
-		if c >= '0' && c <= '9' {
-			digits.WriteRune(c)
-		}
-	}
-	number := strings.TrimLeft(strings.TrimPrefix(digits.String(), "84"), "0")
+	number := subscriber(reporter.GetPhone())
 	if number == "" {
 		return ""
 	}
 	mac := hmac.New(sha256.New, m)
 	mac.Write([]byte(number))
 	return hex.EncodeToString(mac.Sum(nil)[:8])
+}
+
+// subscriber is what all ways of writing a Vietnamese telephone number have in common: its digits, without the country's 84 or the
+// first 0.
+func subscriber(phone string) string {
+	digits := strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return r
+		}
+		return -1
+	}, phone)
+	return strings.TrimLeft(strings.TrimPrefix(digits, "84"), "0")
 }

@@ -54,7 +54,7 @@ type AssignmentServiceClient interface {
 	SuggestCrews(context.Context, *v1.SuggestCrewsRequest) (*v1.SuggestCrewsResponse, error)
 	// What is worth knowing about a ticket before somebody is sent: open tickets nearby that may be the same, recent visits to the place
 	// that found nothing, and what became of the reporter's other reports, in counts alone. Advice only: nothing is decided by it.
-	// Bounded work: at the most 450 tickets nearby and 100 of the reporter's are looked at, the newest first. Errors: NotFound
+	// Bounded work: at the most 600 tickets nearby and 100 of the reporter's are looked at, the newest first. Errors: NotFound
 	// "ticket_unknown".
 	GetHints(context.Context, *v1.GetHintsRequest) (*v1.GetHintsResponse, error)
 	// Carries out up to 200 assignments, each in a transaction of its own: one that is refused does not hold the others, and
@@ -154,7 +154,7 @@ type AssignmentServiceHandler interface {
 	SuggestCrews(context.Context, *v1.SuggestCrewsRequest) (*v1.SuggestCrewsResponse, error)
 	// What is worth knowing about a ticket before somebody is sent: open tickets nearby that may be the same, recent visits to the place
 	// that found nothing, and what became of the reporter's other reports, in counts alone. Advice only: nothing is decided by it.
-	// Bounded work: at the most 450 tickets nearby and 100 of the reporter's are looked at, the newest first. Errors: NotFound
+	// Bounded work: at the most 600 tickets nearby and 100 of the reporter's are looked at, the newest first. Errors: NotFound
 	// "ticket_unknown".
 	GetHints(context.Context, *v1.GetHintsRequest) (*v1.GetHintsResponse, error)
 	// Carries out up to 200 assignments, each in a transaction of its own: one that is refused does not hold the others, and
