@@ -21,7 +21,7 @@ const benchCompletions = 100_000
 
 // BenchmarkFeed pulls 100,000 completions from the feed, 500 a page, as the hotline does after a long absence. Its floor, taken by turns
 // with it in the same run, reads the very same records raw: each by its key from the engine, undecoded. "of-floor" is the feed's rate
-// as a share of the floor's. `go test ./hotline -run '^$' -bench Feed -benchtime 5x`
+// as a share of the floor's: `go test ./hotline -run '^$' -bench Feed -benchtime 5x`.
 func BenchmarkFeed(b *testing.B) {
 	engine, err := embedded.Open(b.TempDir(), slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -112,7 +112,7 @@ func fillFeed(b *testing.B, st *store.Store) {
 				if err != nil {
 					return err
 				}
-				sequence := uint64(i + 1) //nolint:gosec // Counted up from 0.
+				sequence := uint64(i + 1)
 				if err := store.Put(tx, store.FeedKey(sequence), &storagev1.Completion{Id: id}); err != nil {
 					return err
 				}
@@ -123,7 +123,7 @@ func fillFeed(b *testing.B, st *store.Store) {
 					return err
 				}
 			}
-			return store.Put(tx, store.FeedHeadKey(), &storagev1.SequenceHead{Sequence: uint64(begin + 200)}) //nolint:gosec // As above.
+			return store.Put(tx, store.FeedHeadKey(), &storagev1.SequenceHead{Sequence: uint64(begin + 200)})
 		})
 		if err != nil {
 			b.Fatal(err)
