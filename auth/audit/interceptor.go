@@ -12,7 +12,8 @@ import (
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
 )
 
-// ordinary are the calls that change something and are no acts: what phones do all the time, of which the tasks themselves tell.
+// ordinary are the calls that are no acts though their names do not say so: what phones do all the time, of which the tasks themselves
+// tell, and what an operator has looked at or shipped, which changes nothing.
 var ordinary = []string{
 	fieldsyncv1connect.SyncServiceSyncProcedure,
 	fieldsyncv1connect.SyncServiceRepairProcedure,
@@ -21,6 +22,8 @@ var ordinary = []string{
 	fieldsyncv1connect.IdentityServiceRefreshProcedure,
 	fieldsyncv1connect.IdentityServiceRegisterPushProcedure,
 	fieldsyncv1connect.IdentityServiceWhoAmIProcedure,
+	fieldsyncv1connect.OperationsServiceCheckNowProcedure,
+	fieldsyncv1connect.OperationsServiceBackUpNowProcedure,
 }
 
 // telling are readings that are acts: what they tell goes beyond the work of the day.
