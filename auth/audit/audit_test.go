@@ -233,7 +233,7 @@ func TestStrangePaths(t *testing.T) {
 		"/open311/%ff":                           "POST /open311/%ff",
 	} {
 		route.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, nil))
-		if all := h.list(&fieldsyncv1.ListAuditEntriesRequest{Act: want}); len(all) != 1 || all[0].GetAct() != want {
+		if all := h.list(&fieldsyncv1.ListAuditEntriesRequest{Act: want}); len(all) != 1 || all[0].GetAct() != want || all[0].GetOutcome() != "http_404" {
 			t.Errorf("%.20s...: %.100v", path, all)
 		}
 	}

@@ -204,7 +204,7 @@ type AuditEntry struct {
 	Address string `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`
 	// What: the method of an RPC ("DispatchService/AssignTask"), or method and path of a route ("POST /open311/v2/requests").
 	Act string `protobuf:"bytes,7,opt,name=act,proto3" json:"act,omitempty"`
-	// "ok", or the code of the error with which it was refused.
+	// "ok", or the code of the error with which it was refused; "http_" and the status for a route.
 	Outcome string `protobuf:"bytes,8,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	// To whom and what.
 	Subjects []*AuditSubject `protobuf:"bytes,9,rep,name=subjects,proto3" json:"subjects,omitempty"`
