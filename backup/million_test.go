@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,7 +37,12 @@ func TestManyTasks(t *testing.T) {
 	}
 	work := t.TempDir()
 	dir, target := filepath.Join(work, "city"), backup.Folder(filepath.Join(work, "repository"))
-	options := embedded.Options{Margins: embedded.Margins{Descriptors: 1}, Log: slog.New(slog.DiscardHandler)}
+	var heard atomic.Pointer[func(done, total int64)] // Of the engine that is open, while it is verified.
+	options := embedded.Options{Margins: embedded.Margins{Descriptors: 1}, Log: slog.New(slog.DiscardHandler), Progress: func(done, total int64) {
+		if told := heard.Load(); told != nil {
+			(*told)(done, total)
+		}
+	}}
 	engine, err := embedded.OpenWith(dir, options)
 	if err != nil {
 		t.Fatal(err)
@@ -45,17 +51,20 @@ func TestManyTasks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	phase := func(name string, do func(progress func(done, total int64)) error) {
+	phase := func(name string, do func(progress backup.Progress) error) {
 		t.Helper()
 		debug.FreeOSMemory()
 		before, told := peak(t, true), 0
 		begun := time.Now()
-		if err := do(func(int64, int64) { told++ }); err != nil {
+		if err := do(func(backup.Step, int64, int64) { told++ }); err != nil {
 			t.Fatalf("%s: %v", name, err)
+		}
+		if name != "writing" && told == 0 {
+			t.Errorf("%s: nobody was told how far it is", name)
 		}
 		t.Logf("%-10s %8.1f s, at most %d MiB resident (%d before), progress told %d times", name, time.Since(begun).Seconds(), peak(t, false), before, told)
 	}
-	phase("writing", func(func(int64, int64)) error { return fill(t.Context(), st, size) })
+	phase("writing", func(backup.Progress) error { return fill(t.Context(), st, size) })
 	want, err := engine.Digest()
 	if err != nil {
 		t.Fatal(err)
@@ -63,15 +72,17 @@ func TestManyTasks(t *testing.T) {
 	if err := engine.Snapshot(); err != nil {
 		t.Fatal(err)
 	}
-	phase("backup", func(progress func(int64, int64)) error {
+	phase("backup", func(progress backup.Progress) error {
 		return backup.New(backup.Options{Engine: engine, Target: target, Progress: progress}).Ship(t.Context())
 	})
-	phase("check", func(func(int64, int64)) error {
+	phase("check", func(progress backup.Progress) error {
+		heard.Store(new(func(done, total int64) { progress(backup.StepIndex, done, total) }))
+		defer heard.Store(nil)
 		found, err := engine.Verify(t.Context())
 		if err != nil || len(found) > 0 {
 			return fmt.Errorf("%w %v", err, found)
 		}
-		findings, err := store.Check(t.Context(), st, store.CheckOptions{})
+		findings, err := store.Check(t.Context(), st, store.CheckOptions{Progress: func(records int64) { progress(backup.StepJournal, records, -1) }})
 		if err == nil && len(findings) > 0 {
 			err = fmt.Errorf("%v", findings)
 		}
@@ -80,9 +91,9 @@ func TestManyTasks(t *testing.T) {
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
-	phase("rebuild", func(progress func(int64, int64)) error {
+	phase("rebuild", func(progress backup.Progress) error {
 		o := options
-		o.Progress = progress
+		o.Progress = func(done, total int64) { progress(backup.StepIndex, done, total) }
 		return embedded.Rebuild(dir, o)
 	})
 	again, err := embedded.OpenWith(dir, options)
@@ -96,7 +107,7 @@ func TestManyTasks(t *testing.T) {
 		t.Fatal(err)
 	}
 	var restored backup.Restored
-	phase("restore", func(progress func(int64, int64)) (err error) {
+	phase("restore", func(progress backup.Progress) (err error) {
 		restored, err = backup.Restore(t.Context(), filepath.Join(work, "restored"), backup.RestoreOptions{Target: target, Progress: progress})
 		return err
 	})

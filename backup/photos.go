@@ -135,7 +135,7 @@ func (s *Shipper) shipPhotos(ctx context.Context) (err error) {
 		waiting = append(waiting, all...)
 	}
 	for i, total := 0, len(waiting); len(waiting) > 0; i++ {
-		s.options.Progress(int64(i), int64(total))
+		s.options.Progress(StepPhotos, int64(i), int64(total))
 		if err := s.shipPhoto(ctx, waiting[0]); err != nil {
 			return err
 		}

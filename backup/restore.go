@@ -52,8 +52,8 @@ type RestoreOptions struct {
 	To time.Time
 	// Photo takes an original. Photos are left out where it is nil.
 	Photo func(ctx context.Context, sha256 string, content io.Reader) error
-	// Progress hears how many of how many objects were brought: snapshot and parts, then photos.
-	Progress func(done, total int64)
+	// Progress hears how much was brought: a snapshot, parts of the journal, the index that is made of them, photos.
+	Progress Progress
 	Log      *slog.Logger
 }
 
@@ -76,7 +76,7 @@ type Restored struct {
 // "backup_time_unknown", DataLoss "backup_gap", "backup_object_damaged".
 func Restore(ctx context.Context, dir string, o RestoreOptions) (r Restored, err error) {
 	if o.Progress == nil {
-		o.Progress = func(int64, int64) {}
+		o.Progress = func(Step, int64, int64) {}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -107,7 +107,7 @@ func Restore(ctx context.Context, dir string, o RestoreOptions) (r Restored, err
 	}()
 	r = Restored{Sequence: snapshot.Last, At: snapshot.At}
 	if err := fetch(ctx, o.Target, snapshot, o.Identities, func(content io.Reader) error {
-		return save(journal.SnapshotPath(embedded.JournalFolder(work), snapshot.Last), content)
+		return save(journal.SnapshotPath(embedded.JournalFolder(work), snapshot.Last), &telling{Reader: content, total: -1, told: o.Progress})
 	}); err != nil {
 		return r, err
 	}
@@ -210,7 +210,7 @@ func restoreParts(ctx context.Context, dir string, snapshot Object, parts []Obje
 				return ctx.Err()
 			}
 			done++
-			o.Progress(int64(done), int64(len(parts)))
+			o.Progress(StepJournal, int64(done), int64(len(parts)))
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -277,7 +277,8 @@ func (j *joiner) flush() error {
 
 // renew makes the index, gives the store another epoch, and begins another journal. kept is when the newest record was committed.
 func renew(ctx context.Context, dir string, kept time.Time, o RestoreOptions) error {
-	engine, err := embedded.OpenWith(dir, embedded.Options{Log: o.Log})
+	options := embedded.Options{Log: o.Log, Progress: func(done, total int64) { o.Progress(StepIndex, done, total) }}
+	engine, err := embedded.OpenWith(dir, options)
 	if err != nil {
 		return err
 	}
@@ -288,7 +289,7 @@ func renew(ctx context.Context, dir string, kept time.Time, o RestoreOptions) er
 	if err := errors.Join(s.RenewEpoch(ctx, kept), s.Close()); err != nil {
 		return err
 	}
-	old, err := embedded.RenewJournal(dir, embedded.Options{Log: o.Log})
+	old, err := embedded.RenewJournal(dir, options)
 	if err != nil {
 		return err
 	}
@@ -307,7 +308,7 @@ func restorePhotos(ctx context.Context, objects []Object, o RestoreOptions, r *R
 		}
 	}
 	for i, p := range all {
-		o.Progress(int64(i), int64(len(all)))
+		o.Progress(StepPhotos, int64(i), int64(len(all)))
 		err := fetch(ctx, o.Target, p, o.Identities, func(content io.Reader) error {
 			photo, err := readPhoto(p, content)
 			if err != nil {
@@ -327,7 +328,7 @@ func restorePhotos(ctx context.Context, objects []Object, o RestoreOptions, r *R
 			r.Photos++
 		}
 	}
-	o.Progress(int64(len(all)), int64(len(all)))
+	o.Progress(StepPhotos, int64(len(all)), int64(len(all)))
 	return nil
 }
 

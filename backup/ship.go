@@ -37,8 +37,8 @@ type Options struct {
 	Keep time.Duration
 	// Now tells the time, by which what is to be kept is judged. time.Now by default.
 	Now func() time.Time
-	// Progress hears of Ship how much is sent: records of the journal, then photos.
-	Progress func(done, total int64)
+	// Progress hears of Ship how much is sent: a snapshot, records of the journal, photos.
+	Progress Progress
 	Log      *slog.Logger
 }
 
@@ -93,7 +93,7 @@ func New(o Options) *Shipper {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Progress == nil {
-		o.Progress = func(int64, int64) {}
+		o.Progress = func(Step, int64, int64) {}
 	}
 	return &Shipper{options: o, photos: newPhotos()}
 }
@@ -233,7 +233,7 @@ func (s *Shipper) shipSnapshot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.put(ctx, file, func(sum string) string {
+	if err := s.put(ctx, &telling{Reader: file, total: info.Size(), told: s.options.Progress}, func(sum string) string {
 		return journalName(s.options.Engine.Journal().ID(), kindSnapshot, newest.Position, newest.Position, info.ModTime(), sum)
 	}); err != nil {
 		return err
@@ -268,7 +268,7 @@ func (s *Shipper) shipJournal(ctx context.Context) error {
 	j := s.options.Engine.Journal()
 	begun, last := s.shipped.Sequence, j.Last()
 	for s.shipped.Sequence < last {
-		s.options.Progress(int64(s.shipped.Sequence-begun), int64(last-begun)) //nolint:gosec // Counts.
+		s.options.Progress(StepJournal, int64(s.shipped.Sequence-begun), int64(last-begun)) //nolint:gosec // Counts.
 		part, err := collect(s.options.Engine, s.shipped.Sequence+1)
 		if err != nil {
 			return err

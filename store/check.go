@@ -34,6 +34,8 @@ type CheckOptions struct {
 	// Rest is how many times as long as it has read Check pauses, so that it takes its share of a processor and no more beside a server's
 	// work. 0: it does not pause.
 	Rest int
+	// Progress hears now and then how many records were read. Nobody does where it is nil.
+	Progress func(records int64)
 }
 
 // Check reads the records, in one snapshot, and holds them against each other: the log of each scope against its head, its
@@ -60,6 +62,8 @@ type checker struct {
 	// read counts records since the last pause, which ended at rested.
 	read   int
 	rested time.Time
+	// all counts all records.
+	all int64
 }
 
 // restEvery is how many records are read between two pauses: a few milliseconds.
@@ -67,6 +71,9 @@ const restEvery = 256
 
 // pause rests when it is time to.
 func (c *checker) pause() {
+	if c.all++; c.options.Progress != nil && c.all%restEvery == 0 {
+		c.options.Progress(c.all)
+	}
 	if c.read++; c.options.Rest == 0 || c.read < restEvery {
 		return
 	}

@@ -140,7 +140,7 @@ func ship(cmd *cobra.Command, config server.Config, repository *repositoryFlags)
 	}
 	options := backup.Options{
 		Engine: engine, Target: target, Recipients: recipients, Keep: config.Backup.Keep(), Log: log,
-		Progress: progress(cmd.ErrOrStderr(), sentence("Sao lưu", "Backing up", language(cmd))),
+		Progress: backupProgress(cmd, sentence("Sao lưu", "Backing up", language(cmd))),
 	}
 	if config.Media.Store == "folder" { // Else they lie in an object store already.
 		blobs, err := server.OpenBlobs(ctx, config)
@@ -228,7 +228,7 @@ func newBackupVerifyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			found, err := backup.Verify(cmd.Context(), target, identities, progress(cmd.ErrOrStderr(), sentence("Kiểm tra", "Verifying", language(cmd))))
+			found, err := backup.Verify(cmd.Context(), target, identities, progress(cmd.ErrOrStderr(), sentence("Kiểm tra", "Verifying", language(cmd)), inItems))
 			for _, f := range found {
 				fmt.Fprintln(cmd.OutOrStdout(), "! "+explain(f, language(cmd)))
 			}

@@ -127,7 +127,11 @@ func checkData(cmd *cobra.Command, config server.Config, quick bool) (c checked,
 	if err := needData(config); err != nil {
 		return c, err // Opening would make one.
 	}
-	engine, err := embedded.Open(storeFolder(config), newLogger(config.Log, cmd.ErrOrStderr()))
+	lang := language(cmd)
+	engine, err := embedded.OpenWith(storeFolder(config), embedded.Options{
+		Log:      newLogger(config.Log, cmd.ErrOrStderr()),
+		Progress: progress(cmd.ErrOrStderr(), sentence("Nhật ký và chỉ mục", "Journal and index", lang), inBytes),
+	})
 	if err != nil {
 		return c, err
 	}
@@ -140,10 +144,11 @@ func checkData(cmd *cobra.Command, config server.Config, quick bool) (c checked,
 	if err != nil {
 		return c, err
 	}
-	read := counter(cmd.ErrOrStderr(), sentence("Ảnh đã đọc", "Photos read", language(cmd)))
 	c.Checked, err = server.CheckData(ctx, engine, s, blobs, server.CheckOptions{
-		Quick: quick, Progress: read,
-		Damaged: func(sum [sha256.Size]byte) { c.photos = append(c.photos, sum) },
+		Quick:    quick,
+		Progress: counter(cmd.ErrOrStderr(), sentence("Ảnh đã đọc", "Photos read", lang)),
+		Records:  counter(cmd.ErrOrStderr(), sentence("Bản ghi đã đối chiếu", "Records compared", lang)),
+		Damaged:  func(sum [sha256.Size]byte) { c.photos = append(c.photos, sum) },
 	})
 	if err == nil && !quick {
 		err = server.SaveCheck(config.Data, c.Checked) // The server is ready again, or no more.

@@ -2,12 +2,8 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"os"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/cong1022/fieldsync/store/embedded"
 )
@@ -37,7 +33,7 @@ beside it and begins a new one with what the index holds.`,
 			lang := language(cmd)
 			o := embedded.Options{
 				Log:      newLogger(config.Log, cmd.ErrOrStderr()),
-				Progress: progress(cmd.ErrOrStderr(), sentence("Dựng lại", "Rebuilding", lang)),
+				Progress: progress(cmd.ErrOrStderr(), sentence("Dựng lại", "Rebuilding", lang), inBytes),
 			}
 			if renew {
 				kept, err := embedded.RenewJournal(storeFolder(config), o)
@@ -56,29 +52,4 @@ beside it and begins a new one with what the index holds.`,
 	flags.add(cmd)
 	cmd.Flags().BoolVar(&renew, "journal", false, "begin a new journal from the index instead")
 	return cmd
-}
-
-// progress draws a bar where somebody sits and looks, and is silent elsewhere.
-func progress(w io.Writer, what string) func(done, total int64) {
-	file, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
-		return func(int64, int64) {}
-	}
-	bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
-		progressbar.OptionShowBytes(true), progressbar.OptionClearOnFinish())
-	return func(done, total int64) {
-		bar.ChangeMax64(max(total, 1))
-		_ = bar.Set64(min(done, total)) // What cannot be drawn cannot be reported either.
-	}
-}
-
-// counter shows how many, where nobody knows of how many.
-func counter(w io.Writer, what string) func(done int64) {
-	file, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
-		return func(int64) {}
-	}
-	bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
-		progressbar.OptionShowCount(), progressbar.OptionClearOnFinish())
-	return func(done int64) { _ = bar.Set64(done) } // What cannot be drawn cannot be reported either.
 }

@@ -42,7 +42,7 @@ store. The store gets another server epoch: phones find out, load their scope ag
 			}
 			o := backup.RestoreOptions{
 				Target: target, Log: newLogger(config.Log, cmd.ErrOrStderr()),
-				Progress: progress(cmd.ErrOrStderr(), sentence("Khôi phục", "Restoring", lang)),
+				Progress: backupProgress(cmd, sentence("Khôi phục", "Restoring", lang)),
 			}
 			if o.Identities, err = repository.identities(); err != nil {
 				return err

@@ -38,6 +38,8 @@ type CheckOptions struct {
 	Damaged func(sum [sha256.Size]byte)
 	// Progress hears how many photos were read.
 	Progress func(photos int64)
+	// Records hears how many records were read.
+	Records func(records int64)
 	// Rest is how many times as long as it has read records it pauses. 0: it does not pause.
 	Rest int
 }
@@ -46,7 +48,7 @@ type CheckOptions struct {
 // when it could not go on.
 func CheckData(ctx context.Context, engine *embedded.Engine, st *store.Store, blobs media.Blobs, o CheckOptions) (c Checked, err error) {
 	begun := time.Now()
-	options := store.CheckOptions{Rest: o.Rest}
+	options := store.CheckOptions{Rest: o.Rest, Progress: o.Records}
 	if !o.Quick {
 		damaged, err := engine.Verify(ctx)
 		for _, d := range damaged {

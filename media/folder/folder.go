@@ -12,6 +12,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/cong1022/fieldsync/media"
 )
@@ -21,6 +22,9 @@ import (
 type Blobs struct {
 	root       string
 	unfinished string
+	// syncing is held while something is made durable. Eight originals synced at once keep the disk busy for so long that the records,
+	// whose syncs crews wait for, come late by a dozen times; one after the other they are through as soon, and the records slip between.
+	syncing sync.Mutex
 }
 
 // Open makes the folder where it is missing, and removes what a crash has left unfinished in it.
@@ -43,7 +47,7 @@ func (b *Blobs) Put(_ context.Context, sum [sha256.Size]byte, content io.ReadSee
 	}
 	// After the rename there is nothing under this name any more. A crash before leaves it to Open.
 	defer func() { _ = os.Remove(file.Name()) }()
-	size, err := fill(file, sum, content)
+	size, err := b.fill(file, sum, content)
 	if err != nil {
 		return fmt.Errorf("keeping an original: %w", err)
 	}
@@ -149,7 +153,7 @@ func (b *Blobs) path(sum [sha256.Size]byte) []string {
 }
 
 // fill writes the content to file, closes it, and has it on the disk.
-func fill(file *os.File, sum [sha256.Size]byte, content io.ReadSeeker) (size int64, err error) {
+func (b *Blobs) fill(file *os.File, sum [sha256.Size]byte, content io.ReadSeeker) (size int64, err error) {
 	defer func() { err = errors.Join(err, file.Close()) }()
 	if _, err := content.Seek(0, io.SeekStart); err != nil {
 		return 0, err
@@ -165,6 +169,8 @@ func fill(file *os.File, sum [sha256.Size]byte, content io.ReadSeeker) (size int
 	if err := file.Chmod(0o400); err != nil {
 		return 0, err
 	}
+	b.syncing.Lock()
+	defer b.syncing.Unlock()
 	return size, file.Sync()
 }
 
@@ -186,17 +192,19 @@ func (b *Blobs) place(finished string, sum [sha256.Size]byte, size int64) error 
 	// Until each folder on the way is synced, a power cut may forget the name. Whoever finds the name or a folder there
 	// already syncs all the same: the one who made it may not have come to that yet.
 	for depth := len(path) - 1; depth > 0; depth-- {
-		if err := syncFolder(filepath.Join(path[:depth]...)); err != nil {
+		if err := b.syncFolder(filepath.Join(path[:depth]...)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func syncFolder(path string) error {
+func (b *Blobs) syncFolder(path string) error {
 	folder, err := os.Open(path)
 	if err != nil {
 		return err
 	}
+	b.syncing.Lock()
+	defer b.syncing.Unlock()
 	return errors.Join(folder.Sync(), folder.Close())
 }

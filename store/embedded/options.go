@@ -27,7 +27,8 @@ type Options struct {
 	// SnapshotEvery is after how long the next snapshot is written if anything was committed since, however little: a restore
 	// from a backup begins with a snapshot. Never for this reason by default.
 	SnapshotEvery time.Duration
-	// Progress hears how much of a start's or a rebuild's work is done, in bytes. Nobody does by default.
+	// Progress hears how much of a start's, a rebuild's or a verification's work is done: bytes, or records of the journal when they are
+	// put into the index; of how many, or -1. Nobody does by default.
 	Progress func(done, total int64)
 }
 

@@ -202,7 +202,14 @@ func (e *Engine) writeSnapshot(position *storagev1.JournalPosition) error {
 	}
 	var failure error
 	info, err := journal.WriteSnapshot(e.folder.journal(), position, e.options.Clock(), func(yield func([]byte, []byte) bool) {
-		failure = everyPair(s.txn, yield)
+		var done, told int64
+		failure = everyPair(s.txn, func(key, value []byte) bool {
+			if done += int64(len(key) + len(value)); done-told >= 1<<20 {
+				e.options.Progress(done, -1)
+				told = done
+			}
+			return yield(key, value)
+		})
 	}, func() error { return failure })
 	if err != nil {
 		return fmt.Errorf("store: %w", err)

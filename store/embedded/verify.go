@@ -35,11 +35,21 @@ func (e *Engine) verify(ctx context.Context) (found []error, err error) {
 		return found, err
 	}
 	var whole *journal.SnapshotInfo // The newest.
+	read := reading{told: e.options.Progress}
+	for _, s := range snapshots {
+		read.total += s.Bytes
+	}
+	if len(snapshots) > 0 {
+		read.total += 2 * snapshots[len(snapshots)-1].Bytes // Read again, and held against the index.
+	}
 	for i, s := range snapshots {
 		if err := ctx.Err(); err != nil {
 			return found, err
 		}
-		if _, err := journal.ReadSnapshot(s.Path, func([]*storagev1.JournalWrite) error { return ctx.Err() }); err != nil {
+		if _, err := journal.ReadSnapshot(s.Path, func(writes []*storagev1.JournalWrite) error {
+			read.pairs(writes)
+			return ctx.Err()
+		}); err != nil {
 			found = append(found, err)
 			continue
 		}
@@ -56,7 +66,7 @@ func (e *Engine) verify(ctx context.Context) (found []error, err error) {
 	}
 	var different []error
 	if err := unpanicked(func() (err error) {
-		different, err = e.compare(ctx, whole.Path)
+		different, err = e.compare(ctx, whole.Path, &read)
 		return err
 	}); err != nil {
 		return found, err
@@ -65,7 +75,7 @@ func (e *Engine) verify(ctx context.Context) (found []error, err error) {
 }
 
 // compare holds the index against the snapshot and the journal behind it, by the family of keys.
-func (e *Engine) compare(ctx context.Context, snapshot string) ([]error, error) {
+func (e *Engine) compare(ctx context.Context, snapshot string, read *reading) ([]error, error) {
 	s := e.snapshotAt(e.versions.begin())
 	defer s.end()
 	position, err := positionIn(s.txn)
@@ -108,6 +118,7 @@ func (e *Engine) compare(ctx context.Context, snapshot string) ([]error, error) 
 				want.add(w.GetKey(), journal.PairSum(w.GetKey(), w.GetValue()))
 			}
 		}
+		read.pairs(writes)
 		return ctx.Err()
 	}); err != nil {
 		return nil, err
@@ -115,11 +126,32 @@ func (e *Engine) compare(ctx context.Context, snapshot string) ([]error, error) 
 	got := make(families)
 	if err := everyPair(s.txn, func(key, value []byte) bool {
 		got.add(key, journal.PairSum(key, value))
+		read.pair(key, value)
 		return ctx.Err() == nil
 	}); err != nil {
 		return []error{&IndexError{err}}, nil
 	}
 	return got.different(want), ctx.Err()
+}
+
+// reading tells how many bytes of pairs were read.
+type reading struct {
+	done, unsaid, total int64
+	told                func(done, total int64)
+}
+
+func (r *reading) pairs(writes []*storagev1.JournalWrite) {
+	for _, w := range writes {
+		r.pair(w.GetKey(), w.GetValue())
+	}
+}
+
+func (r *reading) pair(key, value []byte) {
+	r.done += int64(len(key) + len(value))
+	if r.unsaid += int64(len(key) + len(value)); r.unsaid >= 1<<20 {
+		r.told(min(r.done, r.total), r.total)
+		r.unsaid = 0
+	}
 }
 
 // families are the digests of the keys that begin with the same word.
