@@ -38,6 +38,7 @@ type CheckConfig struct {
 // GuardConfig is the section guards.
 type GuardConfig struct {
 	FreeMiB     uint64 `yaml:"free_mib"`
+	ReserveMiB  uint64 `yaml:"reserve_mib"`
 	Inodes      uint64 `yaml:"inodes"`
 	Descriptors uint64 `yaml:"descriptors"`
 }
@@ -66,6 +67,7 @@ func (c Config) checkKeeping(require func(ok bool, format string, args ...any)) 
 	_, err = c.Check.next(time.Now())
 	require(err == nil, "check.at: %w", err)
 	require(c.Guards.FreeMiB <= 1<<30, "guards.free_mib: %d is above 1073741824", c.Guards.FreeMiB)
+	require(c.Guards.ReserveMiB <= 1<<20, "guards.reserve_mib: %d is above 1048576", c.Guards.ReserveMiB)
 	require(c.Journal.SnapshotMiB >= 1 && c.Journal.SnapshotMiB <= 1<<20, "journal.snapshot_mib: %d is not between 1 and 1048576", c.Journal.SnapshotMiB)
 	require(c.Journal.SnapshotEvery >= time.Minute && c.Journal.SnapshotEvery <= 720*time.Hour,
 		"journal.snapshot_every: %v is not between 1m and 720h", c.Journal.SnapshotEvery)
@@ -95,6 +97,7 @@ func (c CheckConfig) next(now time.Time) (time.Time, error) {
 func (c Config) engineOptions() embedded.Options {
 	o := embedded.Options{
 		Margins:       embedded.Margins{Bytes: c.Guards.FreeMiB << 20, Inodes: c.Guards.Inodes, Descriptors: c.Guards.Descriptors},
+		ReserveBytes:  c.Guards.ReserveMiB << 20,
 		SnapshotBytes: c.Journal.SnapshotMiB << 20, SnapshotEvery: c.Journal.SnapshotEvery,
 	}
 	if o.Margins == (embedded.Margins{}) {

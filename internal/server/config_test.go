@@ -159,7 +159,7 @@ func TestEnv(t *testing.T) {
 		"backup.repository": "s3://h:1/b", "backup.access_key": "a", "backup.secret_key": "s", "backup.secret_key_file": "", "backup.region": "r",
 		"backup.recipients": "[age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]", "backup.every": "5s", "backup.keep_days": "90",
 		"check.at": "03:15", "check.at_start": "false",
-		"guards.free_mib": "1", "guards.inodes": "2", "guards.descriptors": "3", "journal.snapshot_mib": "4", "journal.snapshot_every": "1h",
+		"guards.free_mib": "1", "guards.reserve_mib": "5", "guards.inodes": "2", "guards.descriptors": "3", "journal.snapshot_mib": "4", "journal.snapshot_every": "1h",
 		"retention.uploads_days": "2", "retention.audit_days": "30",
 		"media.spool": "s3", "media.orphans_after": "48h",
 		"tokens.device_grant": "48h", "privacy.phone_lease": "2h",
@@ -211,7 +211,7 @@ func TestEnv(t *testing.T) {
 			Recipients: []string{"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"},
 		},
 		Check:     CheckConfig{At: "03:15"},
-		Guards:    GuardConfig{FreeMiB: 1, Inodes: 2, Descriptors: 3},
+		Guards:    GuardConfig{FreeMiB: 1, ReserveMiB: 5, Inodes: 2, Descriptors: 3},
 		Journal:   JournalConfig{SnapshotMiB: 4, SnapshotEvery: time.Hour},
 		Retention: RetentionConfig{UploadsDays: 2, AuditDays: 30},
 		Open311: Open311Config{

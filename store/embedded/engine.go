@@ -48,6 +48,7 @@ type Engine struct {
 	journal *journal.Journal
 	applied atomic.Uint64 // The newest record of the journal that is in Badger.
 	space   *space
+	reserve *reserve
 	log     *slog.Logger
 	queue   chan *request
 	// syncing and applying lead from one goroutine of the writer to the next: see writer.go.
@@ -105,6 +106,7 @@ func OpenWith(dir string, o Options) (*Engine, error) {
 	go e.sync()
 	go e.apply()
 	go e.tendFiles()
+	go e.reserve.watch()
 	return e, nil
 }
 
@@ -115,6 +117,7 @@ func newEngine(dir string, o Options) *Engine {
 		folder:  folder(dir),
 		options: o,
 		space:   newSpace(dir, o.Margins, o.Clock, o.Log),
+		reserve: newReserve(folder(dir), o),
 		log:     o.Log,
 		queue:   make(chan *request, batchTransactions),
 		failed:  make(chan struct{}),
@@ -175,6 +178,7 @@ func (e *Engine) Close() error {
 	<-e.stopped
 	close(e.tend)
 	<-e.tended
+	e.reserve.close()
 	return e.release()
 }
 

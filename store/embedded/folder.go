@@ -28,6 +28,7 @@ type folder string
 
 func (f folder) lock() string    { return filepath.Join(string(f), "lock") }
 func (f folder) journal() string { return filepath.Join(string(f), "journal") }
+func (f folder) reserve() string { return filepath.Join(string(f), "reserve") }
 func (f folder) index() string   { return filepath.Join(string(f), "index") }
 
 // oldManifest is there as long as Badger, or a part of it, still lies where it did before there was a journal.
@@ -80,6 +81,14 @@ func (e *Engine) open() (err error) {
 		err = errors.Join(err, e.lock.Unlock())
 	}()
 	// Opening Badger writes to its maps, which without room kills the process, at each start anew. An error is better.
+	if err := e.reserve.find(); err != nil {
+		return err
+	}
+	if e.space.atOpen() != nil {
+		if err := e.reserve.giveAll(); err != nil {
+			return err
+		}
+	}
 	if err := e.space.atOpen(); err != nil {
 		return err
 	}

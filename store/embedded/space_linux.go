@@ -48,3 +48,24 @@ func free(dir string) (Margins, error) {
 	}
 	return left, nil
 }
+
+// freeBytes asks the file system of dir.
+func freeBytes(dir string) (uint64, error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return 0, err
+	}
+	return fs.Bavail * uint64(fs.Bsize), nil //nolint:gosec // A block size is positive.
+}
+
+// allocate makes a file whose blocks are there. They are not written.
+func allocate(path string, size int64) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := unix.Fallocate(int(file.Fd()), 0, 0, size); err != nil {
+		return errors.Join(err, file.Close(), os.Remove(path))
+	}
+	return file.Close()
+}
