@@ -28,7 +28,7 @@ const repositoryVariable = "FIELDSYNC_TORTURE_REPOSITORY"
 func engineOptions(margins embedded.Margins) embedded.Options {
 	return embedded.Options{
 		Margins: margins, SegmentBytes: 1 << 20, CheckpointBytes: 2 << 20, SnapshotBytes: 4 << 20,
-		ReserveBytes: margins.Bytes / 4,
+		ReserveBytes: margins.Bytes / 2,
 	}
 }
 

@@ -28,7 +28,7 @@ type Options struct {
 	// from a backup begins with a snapshot. Never for this reason by default.
 	SnapshotEvery time.Duration
 	// ReserveBytes are kept allocated in the folder, for Badger's compactions that are under way when others take the last bytes of the
-	// disk, and for opening the store on a full one. None by default, and none where a file system cannot allocate without writing.
+	// disk, one half, and for opening the store on a full one, the other. None by default, and none where a file system cannot allocate without writing.
 	ReserveBytes uint64
 	// Progress hears how much of a start's, a rebuild's or a verification's work is done: bytes, or records of the journal when they are
 	// put into the index; of how many, or -1. Nobody does by default.

@@ -12,13 +12,15 @@ const (
 	// reservePieces is in how many steps the reserve is given away: whoever takes the disk's last bytes at full speed would take
 	// all of it at once, too.
 	reservePieces = 8
+	// openingShare is which part of the reserve is left for the next start: a store on a full disk must open.
+	openingShare = 2
 	// reserveEvery is how often the file system is asked whether somebody has taken its last bytes. Asking takes a microsecond.
 	reserveEvery = 5 * time.Millisecond
 )
 
 // reserve is a file whose blocks are there and hold nothing: room that others cannot take while a compaction of Badger is under way,
 // which writes through a map and kills the process where there is no block behind it. When the disk runs empty, the file is
-// made shorter, a piece at a time; when there is room again, it is made whole. Where blocks cannot be had without writing them there is
+// made shorter, a piece at a time, down to what the next start needs; when there is room again, it is made whole. Where blocks cannot be had without writing them there is
 // none.
 type reserve struct {
 	dir  folder
@@ -103,7 +105,7 @@ func (r *reserve) look() {
 	piece := r.size / reservePieces
 	switch {
 	case err != nil:
-	case r.held > 0 && left < uint64(piece): //nolint:gosec // Not negative.
+	case r.held > r.size/openingShare && left < uint64(piece): //nolint:gosec // Not negative.
 		if r.held == r.size {
 			r.log.Warn("store: others have taken the disk's last bytes, the reserve is given to what is under way", "bytes", r.held)
 		}

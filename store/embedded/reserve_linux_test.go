@@ -45,8 +45,10 @@ func TestReserve(t *testing.T) {
 		{"still", 0, 6 * piece},
 		{"what was given is free", piece, 6 * piece},
 		{"taken too", 0, 5 * piece},
-		{"room again, not for all", 12 * piece, 5 * piece},
-		{"room again", 13*piece + 1, 8 * piece},
+		{"and again", 0, 4 * piece},
+		{"what the next start needs", 0, 4 * piece},
+		{"room again, not for all", 12 * piece, 4 * piece},
+		{"room again", 14*piece + 1, 8 * piece},
 	} {
 		left = step.left
 		r.look()
