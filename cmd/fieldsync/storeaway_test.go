@@ -17,7 +17,7 @@ import (
 )
 
 // Protects: while the object store is away, also when the server starts, everything but photos goes on. Photos wait in the spool,
-// nothing is sealed without them, and when the store is back each arrives.
+// nothing is sealed without them, and when the store is back each arrives. FIELDSYNC_OUTAGE=1h has the first absence last so long.
 func TestObjectStoreAway(t *testing.T) {
 	if testing.Short() {
 		t.Skip("left out by -short: builds MinIO on a new machine")
@@ -62,6 +62,11 @@ func TestObjectStoreAway(t *testing.T) {
 	first := complete("1022-1")
 	if got := state(first); got != fieldsyncv1.ProofState_PROOF_STATE_CLAIMED {
 		t.Errorf("while the store is away the completion is %v, want claimed", got)
+	}
+	if asked := os.Getenv("FIELDSYNC_OUTAGE"); asked != "" {
+		lasts, err := time.ParseDuration(asked)
+		check(t, err)
+		time.Sleep(lasts)
 	}
 	way.open()
 	check(t, crew.Upload(t.Context(), nil))
