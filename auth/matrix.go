@@ -43,7 +43,7 @@ const (
 // How to choose for a new procedure:
 //   - what crews do on their phones: crew, lead; what only their lead may: lead
 //   - what dispatchers read of their unit: dispatcher, head, supervisor, admin
-//   - what they change in it: dispatcher, head, admin; the supervisor changes nothing
+//   - what they change in it: dispatcher, head, admin; the supervisor settles reviews and changes nothing else
 //   - what takes a second person's word, such as an approval: head, admin
 //   - what changes the city's set-up, keys or hooks: admin
 //   - what the 1022 system does: hotline
@@ -92,6 +92,10 @@ var rights = map[string][]fieldsyncv1.Role{
 	fieldsyncv1connect.BoardServiceWatchBoardProcedure:       {dispatcher, head, supervisor, admin},
 	fieldsyncv1connect.BoardServiceGetWorkloadProcedure:      {dispatcher, head, supervisor, admin},
 	fieldsyncv1connect.BoardServiceGetMonthlyReportProcedure: {dispatcher, head, supervisor, admin},
+
+	fieldsyncv1connect.ReviewServiceListReviewsProcedure:   {dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.ReviewServiceGetReviewProcedure:     {dispatcher, head, supervisor, admin},
+	fieldsyncv1connect.ReviewServiceResolveReviewProcedure: {dispatcher, head, supervisor, admin},
 
 	fieldsyncv1connect.CategoryServicePutCategoriesProcedure:  {admin},
 	fieldsyncv1connect.CategoryServiceListCategoriesProcedure: {crew, lead, dispatcher, head, supervisor, hotline, admin},

@@ -69,7 +69,7 @@ func TestMatrix(t *testing.T) {
 	services := map[string]string{
 		"SyncService": "crew lead dispatcher head supervisor", "MediaService": "crew lead", "HotlineService": "hotline",
 		"DispatchService": moves, "SupportService": moves, "HoldService": moves, "ProofService": everybody,
-		"BoardService": reads, "OperationsService": "admin", "AuditService": "supervisor admin", "PrivacyService": "admin", "FalseReportService": "dispatcher head admin",
+		"BoardService": reads, "ReviewService": reads, "OperationsService": "admin", "AuditService": "supervisor admin", "PrivacyService": "admin", "FalseReportService": "dispatcher head admin",
 		"CategoryService": everybody, "CrewService": moves, "DeadlineService": reads, "EscalationService": reads, "TerritoryService": "admin",
 	}
 	exceptions := map[string]string{

@@ -32,6 +32,7 @@ var (
 	_ fieldsyncv1connect.CrewServiceHandler       = (*Service)(nil)
 	_ fieldsyncv1connect.DeadlineServiceHandler   = (*Service)(nil)
 	_ fieldsyncv1connect.EscalationServiceHandler = (*Service)(nil)
+	_ fieldsyncv1connect.ReviewServiceHandler     = (*Service)(nil)
 	_ fieldsyncv1connect.TerritoryServiceHandler  = (*Service)(nil)
 )
 

@@ -32,7 +32,7 @@ type ReviewRules struct {
 }
 
 // Apply notes on the task's completion, which was sealed in this transaction, what is missing by the rules, and draws it for
-// review or not. The caller saves the task, whose completion changes with revision anyway.
+// review or not; a drawn one flags the task, or nobody would come upon it. The caller saves the task, whose completion changes with revision anyway.
 func (r ReviewRules) Apply(tx *store.Tx, task *fieldsyncv1.Task, revision uint64) error {
 	completion := task.GetCompletion()
 	var category *fieldsyncv1.Category
@@ -53,6 +53,9 @@ func (r ReviewRules) Apply(tx *store.Tx, task *fieldsyncv1.Task, revision uint64
 		return err
 	}
 	completion.DrawnForReview = float64(binary.BigEndian.Uint64(draw[:]))/math.MaxUint64 < share
+	if status := task.GetStatus(); completion.GetDrawnForReview() && status != nil {
+		status.Review, status.Revision = true, revision
+	}
 	return nil
 }
 

@@ -214,6 +214,12 @@ func UnitTasks(unit string) Prefix[storagev1.TaskRecord] {
 	return newKey("unit-task").text(unit).bytes()
 }
 
+// ReviewKey: review/<task> — holds only the id: which tasks wait for review.
+func ReviewKey(task string) Key[storagev1.TaskRecord] { return newKey("review").text(task).bytes() }
+
+// Reviews is the prefix of the tasks that wait for review.
+func Reviews() Prefix[storagev1.TaskRecord] { return newKey("review").bytes() }
+
 // ScopeHeadKey: scope-head/<scope>
 func ScopeHeadKey(scope Scope) Key[storagev1.ScopeHead] {
 	return newKey("scope-head").text(string(scope)).bytes()

@@ -22,7 +22,8 @@ func NextRevision(record *storagev1.TaskRecord) uint64 {
 
 // SaveTask stores a task whose revision was raised, and enters the change into the log of each of its scopes, and into that of
 // the changes of tickets where it is one. A scope that it has left since it was last stored is told so, with the reason
-// leaving. The record's places are set.
+// leaving. The record's places are set. One that is flagged for review stands among those that wait (Reviews) until whoever takes the
+// flag away deletes it there.
 func SaveTask(tx *Tx, record *storagev1.TaskRecord, leaving fieldsyncv1.RemovalReason) error {
 	NoteState(record, nil)
 	id := record.GetTask().GetId()
@@ -47,6 +48,11 @@ func SaveTask(tx *Tx, record *storagev1.TaskRecord, leaving fieldsyncv1.RemovalR
 	}
 	if err := logTask(tx, record.GetTask()); err != nil {
 		return err
+	}
+	if record.GetTask().GetStatus().GetReview() {
+		if err := Put(tx, ReviewKey(id), &storagev1.TaskRecord{Task: &fieldsyncv1.Task{Id: id}}); err != nil {
+			return err
+		}
 	}
 	tx.Signal(TasksTopic)
 	return Put(tx, TaskKey(id), record)

@@ -381,6 +381,7 @@ func (g *merging) added(revision uint64) judgement {
 
 func (g *merging) flagReview(revision uint64) {
 	g.task.Status.Revision, g.task.Status.Review = revision, true
+	g.record.LateRevision = revision
 }
 
 // itemID names what a mutation adds to a task, the same at each repeat: 13 characters of a hash, since every phone of the

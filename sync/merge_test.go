@@ -129,6 +129,9 @@ func TestMerge(t *testing.T) {
 			if s := record.GetTask().GetStatus(); s.GetState() != test.then || s.GetReview() != test.review {
 				t.Errorf("state %v, review %t; want %v, %t", s.GetState(), s.GetReview(), test.then, test.review)
 			}
+			if want := record.GetTask().GetStatus().GetRevision(); test.review && record.GetLateRevision() != want || !test.review && record.GetLateRevision() != 0 {
+				t.Errorf("late evidence is told of at revision %d; flagged: %t at %d", record.GetLateRevision(), test.review, want)
+			}
 			touched := got.kind == kindApplied || got.kind == kindMerged
 			if raised := record.GetTask().GetRevision() > 7; raised != touched {
 				t.Errorf("revision raised: %t, but the judgement is %v", raised, got.kind)

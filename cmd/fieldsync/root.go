@@ -60,7 +60,7 @@ của tổ, việc làm khi mất sóng được gửi về, và báo cáo hoàn
 	root.AddCommand(
 		newDemoCommand(), newServeCommand(), group(newPhoneCommand()),
 		newEnrolCommand(), newTokenCommand(), group(newAdminCommand()), group(newAuthCommand()),
-		newImportCommand(), newRouteCommand(), newHintsCommand(), newAssignCommand(), newReopenCommand(), newDeliveriesCommand(), newDeadlineCommand(), newEscalationCommand(),
+		newImportCommand(), newRouteCommand(), newHintsCommand(), newAssignCommand(), newReopenCommand(), group(newReviewCommand()), newDeliveriesCommand(), newDeadlineCommand(), newEscalationCommand(),
 		newBoardCommand(), newReportCommand(), newStuckCommand(),
 		group(newHotlineCommand()), group(newWebhookCommand()), group(newFalseReportCommand()),
 		newVerifyCommand(), group(newLogCommand()), group(newHoldCommand()),

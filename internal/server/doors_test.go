@@ -171,6 +171,8 @@ func TestForeignIsLikeNothing(t *testing.T) {
 		"DispatchService/RecallTask":            {desk, `{"taskId":"ID","reason":"x"}`, foreign.task},
 		"DispatchService/CancelTask":            {desk, `{"taskId":"ID","reason":"x"}`, foreign.task},
 		"DispatchService/ReopenTask":            {desk, `{"taskId":"ID","completionId":"x","reason":"x"}`, foreign.task},
+		"ReviewService/GetReview":               {desk, `{"taskId":"ID"}`, foreign.task},
+		"ReviewService/ResolveReview":           {desk, `{"taskId":"ID","outcome":"REVIEW_OUTCOME_UPHELD","reason":"x"}`, foreign.task},
 		"IdentityService/IssueCode":             {desk, `{"memberId":"ID"}`, "tho-phuong-b"},
 		"IdentityService/RevokeDevice":          {desk, `{"deviceId":"ID"}`, foreign.device},
 		"SupportService/ExplainDevice":          {desk, `{"deviceId":"ID"}`, foreign.device},

@@ -42,6 +42,7 @@ var services = []string{
 	fieldsyncv1connect.BoardServiceName,
 	fieldsyncv1connect.CategoryServiceName,
 	fieldsyncv1connect.CrewServiceName,
+	fieldsyncv1connect.ReviewServiceName,
 	fieldsyncv1connect.DeadlineServiceName,
 	fieldsyncv1connect.EscalationServiceName,
 	fieldsyncv1connect.TerritoryServiceName,
@@ -91,6 +92,7 @@ func (s *Rooms) Handler() http.Handler {
 	rpcs.Handle(fieldsyncv1connect.NewBoardServiceHandler(s.board, options...))
 	rpcs.Handle(fieldsyncv1connect.NewCategoryServiceHandler(s.dispatch, options...))
 	rpcs.Handle(fieldsyncv1connect.NewCrewServiceHandler(s.dispatch, options...))
+	rpcs.Handle(fieldsyncv1connect.NewReviewServiceHandler(s.dispatch, options...))
 	rpcs.Handle(fieldsyncv1connect.NewDeadlineServiceHandler(s.dispatch, options...))
 	rpcs.Handle(fieldsyncv1connect.NewEscalationServiceHandler(s.dispatch, options...))
 	rpcs.Handle(fieldsyncv1connect.NewTerritoryServiceHandler(s.dispatch, options...))

@@ -43,7 +43,7 @@ const (
 	// Answers for a unit: whatever its dispatchers may do; also approves what needs a second person, and keeps the unit's
 	// dispatchers.
 	Role_ROLE_UNIT_HEAD Role = 6
-	// Watches over the city: reads what the dispatchers of all units read, reads the audit, changes nothing.
+	// Watches over the city: reads what the dispatchers of all units read, reads the audit, settles reviews, changes nothing else.
 	Role_ROLE_CITY_SUPERVISOR Role = 7
 )
 

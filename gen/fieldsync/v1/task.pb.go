@@ -753,7 +753,8 @@ type StatusFacet struct {
 	ByMemberId string `protobuf:"bytes,4,opt,name=by_member_id,json=byMemberId,proto3" json:"by_member_id,omitempty"`
 	// Why, where the state wants a reason: paused, declined (then open), cancelled.
 	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
-	// Somebody should look at this task: evidence arrived that contradicts an order given meanwhile.
+	// Somebody should look at this task: a finding speaks against its evidence, evidence arrived that contradicts an order given
+	// meanwhile, or its completion was drawn. ReviewService tells which, and settles it.
 	Review        bool `protobuf:"varint,6,opt,name=review,proto3" json:"review,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -216,7 +216,11 @@ type TaskRecord struct {
 	// The clock of its deadline. Absent for one that was made before there was a calendar, until somebody gives an order.
 	Clock *TaskClock `protobuf:"bytes,21,opt,name=clock,proto3" json:"clock,omitempty"`
 	// What happens while its newest assignment is not answered. Absent where nothing does.
-	Escalation    *v1.Escalation `protobuf:"bytes,22,opt,name=escalation,proto3" json:"escalation,omitempty"`
+	Escalation *v1.Escalation `protobuf:"bytes,22,opt,name=escalation,proto3" json:"escalation,omitempty"`
+	// What was decided when somebody had looked at it for its flag of review, oldest first: at most the newest 50.
+	Reviews []*v1.ReviewDecision `protobuf:"bytes,24,rep,name=reviews,proto3" json:"reviews,omitempty"`
+	// The task's revision at which evidence last came from a crew that no longer had it. 0 where none did since there is this field.
+	LateRevision  uint64 `protobuf:"varint,25,opt,name=late_revision,json=lateRevision,proto3" json:"late_revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -305,6 +309,20 @@ func (x *TaskRecord) GetEscalation() *v1.Escalation {
 		return x.Escalation
 	}
 	return nil
+}
+
+func (x *TaskRecord) GetReviews() []*v1.ReviewDecision {
+	if x != nil {
+		return x.Reviews
+	}
+	return nil
+}
+
+func (x *TaskRecord) GetLateRevision() uint64 {
+	if x != nil {
+		return x.LateRevision
+	}
+	return 0
 }
 
 // Where the one entry of a task stands in the log of a scope.
@@ -702,7 +720,7 @@ var File_fieldsync_storage_v1_dispatch_proto protoreflect.FileDescriptor
 
 const file_fieldsync_storage_v1_dispatch_proto_rawDesc = "" +
 	"\n" +
-	"#fieldsync/storage/v1/dispatch.proto\x12\x14fieldsync.storage.v1\x1a#fieldsync/storage/v1/deadline.proto\x1a\x1dfieldsync/v1/correction.proto\x1a\x1dfieldsync/v1/escalation.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x03\n" +
+	"#fieldsync/storage/v1/dispatch.proto\x12\x14fieldsync.storage.v1\x1a#fieldsync/storage/v1/deadline.proto\x1a\x1dfieldsync/v1/correction.proto\x1a\x1dfieldsync/v1/escalation.proto\x1a\x19fieldsync/v1/review.proto\x1a\x17fieldsync/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x03\n" +
 	"\x06Ticket\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12/\n" +
 	"\x05facts\x18\x02 \x01(\v2\x19.fieldsync.v1.TicketFacetR\x05facts\x12\x17\n" +
@@ -716,7 +734,7 @@ const file_fieldsync_storage_v1_dispatch_proto_rawDesc = "" +
 	"\aerasure\x18\x1e \x01(\v2\x1d.fieldsync.storage.v1.ErasureR\aerasure\"K\n" +
 	"\aErasure\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
-	"\x05texts\x18\x02 \x01(\bR\x05texts\"\x87\x03\n" +
+	"\x05texts\x18\x02 \x01(\bR\x05texts\"\xe4\x03\n" +
 	"\n" +
 	"TaskRecord\x12&\n" +
 	"\x04task\x18\x01 \x01(\v2\x12.fieldsync.v1.TaskR\x04task\x12\x16\n" +
@@ -728,7 +746,9 @@ const file_fieldsync_storage_v1_dispatch_proto_rawDesc = "" +
 	"\x05clock\x18\x15 \x01(\v2\x1f.fieldsync.storage.v1.TaskClockR\x05clock\x128\n" +
 	"\n" +
 	"escalation\x18\x16 \x01(\v2\x18.fieldsync.v1.EscalationR\n" +
-	"escalation\"=\n" +
+	"escalation\x126\n" +
+	"\areviews\x18\x18 \x03(\v2\x1c.fieldsync.v1.ReviewDecisionR\areviews\x12#\n" +
+	"\rlate_revision\x18\x19 \x01(\x04R\flateRevision\"=\n" +
 	"\tTaskPlace\x12\x14\n" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\"\xae\x01\n" +
@@ -793,8 +813,9 @@ var file_fieldsync_storage_v1_dispatch_proto_goTypes = []any{
 	(*StatusChange)(nil),          // 10: fieldsync.storage.v1.StatusChange
 	(*TaskClock)(nil),             // 11: fieldsync.storage.v1.TaskClock
 	(*v1.Escalation)(nil),         // 12: fieldsync.v1.Escalation
-	(v1.ProofState)(0),            // 13: fieldsync.v1.ProofState
-	(*v1.Correction)(nil),         // 14: fieldsync.v1.Correction
+	(*v1.ReviewDecision)(nil),     // 13: fieldsync.v1.ReviewDecision
+	(v1.ProofState)(0),            // 14: fieldsync.v1.ProofState
+	(*v1.Correction)(nil),         // 15: fieldsync.v1.Correction
 }
 var file_fieldsync_storage_v1_dispatch_proto_depIdxs = []int32{
 	7,  // 0: fieldsync.storage.v1.Ticket.facts:type_name -> fieldsync.v1.TicketFacet
@@ -809,18 +830,19 @@ var file_fieldsync_storage_v1_dispatch_proto_depIdxs = []int32{
 	10, // 9: fieldsync.storage.v1.TaskRecord.history:type_name -> fieldsync.storage.v1.StatusChange
 	11, // 10: fieldsync.storage.v1.TaskRecord.clock:type_name -> fieldsync.storage.v1.TaskClock
 	12, // 11: fieldsync.storage.v1.TaskRecord.escalation:type_name -> fieldsync.v1.Escalation
-	8,  // 12: fieldsync.storage.v1.Tenure.from:type_name -> google.protobuf.Timestamp
-	8,  // 13: fieldsync.storage.v1.Tenure.until:type_name -> google.protobuf.Timestamp
-	13, // 14: fieldsync.storage.v1.Completion.state:type_name -> fieldsync.v1.ProofState
-	8,  // 15: fieldsync.storage.v1.Completion.accepted_at:type_name -> google.protobuf.Timestamp
-	8,  // 16: fieldsync.storage.v1.Completion.sealed_at:type_name -> google.protobuf.Timestamp
-	8,  // 17: fieldsync.storage.v1.Completion.delivered_at:type_name -> google.protobuf.Timestamp
-	14, // 18: fieldsync.storage.v1.Completion.reopened:type_name -> fieldsync.v1.Correction
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	13, // 12: fieldsync.storage.v1.TaskRecord.reviews:type_name -> fieldsync.v1.ReviewDecision
+	8,  // 13: fieldsync.storage.v1.Tenure.from:type_name -> google.protobuf.Timestamp
+	8,  // 14: fieldsync.storage.v1.Tenure.until:type_name -> google.protobuf.Timestamp
+	14, // 15: fieldsync.storage.v1.Completion.state:type_name -> fieldsync.v1.ProofState
+	8,  // 16: fieldsync.storage.v1.Completion.accepted_at:type_name -> google.protobuf.Timestamp
+	8,  // 17: fieldsync.storage.v1.Completion.sealed_at:type_name -> google.protobuf.Timestamp
+	8,  // 18: fieldsync.storage.v1.Completion.delivered_at:type_name -> google.protobuf.Timestamp
+	15, // 19: fieldsync.storage.v1.Completion.reopened:type_name -> fieldsync.v1.Correction
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_storage_v1_dispatch_proto_init() }
