@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"encoding/csv"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,4 +27,85 @@ func TestImportOfLongReports(t *testing.T) {
 	if want := "60 created, 0 updated, 0 unchanged, 0 bad rows\n"; got != want {
 		t.Errorf("the import says %q, want %q", got, want)
 	}
+}
+
+// Protects a large file with a few bad rows, in both forms: good rows are in, each bad one is named by its line, its field and what to do, on
+// the terminal and in the file of bad rows, those that only the server can refuse as well; the same file again changes nothing; and a
+// unit that does not exist stops it before anything is in.
+func TestImportWithBadRows(t *testing.T) {
+	h := newHouse(t, "--listen", "127.0.0.1:0")
+	check(t, h.dispatcher.Close())
+	check(t, h.hotline.Close())
+	rows := 2000
+	if testing.Short() {
+		rows = 300
+	}
+	for name, write := range map[string]func(row importRow) string{"csv": importRow.csv, "json": importRow.json} {
+		var file strings.Builder
+		file.WriteString(map[string]string{"csv": "service_request_id,service_name,lat,long,requested_datetime,parent_id\n", "json": "[\n"}[name])
+		want := map[string]string{} // Field by line.
+		for n := 1; n <= rows; n++ {
+			row := importRow{id: fmt.Sprintf("%s-%d", name, n), lat: "10.77", at: "2026-11-20T08:00:00+07:00"}
+			switch n {
+			case 7, rows - 3:
+				row.lat, want[fmt.Sprint(n+1)] = "91", "lat"
+			case 60, rows / 2:
+				row.at, want[fmt.Sprint(n+1)] = "20/11/2026", "requested_datetime"
+			case 61, rows - 1:
+				row.parent, want[fmt.Sprint(n+1)] = "khong-co", "parent_id"
+			case 62:
+				row.parent = name + "-1"
+			}
+			file.WriteString(write(row))
+			if name == "json" && n < rows {
+				file.WriteString(",")
+			}
+			file.WriteString("\n")
+		}
+		if name == "json" {
+			file.WriteString("]")
+		}
+		path, badPath := filepath.Join(t.TempDir(), "tickets"), filepath.Join(t.TempDir(), "bad.csv")
+		check(t, os.WriteFile(path, []byte(file.String()), 0o600))
+		run := func(unit string) (out, errs string, code int) {
+			var stdout, stderr bytes.Buffer
+			code = Run(t.Context(), []string{"import", "--lang", "en", "--profile", h.folder(houseHotline), "--unit", unit, "--bad", badPath, path}, strings.NewReader(""), &stdout, &stderr)
+			return stdout.String(), stderr.String(), code
+		}
+		if out, errs, code := run("khong-co"); code != 1 || !strings.HasPrefix(out, "0 created, 0 updated") || !strings.Contains(errs, "[unit_unknown]") {
+			t.Errorf("%s for a unit that does not exist: %d, %q, %q", name, code, out, errs)
+		}
+		for _, done := range []string{fmt.Sprintf("%d created, 0 updated, 0 unchanged", rows-len(want)), fmt.Sprintf("0 created, 0 updated, %d unchanged", rows-len(want))} {
+			out, errs, code := run(houseUnit)
+			if code != 1 || out != fmt.Sprintf("%s, %d bad rows\n", done, len(want)) {
+				t.Fatalf("%s: exit status %d, %q, want %q\n%s", name, code, out, done, errs)
+			}
+			said, err := os.Open(badPath)
+			check(t, err)
+			table, err := csv.NewReader(said).ReadAll()
+			check(t, err)
+			check(t, said.Close())
+			got := map[string]string{}
+			for _, row := range table[1:] {
+				got[row[0]] = row[2]
+				if !strings.Contains(errs, fmt.Sprintf("line %s (%s): %s\n", row[0], row[1], row[3])) || row[3] == "" {
+					t.Errorf("%s: the terminal does not say %q", name, row)
+				}
+			}
+			if !maps.Equal(got, want) {
+				t.Errorf("%s: bad are %v, want %v", name, got, want)
+			}
+		}
+	}
+}
+
+// importRow is a row of a file of tickets.
+type importRow struct{ id, lat, at, parent string }
+
+func (r importRow) csv() string {
+	return fmt.Sprintf("%s,Cây đổ,%s,106.70,%s,%s", r.id, r.lat, r.at, r.parent)
+}
+
+func (r importRow) json() string {
+	return fmt.Sprintf(`{"service_request_id":%q,"service_name":"Cây đổ","lat":%s,"long":106.70,"requested_datetime":%q,"parent_id":%q}`, r.id, r.lat, r.at, r.parent)
 }

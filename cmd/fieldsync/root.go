@@ -116,15 +116,26 @@ func explain(err error, lang string) string {
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return sentence(f.Vi, f.En, lang) + " [" + f.Code + "]"
 	}
-	if c, ok := errors.AsType[*connect.Error](err); ok {
-		for _, detail := range c.Details() {
-			value, derr := detail.Value()
-			if info, ok := value.(*fieldsyncv1.ErrorInfo); derr == nil && ok {
-				return sentence(info.GetMessage().GetVi(), info.GetMessage().GetEn(), lang) + " [" + info.GetCode() + "]"
+	if info := refusal(err); info != nil {
+		return sentence(info.GetMessage().GetVi(), info.GetMessage().GetEn(), lang) + " [" + info.GetCode() + "]"
+	}
+	return err.Error()
+}
+
+// refusal is what the server says about an error, nil where it is none of its own.
+func refusal(err error) *fieldsyncv1.ErrorInfo {
+	refused, ok := errors.AsType[*connect.Error](err)
+	if !ok {
+		return nil
+	}
+	for _, detail := range refused.Details() {
+		if value, err := detail.Value(); err == nil {
+			if info, ok := value.(*fieldsyncv1.ErrorInfo); ok {
+				return info
 			}
 		}
 	}
-	return err.Error()
+	return nil
 }
 
 func sentence(vi, en, lang string) string {

@@ -10,8 +10,6 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
-
-	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 )
 
 // columns are the names under which a CSV file may head a column, as slug writes them: GeoReport's own, and those of the hotline's
@@ -102,8 +100,8 @@ func isID(name string) bool {
 	return name == "service-request-id" || name == "hotline-id" || name == "ma-phieu"
 }
 
-// next returns the next row and the line on which it begins. reason tells what is wrong with it alone; err ends the file.
-func (t *table) next() (in request, line int, reason *fieldsyncv1.Sentence, err error) {
+// next returns the next row and the line on which it begins. wrong tells what is wrong with it alone; err ends the file.
+func (t *table) next() (in request, line int, wrong *defect, err error) {
 	t.lines.row()
 	cells, err := t.csv.Read()
 	if errors.Is(err, io.EOF) || errors.Is(err, errRowTooLong) {
@@ -116,21 +114,21 @@ func (t *table) next() (in request, line int, reason *fieldsyncv1.Sentence, err 
 	var syntax *csv.ParseError
 	switch {
 	case errors.As(err, &syntax) && errors.Is(err, csv.ErrFieldCount):
-		return in, syntax.StartLine, &fieldsyncv1.Sentence{
-			Vi: fmt.Sprintf("có %d ô, dòng đầu có %d", len(cells), len(t.columns)),
-			En: fmt.Sprintf("it has %d cells, the first line has %d", len(cells), len(t.columns)),
+		return in, syntax.StartLine, &defect{
+			"", fmt.Sprintf("có %d ô, dòng đầu có %d: thiếu hoặc thừa dấu phân cách hay dấu ngoặc kép", len(cells), len(t.columns)),
+			fmt.Sprintf("it has %d cells, the first line has %d: a separator or a quotation mark is missing, or one too many", len(cells), len(t.columns)),
 		}, nil
 	case errors.As(err, &syntax):
-		return in, syntax.StartLine, &fieldsyncv1.Sentence{
-			Vi: fmt.Sprintf("dấu ngoặc kép đặt sai (ảnh hưởng đến hết dòng %d)", syntax.Line),
-			En: fmt.Sprintf("a quotation mark is out of place (all up to line %d is part of the row)", syntax.Line),
+		return in, syntax.StartLine, &defect{
+			"", fmt.Sprintf("dấu ngoặc kép đặt sai (ảnh hưởng đến hết dòng %d): hãy đặt cả ô trong ngoặc kép và viết đôi dấu bên trong", syntax.Line),
+			fmt.Sprintf("a quotation mark is out of place (all up to line %d is part of the row): put the cell in quotation marks and double those within", syntax.Line),
 		}, nil
 	case err != nil:
 		return in, line, nil, err
 	}
 	for i, cell := range cells {
 		if !utf8.ValidString(cell) {
-			return in, line, &fieldsyncv1.Sentence{Vi: "hàng không phải là UTF-8", En: "the row is not UTF-8"}, nil
+			return in, line, notUTF8(), nil
 		}
 		if i < len(t.columns) && t.columns[i] != nil {
 			place := t.columns[i](&in)

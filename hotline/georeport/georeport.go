@@ -24,8 +24,17 @@ type RowError struct {
 	Line int
 	// ID is the row's service_request_id, empty where it cannot be told.
 	ID string
-	// Reason says what is wrong with it, in Vietnamese and English.
+	// Field is the column that is wrong, by GeoReport's name of it. Empty where the row as a whole is.
+	Field string
+	// Reason says what is wrong with it and what to do, in Vietnamese and English.
 	Reason *fieldsyncv1.Sentence
+}
+
+// defect is what is wrong with a row, as RowError tells it.
+type defect struct{ field, vi, en string }
+
+func (d defect) at(line int, id text) *RowError {
+	return &RowError{Line: line, ID: string(id), Field: d.field, Reason: &fieldsyncv1.Sentence{Vi: d.vi, En: d.en}}
 }
 
 // Error returns the line, the id and the English reason.
@@ -37,23 +46,23 @@ func (e *RowError) Error() string {
 }
 
 // Read calls yield for each row of the file in its order, with a ticket that keeps the rules of SubmitTickets or with what is
-// wrong with the row, until yield returns false. It holds one row in memory at a time. A file that begins with "[" is GeoReport JSON,
+// wrong with the row, and with the line on which it begins, from 1, until yield returns false. It holds one row in memory at a time. A file that begins with "[" is GeoReport JSON,
 // any other CSV, whose first line names the columns.
 //
 // An error means that the rest of the file could not be read: Invalid "georeport_invalid" when it is neither or ends in the
 // middle, otherwise the reader's. What was yielded before it stands.
-func Read(r io.Reader, yield func(ticket *fieldsyncv1.TicketIntake, bad *RowError) bool) error {
-	return each(r, func(in request, line int, reason *fieldsyncv1.Sentence) bool {
+func Read(r io.Reader, yield func(ticket *fieldsyncv1.TicketIntake, line int, bad *RowError) bool) error {
+	return each(r, func(in request, line int, wrong *defect) bool {
 		var ticket *fieldsyncv1.TicketIntake
-		if reason == nil {
-			if ticket, reason = in.ticket(); reason == nil {
-				reason = broken(ticket)
+		if wrong == nil {
+			if ticket, wrong = in.ticket(); wrong == nil {
+				wrong = broken(ticket)
 			}
 		}
-		if reason != nil {
-			return yield(nil, &RowError{Line: line, ID: string(in.ID), Reason: reason})
+		if wrong != nil {
+			return yield(nil, line, wrong.at(line, in.ID))
 		}
-		return yield(ticket, nil)
+		return yield(ticket, line, nil)
 	})
 }
 
@@ -77,27 +86,26 @@ var closedWords = map[string]bool{
 
 // ReadStates calls yield for each row of a list of tickets with their statuses, of the same forms as Read takes. Errors: as Read.
 func ReadStates(r io.Reader, yield func(state State, bad *RowError) bool) error {
-	return each(r, func(in request, line int, reason *fieldsyncv1.Sentence) bool {
+	return each(r, func(in request, line int, wrong *defect) bool {
 		closed, known := closedWords[slug(string(in.Status))]
 		switch {
-		case reason != nil:
+		case wrong != nil:
 		case in.ID == "":
-			reason = &fieldsyncv1.Sentence{Vi: "thiếu service_request_id", En: "service_request_id is missing"}
+			wrong = &defect{"service_request_id", "thiếu service_request_id", "service_request_id is missing"}
 		case !known:
-			reason = &fieldsyncv1.Sentence{
-				Vi: fmt.Sprintf("trạng thái %q không cho biết mở hay đóng", in.Status),
-				En: fmt.Sprintf("the status %q says neither open nor closed", in.Status),
+			wrong = &defect{
+				"status", fmt.Sprintf("trạng thái %q không cho biết mở hay đóng", in.Status), fmt.Sprintf("the status %q says neither open nor closed", in.Status),
 			}
 		}
-		if reason != nil {
-			return yield(State{}, &RowError{Line: line, ID: string(in.ID), Reason: reason})
+		if wrong != nil {
+			return yield(State{}, wrong.at(line, in.ID))
 		}
 		return yield(State{Line: line, HotlineID: string(in.ID), Closed: closed}, nil)
 	})
 }
 
 // each calls yield for each row of a file, with what is wrong with it where it cannot be read.
-func each(r io.Reader, yield func(in request, line int, reason *fieldsyncv1.Sentence) bool) error {
+func each(r io.Reader, yield func(in request, line int, wrong *defect) bool) error {
 	buffered := bufio.NewReader(r)
 	if isJSON(buffered) {
 		return eachElement(buffered, yield)
@@ -107,7 +115,7 @@ func each(r io.Reader, yield func(in request, line int, reason *fieldsyncv1.Sent
 		return malformed(err)
 	}
 	for {
-		in, line, reason, err := t.next()
+		in, line, wrong, err := t.next()
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
@@ -116,7 +124,7 @@ func each(r io.Reader, yield func(in request, line int, reason *fieldsyncv1.Sent
 		case err != nil:
 			return err
 		}
-		if !yield(in, line, reason) {
+		if !yield(in, line, wrong) {
 			return nil
 		}
 	}
@@ -129,7 +137,7 @@ func isJSON(r *bufio.Reader) bool {
 	return len(head) == 0 || strings.IndexByte("[{<", head[0]) >= 0
 }
 
-func eachElement(r *bufio.Reader, yield func(in request, line int, reason *fieldsyncv1.Sentence) bool) error {
+func eachElement(r *bufio.Reader, yield func(in request, line int, wrong *defect) bool) error {
 	s := &splitter{r: r, line: 1}
 	if err := s.begin(); err != nil {
 		return malformed(err)
@@ -142,8 +150,8 @@ func eachElement(r *bufio.Reader, yield func(in request, line int, reason *field
 		if err != nil {
 			return malformed(err)
 		}
-		in, reason := parse(row)
-		if !yield(in, row.line, reason) {
+		in, wrong := parse(row)
+		if !yield(in, row.line, wrong) {
 			return nil
 		}
 	}

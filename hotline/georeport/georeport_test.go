@@ -17,7 +17,7 @@ import (
 )
 
 func readAll(r io.Reader) (tickets []*fieldsyncv1.TicketIntake, bad []*RowError, err error) {
-	err = Read(r, func(ticket *fieldsyncv1.TicketIntake, row *RowError) bool {
+	err = Read(r, func(ticket *fieldsyncv1.TicketIntake, _ int, row *RowError) bool {
 		if row != nil {
 			bad = append(bad, row)
 		} else {
@@ -87,18 +87,18 @@ func TestBrokenRows(t *testing.T) {
 		}
 	}
 	want := []string{
-		`line 14: service_request_id is missing`,
-		`line 15 (VN-5): service_name and service_code are missing`,
+		`line 14: service_request_id is missing: write the hotline's id of the ticket`,
+		`line 15 (VN-5): service_name and service_code are missing: write what kind of thing it is`,
 		`line 16 (VN-6): lat must be between -90 and 90`,
-		`line 17 (VN-7): lat "10.7" and long "" are not two numbers`,
-		`line 18 (VN-8): requested_datetime "20/11/2025" is not an RFC 3339 time with an offset`,
-		`line 19 (VN-9): requested_datetime "2025-11-20T08:00:00" is not an RFC 3339 time with an offset`,
-		`line 20 (VN-10): a field of GeoReport is neither a string nor a number`,
-		`line 21: JSON syntax error at byte 34 of the row: invalid character 's' after object key:value pair`,
-		`line 22: JSON syntax error at byte 94 of the row: invalid character '}' looking for beginning of object key string`,
-		`line 23: the row is not a JSON object`,
-		`line 24: the row is not a JSON object`,
-		`line 25: there is nothing between two commas`,
+		`line 17 (VN-7): lat "10.7" and long "" are not two numbers: write them like 10.7769 and 106.7009, or leave both empty`,
+		`line 18 (VN-8): requested_datetime "20/11/2025" is not an RFC 3339 time with an offset: write it like 2026-11-20T08:00:00+07:00`,
+		`line 19 (VN-9): requested_datetime "2025-11-20T08:00:00" is not an RFC 3339 time with an offset: write it like 2026-11-20T08:00:00+07:00`,
+		`line 20 (VN-10): service_name is neither a string nor a number: put it in quotation marks`,
+		`line 21: JSON syntax error at byte 34 of the row, mend it there: invalid character 's' after object key:value pair`,
+		`line 22: JSON syntax error at byte 94 of the row, mend it there: invalid character '}' looking for beginning of object key string`,
+		`line 23: the row is not a JSON object: write it in {}`,
+		`line 24: the row is not a JSON object: write it in {}`,
+		`line 25: there is nothing between two commas: remove one`,
 		`line 31 (VN-17): lat must be between -90 and 90`,
 		"line 32 (bad\aid): service_request_id must have 1 to 100 printable characters",
 	}
@@ -157,10 +157,10 @@ func TestLongRows(t *testing.T) {
 		{row("address", strings.Repeat("ự", 501)), "address must have at most 500 characters"},
 		{row("service_name", strings.Repeat("ự", 301)), "service_name must have 1 to 100 characters"},
 		{row("service_request_id", strings.Repeat("1", 101)), "service_request_id must have 1 to 100 printable characters"},
-		{row("x", strings.Repeat("[", MaxRowBytes)), "the row is longer than 1 MiB"},
-		{strings.Repeat("[", MaxRowBytes/2+1) + strings.Repeat("]", MaxRowBytes/2+1), "the row is longer than 1 MiB"},
+		{row("x", strings.Repeat("[", MaxRowBytes)), "the row is longer than 1 MiB: shorten it"},
+		{strings.Repeat("[", MaxRowBytes/2+1) + strings.Repeat("]", MaxRowBytes/2+1), "the row is longer than 1 MiB: shorten it"},
 		{row("x", strings.Repeat(" ", MaxRowBytes-100)), ""},
-		{"{\"service_request_id\":\"1\",\"service_name\":\"\xff\"}", "the row is not UTF-8"},
+		{"{\"service_request_id\":\"1\",\"service_name\":\"\xff\"}", "the row is not UTF-8: save the file as UTF-8"},
 	} {
 		tickets, bad, err := readAll(strings.NewReader("[" + c.row + "," + row("y", "z") + "]"))
 		switch {
@@ -182,7 +182,7 @@ func TestReaderErrorsAndStopping(t *testing.T) {
 		t.Fatalf("got %v, want the reader's error", err)
 	}
 	var rows int
-	err = Read(strings.NewReader("[1,2,3"), func(*fieldsyncv1.TicketIntake, *RowError) bool { rows++; return rows < 2 })
+	err = Read(strings.NewReader("[1,2,3"), func(*fieldsyncv1.TicketIntake, int, *RowError) bool { rows++; return rows < 2 })
 	if err != nil || rows != 2 {
 		t.Fatalf("%d rows, error %v; want to stop after 2", rows, err)
 	}
@@ -200,7 +200,7 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		line := 1
-		err := Read(strings.NewReader(text), func(ticket *fieldsyncv1.TicketIntake, bad *RowError) bool {
+		err := Read(strings.NewReader(text), func(ticket *fieldsyncv1.TicketIntake, _ int, bad *RowError) bool {
 			if (ticket == nil) == (bad == nil) {
 				t.Fatal("a row is a ticket or an error")
 			}

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,45 +63,64 @@ func (t *text) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// parse reads a row. reason is nil where it could be read; the id is there as far as it can be told.
-func parse(r row) (in request, reason *fieldsyncv1.Sentence) {
+// parse reads a row. wrong is nil where it could be read; the id is there as far as it can be told.
+func parse(r row) (in request, wrong *defect) {
 	text := bytes.TrimSpace(r.text)
 	switch {
 	case r.long:
-		return in, &fieldsyncv1.Sentence{Vi: "hàng dài hơn 1 MiB", En: "the row is longer than 1 MiB"}
+		return in, &defect{"", "hàng dài hơn 1 MiB: hãy rút gọn", "the row is longer than 1 MiB: shorten it"}
 	case len(text) == 0:
-		return in, &fieldsyncv1.Sentence{Vi: "không có gì giữa hai dấu phẩy", En: "there is nothing between two commas"}
+		return in, &defect{"", "không có gì giữa hai dấu phẩy: hãy bỏ một dấu", "there is nothing between two commas: remove one"}
 	case !utf8.Valid(text):
-		return in, &fieldsyncv1.Sentence{Vi: "hàng không phải là UTF-8", En: "the row is not UTF-8"}
+		return in, notUTF8()
 	case text[0] != '{':
-		return in, &fieldsyncv1.Sentence{Vi: "hàng không phải là một đối tượng JSON", En: "the row is not a JSON object"}
+		return in, &defect{"", "hàng không phải là một đối tượng JSON: hãy viết trong {}", "the row is not a JSON object: write it in {}"}
 	}
 	if err := json.Unmarshal(text, &in); err != nil {
-		return in, undecodable(err)
+		return in, undecodable(text, err)
 	}
 	return in, nil
 }
 
-func undecodable(err error) *fieldsyncv1.Sentence {
+func notUTF8() *defect {
+	return &defect{"", "hàng không phải là UTF-8: hãy lưu tệp thành UTF-8", "the row is not UTF-8: save the file as UTF-8"}
+}
+
+func undecodable(row []byte, err error) *defect {
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return &fieldsyncv1.Sentence{
-			Vi: fmt.Sprintf("JSON sai cú pháp ở byte thứ %d của hàng", syntax.Offset),
-			En: fmt.Sprintf("JSON syntax error at byte %d of the row: %s", syntax.Offset, syntax),
+		return &defect{
+			"", fmt.Sprintf("JSON sai cú pháp ở byte thứ %d của hàng: hãy sửa ở đó", syntax.Offset),
+			fmt.Sprintf("JSON syntax error at byte %d of the row, mend it there: %s", syntax.Offset, syntax),
 		}
 	}
-	return &fieldsyncv1.Sentence{
-		Vi: "một trường của GeoReport không phải là chuỗi hay số",
-		En: "a field of GeoReport is neither a string nor a number",
+	field := noText(row)
+	return &defect{
+		field, cmp.Or(field, "một trường của GeoReport") + " không phải là chuỗi hay số: hãy đặt trong ngoặc kép",
+		cmp.Or(field, "a field of GeoReport") + " is neither a string nor a number: put it in quotation marks",
 	}
 }
 
-func (in request) ticket() (*fieldsyncv1.TicketIntake, *fieldsyncv1.Sentence) {
+// noText names the field of a row that is no text, the first by its name where several are not.
+func noText(row []byte) string {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(row, &members) != nil {
+		return ""
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if json.Unmarshal([]byte("{\""+name+"\":"+string(members[name])+"}"), new(request)) != nil {
+			return name
+		}
+	}
+	return ""
+}
+
+func (in request) ticket() (*fieldsyncv1.TicketIntake, *defect) {
 	if in.ID == "" {
-		return nil, &fieldsyncv1.Sentence{Vi: "thiếu service_request_id", En: "service_request_id is missing"}
+		return nil, &defect{"service_request_id", "thiếu service_request_id: hãy ghi mã phiếu của tổng đài", "service_request_id is missing: write the hotline's id of the ticket"}
 	}
 	title := oneLine(string(cmp.Or(in.Name, in.Code)))
 	if title == "" {
-		return nil, &fieldsyncv1.Sentence{Vi: "thiếu service_name và service_code", En: "service_name and service_code are missing"}
+		return nil, &defect{"service_name", "thiếu service_name và service_code: hãy ghi loại việc", "service_name and service_code are missing: write what kind of thing it is"}
 	}
 	ticket := &fieldsyncv1.TicketIntake{
 		HotlineId:   string(in.ID),
@@ -113,17 +134,18 @@ func (in request) ticket() (*fieldsyncv1.TicketIntake, *fieldsyncv1.Sentence) {
 	if in.ReporterName != "" || in.ReporterPhone != "" {
 		ticket.Reporter = &fieldsyncv1.Reporter{Name: oneLine(string(in.ReporterName)), Phone: oneLine(string(in.ReporterPhone))}
 	}
-	var reason *fieldsyncv1.Sentence
-	if ticket.Position, reason = in.position(); reason != nil {
-		return nil, reason
+	var wrong *defect
+	if ticket.Position, wrong = in.position(); wrong != nil {
+		return nil, wrong
 	}
 	if in.Requested != "" {
 		at, err := time.Parse(time.RFC3339, string(in.Requested))
 		ticket.ReportedAt = timestamppb.New(at)
 		if err != nil || !ticket.GetReportedAt().IsValid() {
-			return nil, &fieldsyncv1.Sentence{
-				Vi: fmt.Sprintf("requested_datetime %q không phải là thời điểm RFC 3339 có múi giờ", in.Requested),
-				En: fmt.Sprintf("requested_datetime %q is not an RFC 3339 time with an offset", in.Requested),
+			return nil, &defect{
+				"requested_datetime",
+				fmt.Sprintf("requested_datetime %q không phải là thời điểm RFC 3339 có múi giờ: hãy ghi như 2026-11-20T08:00:00+07:00", in.Requested),
+				fmt.Sprintf("requested_datetime %q is not an RFC 3339 time with an offset: write it like 2026-11-20T08:00:00+07:00", in.Requested),
 			}
 		}
 	}
@@ -151,16 +173,20 @@ func (in request) description() string {
 }
 
 // position is absent where both coordinates are.
-func (in request) position() (*fieldsyncv1.Position, *fieldsyncv1.Sentence) {
+func (in request) position() (*fieldsyncv1.Position, *defect) {
 	if in.Lat == "" && in.Long == "" {
 		return nil, nil
 	}
 	lat, latErr := strconv.ParseFloat(string(in.Lat), 64)
 	long, longErr := strconv.ParseFloat(string(in.Long), 64)
 	if latErr != nil || longErr != nil {
-		return nil, &fieldsyncv1.Sentence{
-			Vi: fmt.Sprintf("tọa độ lat %q, long %q không phải là hai số", in.Lat, in.Long),
-			En: fmt.Sprintf("lat %q and long %q are not two numbers", in.Lat, in.Long),
+		field := "lat"
+		if latErr == nil {
+			field = "long"
+		}
+		return nil, &defect{
+			field, fmt.Sprintf("tọa độ lat %q, long %q không phải là hai số: hãy ghi như 10.7769 và 106.7009, hoặc để trống cả hai", in.Lat, in.Long),
+			fmt.Sprintf("lat %q and long %q are not two numbers: write them like 10.7769 and 106.7009, or leave both empty", in.Lat, in.Long),
 		}
 	}
 	return &fieldsyncv1.Position{Latitude: lat, Longitude: long}, nil
@@ -183,7 +209,7 @@ var rules = map[string]struct{ name, vi, en string }{
 }
 
 // broken names the rule of SubmitTickets that a ticket breaks, nil where it keeps them all.
-func broken(ticket *fieldsyncv1.TicketIntake) *fieldsyncv1.Sentence {
+func broken(ticket *fieldsyncv1.TicketIntake) *defect {
 	err := protovalidate.Validate(ticket)
 	if err == nil {
 		return nil
@@ -192,11 +218,11 @@ func broken(ticket *fieldsyncv1.TicketIntake) *fieldsyncv1.Sentence {
 	if errors.As(err, &invalid) && len(invalid.Violations) > 0 {
 		if field := invalid.Violations[0].FieldDescriptor; field != nil {
 			if rule, ok := rules[string(field.Name())]; ok {
-				return &fieldsyncv1.Sentence{Vi: rule.name + " " + rule.vi, En: rule.name + " " + rule.en}
+				return &defect{rule.name, rule.name + " " + rule.vi, rule.name + " " + rule.en}
 			}
 		}
 	}
-	return &fieldsyncv1.Sentence{Vi: "phiếu không hợp lệ: " + err.Error(), En: "the ticket is not valid: " + err.Error()}
+	return &defect{"", "phiếu không hợp lệ: " + err.Error(), "the ticket is not valid: " + err.Error()}
 }
 
 // slug turns the name of a service into a category: "Cây đổ" into "cay-do". Empty where no Latin letter or digit is in it.
