@@ -13,7 +13,7 @@ import (
 
 // AssignTask gives a task to a crew, taking it from whichever had it. Assigning again to the crew that has it, with the same
 // instruction and due time, changes nothing. Errors: NotFound "task_unknown", "crew_unknown", Precondition
-// "assignment_moved", "task_ended", Invalid "due_at_invalid".
+// "assignment_moved", "task_ended", "crew_closed", Invalid "due_at_invalid".
 func (s *Service) AssignTask(ctx context.Context, request *fieldsyncv1.AssignTaskRequest) (*fieldsyncv1.AssignTaskResponse, error) {
 	if due := request.GetDueAt(); due != nil && !due.IsValid() {
 		return nil, fault.New(fault.Invalid, "due_at_invalid", "Hạn xử lý không hợp lệ.", "due_at is not a valid time.")
@@ -26,12 +26,16 @@ func (s *Service) AssignTask(ctx context.Context, request *fieldsyncv1.AssignTas
 			if err := s.startClock(tx, record); err != nil {
 				return false, err
 			}
-			return assign(record, assignment{
+			changed, err := assign(record, assignment{
 				order:       order{member: p.MemberID, expected: request.ExpectedAssignmentEpoch},
 				crew:        request.GetCrewId(),
 				instruction: request.GetInstruction(),
 				due:         request.GetDueAt(),
 			}, tx.Now())
+			if err != nil || !changed {
+				return false, err
+			}
+			return true, openCrew(tx, request.GetCrewId()) // Not before: the repeat of an order that was carried out is none to a closed crew.
 		})
 	if err != nil {
 		return nil, err

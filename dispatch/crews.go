@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"time"
 
 	"github.com/cong1022/fieldsync/auth"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
@@ -9,7 +10,10 @@ import (
 	"github.com/cong1022/fieldsync/store"
 )
 
-// PutCrew creates a crew or renames it. Errors: NotFound "unit_unknown", "crew_unknown" (the id is taken by a crew that the
+// maxHeld bounds the tasks that PutCrew names.
+const maxHeld = 500
+
+// PutCrew creates a crew or changes it: its name, and when it takes tasks. Errors: Invalid "crew_validity", NotFound "unit_unknown", "crew_unknown" (the id is taken by a crew that the
 // caller may not see), Precondition "crew_unit_fixed".
 func (s *Service) PutCrew(ctx context.Context, request *fieldsyncv1.PutCrewRequest) (*fieldsyncv1.PutCrewResponse, error) {
 	p, err := dispatcher(ctx)
@@ -17,6 +21,12 @@ func (s *Service) PutCrew(ctx context.Context, request *fieldsyncv1.PutCrewReque
 		return nil, err
 	}
 	crew := request.GetCrew()
+	if !validTimes(crew.GetValidFrom(), crew.GetValidUntil()) {
+		return nil, fault.New(fault.Invalid, "crew_validity",
+			"Thời hạn của đội không hợp lệ: ngày bắt đầu phải trước ngày kết thúc.",
+			"The crew's dates are wrong: valid_from must come before valid_until.")
+	}
+	response := &fieldsyncv1.PutCrewResponse{Crew: crew}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
 		if err := seenUnit(tx, p, crew.GetUnitId()); err != nil {
 			return err
@@ -32,13 +42,18 @@ func (s *Service) PutCrew(ctx context.Context, request *fieldsyncv1.PutCrewReque
 				"Đội không đổi được đơn vị: hãy lập đội mới ở đơn vị kia.",
 				"A crew's unit is fixed: create a new crew in the other unit.")
 		}
+		if response.HeldTaskIds = nil; crew.GetValidUntil() != nil {
+			if response.HeldTaskIds, err = heldBy(tx, crew.GetId()); err != nil {
+				return err
+			}
+		}
 		return store.Put(tx, store.CrewKey(crew.GetId()), crew)
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.log.InfoContext(ctx, "crew put", "crew", crew.GetId(), "unit", crew.GetUnitId(), "by", p.MemberID)
-	return &fieldsyncv1.PutCrewResponse{Crew: crew}, nil
+	s.log.InfoContext(ctx, "crew put", "crew", crew.GetId(), "unit", crew.GetUnitId(), "held_tasks", len(response.GetHeldTaskIds()), "by", p.MemberID)
+	return response, nil
 }
 
 // ListCrews lists the crews of the caller's unit by id. Errors: Invalid "page_token_invalid".
@@ -73,6 +88,46 @@ func seenCrew(tx *store.Tx, p auth.Principal, id string) error {
 		return crewUnknown()
 	}
 	return nil
+}
+
+// heldBy are the tasks that a crew has and that are not at their end.
+func heldBy(tx *store.Tx, crew string) (ids []string, err error) {
+	for entry, err := range store.ScanLog(tx, store.CrewScope(crew), 0) {
+		if err != nil {
+			return nil, err
+		}
+		if entry.GetRemoved() {
+			continue
+		}
+		record, err := store.Get(tx, store.TaskKey(entry.GetTaskId()))
+		if err != nil {
+			return nil, err
+		}
+		if record.GetTask().GetStatus().GetState() >= fieldsyncv1.TaskState_TASK_STATE_DONE {
+			continue
+		}
+		if ids = append(ids, entry.GetTaskId()); len(ids) == maxHeld {
+			break
+		}
+	}
+	return ids, nil
+}
+
+// takes tells whether a crew takes tasks and members at a moment.
+func takes(crew *fieldsyncv1.Crew, now time.Time) bool {
+	from, until := crew.GetValidFrom(), crew.GetValidUntil()
+	return (from == nil || !now.Before(from.AsTime())) && (until == nil || now.Before(until.AsTime()))
+}
+
+// openCrew checks that a crew, which is one that the caller may see, takes tasks and members now. Precondition "crew_closed" otherwise.
+func openCrew(tx *store.Tx, id string) error {
+	crew, err := store.Get(tx, store.CrewKey(id))
+	if err != nil || takes(crew, tx.Now()) {
+		return err
+	}
+	return fault.New(fault.Precondition, "crew_closed",
+		"Đội "+id+" đã đóng hoặc chưa hoạt động: hãy chọn đội khác, hoặc đổi thời hạn của đội.",
+		"The crew "+id+" is closed, or not open yet: choose another one, or change the crew's dates.")
 }
 
 func crewUnknown() error {

@@ -12,7 +12,7 @@ import (
 
 // PutMember creates a member or changes the role, crew or unit of one. A dispatcher puts crew members and leads into
 // crews of the own unit, its head also dispatchers of it; everything else takes an admin. Errors: Denied "role_denied", NotFound "crew_unknown",
-// "unit_unknown", "member_unknown" (the id is taken by a member whom the caller may not see).
+// "unit_unknown", "member_unknown" (the id is taken by a member whom the caller may not see), Precondition "crew_closed".
 func (s *Service) PutMember(ctx context.Context, request *fieldsyncv1.PutMemberRequest) (*fieldsyncv1.PutMemberResponse, error) {
 	p, err := dispatcher(ctx)
 	if err != nil {
@@ -50,7 +50,9 @@ func putMember(tx *store.Tx, p auth.Principal, member *fieldsyncv1.Member) error
 	}
 	switch member.GetRole() {
 	case fieldsyncv1.Role_ROLE_CREW, fieldsyncv1.Role_ROLE_CREW_LEAD:
-		err = seenCrew(tx, p, member.GetCrewId())
+		if err = seenCrew(tx, p, member.GetCrewId()); err == nil && member.GetCrewId() != before.GetCrewId() {
+			err = openCrew(tx, member.GetCrewId())
+		}
 	case fieldsyncv1.Role_ROLE_DISPATCHER, fieldsyncv1.Role_ROLE_UNIT_HEAD:
 		err = seenUnit(tx, p, member.GetUnitId())
 	default:

@@ -62,7 +62,7 @@ func suggest(tx *store.Tx, p auth.Principal, task *fieldsyncv1.Task) ([]*fieldsy
 		if err != nil {
 			return nil, err
 		}
-		if !p.SeesUnit(crew.GetUnitId()) || crew.GetId() == task.GetAssignment().GetCrewId() {
+		if !p.SeesUnit(crew.GetUnitId()) || !takes(crew, tx.Now()) || crew.GetId() == task.GetAssignment().GetCrewId() {
 			continue
 		}
 		rated, err := rate(tx, crew, task)

@@ -25,8 +25,8 @@ func linkDuplicate(tx *store.Tx, ticket *storagev1.Ticket, parentHotlineID strin
 	switch {
 	case parent == nil:
 		return false, fault.New(fault.NotFound, "parent_unknown",
-			fmt.Sprintf("Phiếu %s ghi phiếu gốc %s nhưng không có phiếu này.", ticket.GetFacts().GetHotlineId(), parentHotlineID),
-			fmt.Sprintf("The ticket %s names the parent %s, which does not exist.", ticket.GetFacts().GetHotlineId(), parentHotlineID))
+			fmt.Sprintf("Phiếu %s ghi phiếu gốc %s nhưng không có phiếu này: hãy nhập phiếu gốc trước.", ticket.GetFacts().GetHotlineId(), parentHotlineID),
+			fmt.Sprintf("The ticket %s names the parent %s, which does not exist: hand that one over first.", ticket.GetFacts().GetHotlineId(), parentHotlineID))
 	case parent.GetId() == ticket.GetId():
 		return false, fault.New(fault.Invalid, "parent_invalid",
 			fmt.Sprintf("Phiếu %s không thể trùng với chính nó hay với phiếu trùng của nó.", ticket.GetFacts().GetHotlineId()),

@@ -177,16 +177,7 @@ func newAdminCommand() *cobra.Command {
 	}
 	cmd.AddCommand(
 		newUnitCommand(run),
-		&cobra.Command{
-			Use: "crew ID UNIT NAME", Short: "Create or rename a crew", Args: cobra.ExactArgs(3),
-			Example: `  fieldsync admin crew to-1 binh-thanh "Tổ 1"`,
-			RunE: run(func(cmd *cobra.Command, o operator, args []string) (string, error) {
-				_, err := o.dispatch().PutCrew(cmd.Context(), &fieldsyncv1.PutCrewRequest{
-					Crew: &fieldsyncv1.Crew{Id: args[0], UnitId: args[1], Name: args[2]},
-				})
-				return args[0], err
-			}),
-		},
+		newCrewCommand(run),
 		&cobra.Command{
 			Use: "member ID ROLE CREW-OR-UNIT NAME", Args: cobra.ExactArgs(4),
 			Short: "Create or change a member",

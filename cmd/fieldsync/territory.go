@@ -43,20 +43,57 @@ func newUnitCommand(run runner) *cobra.Command {
 	cmd.Flags().StringVar(&until, "until", "", "the last day on which it does (default: it still does)")
 	cmd.RunE = run(func(cmd *cobra.Command, o operator, args []string) (string, error) {
 		unit := &fieldsyncv1.Unit{Id: args[0], Name: args[1]}
-		for _, text := range []string{from, until} {
-			if _, err := calendar.ParseDay(text); text != "" && err != nil {
-				return "", fault.New(fault.Invalid, "flag_invalid",
-					fmt.Sprintf("Ngày %q không có thật: hãy ghi như 2025-07-01.", text), fmt.Sprintf("There is no day %q: write it like 2025-07-01.", text))
-			}
+		var err error
+		if unit.ValidFrom, unit.ValidUntil, err = validity(from, until); err != nil {
+			return "", err
 		}
-		if day, err := calendar.ParseDay(from); err == nil {
-			unit.ValidFrom = timestamppb.New(day.Start())
-		}
-		if day, err := calendar.ParseDay(until); err == nil {
-			unit.ValidUntil = timestamppb.New(day.End())
-		}
-		_, err := o.dispatch().PutUnit(cmd.Context(), &fieldsyncv1.PutUnitRequest{Unit: unit})
+		_, err = o.dispatch().PutUnit(cmd.Context(), &fieldsyncv1.PutUnitRequest{Unit: unit})
 		return args[0], err
+	})
+	return cmd
+}
+
+// validity is from the first moment of a day until the last of another; empty: no bound.
+func validity(from, until string) (first, end *timestamppb.Timestamp, err error) {
+	for _, text := range []string{from, until} {
+		if _, err := calendar.ParseDay(text); text != "" && err != nil {
+			return nil, nil, fault.New(fault.Invalid, "flag_invalid",
+				fmt.Sprintf("Ngày %q không có thật: hãy ghi như 2025-07-01.", text), fmt.Sprintf("There is no day %q: write it like 2025-07-01.", text))
+		}
+	}
+	if day, err := calendar.ParseDay(from); err == nil {
+		first = timestamppb.New(day.Start())
+	}
+	if day, err := calendar.ParseDay(until); err == nil {
+		end = timestamppb.New(day.End())
+	}
+	return first, end, nil
+}
+
+func newCrewCommand(run runner) *cobra.Command {
+	var from, until string
+	cmd := &cobra.Command{
+		Use: "crew ID UNIT NAME", Short: "Create or rename a crew, or say from when to when it takes tasks", Args: cobra.ExactArgs(3),
+		Long: `Create or change a crew. --until closes it behind that day: nothing is assigned to it any more, it is not suggested, and nobody joins it.
+What it holds stays with it until it is given to others (the tasks are listed here; "fieldsync board --crew ID" lists them at any time), and
+what its phones still send counts as before. Without --until the crew is open, or open again.`,
+		Example: `  fieldsync admin crew to-1 binh-thanh "Tổ 1"
+  fieldsync admin crew to-1 binh-thanh "Tổ 1" --until 2026-11-30`,
+	}
+	cmd.Flags().StringVar(&from, "from", "", "the first day on which it takes tasks, such as 2025-07-01 (default: it always has)")
+	cmd.Flags().StringVar(&until, "until", "", "the last day on which it does (default: it still does)")
+	cmd.RunE = run(func(cmd *cobra.Command, o operator, args []string) (string, error) {
+		crew := &fieldsyncv1.Crew{Id: args[0], UnitId: args[1], Name: args[2]}
+		var err error
+		if crew.ValidFrom, crew.ValidUntil, err = validity(from, until); err != nil {
+			return "", err
+		}
+		resp, err := o.dispatch().PutCrew(cmd.Context(), &fieldsyncv1.PutCrewRequest{Crew: crew})
+		if err != nil || len(resp.GetHeldTaskIds()) == 0 {
+			return args[0], err
+		}
+		return args[0] + "\n" + sentence("Đội còn giữ các việc sau, hãy giao cho đội khác (fieldsync assign VIỆC ĐỘI):", "It still holds these; give them to others (fieldsync assign TASK CREW):", language(cmd)) +
+			"\n  " + strings.Join(resp.GetHeldTaskIds(), "\n  "), nil
 	})
 	return cmd
 }

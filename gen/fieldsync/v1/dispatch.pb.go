@@ -179,7 +179,12 @@ type Crew struct {
 	// The unit it belongs to. Fixed once created.
 	UnitId string `protobuf:"bytes,2,opt,name=unit_id,json=unitId,proto3" json:"unit_id,omitempty"`
 	// Its name: 1 to 200 characters.
-	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// The first moment at which it takes tasks and members. Absent: always has.
+	ValidFrom *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=valid_from,json=validFrom,proto3" json:"valid_from,omitempty"`
+	// The first moment at which it no longer does: it is closed. What it holds stays with it until it is given to others, and what its
+	// phones still send counts as before. Absent: it is open.
+	ValidUntil    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=valid_until,json=validUntil,proto3" json:"valid_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -233,6 +238,20 @@ func (x *Crew) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *Crew) GetValidFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ValidFrom
+	}
+	return nil
+}
+
+func (x *Crew) GetValidUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ValidUntil
+	}
+	return nil
 }
 
 // Somebody, or some system, that calls.
@@ -707,7 +726,10 @@ func (x *PutCrewRequest) GetCrew() *Crew {
 type PutCrewResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The crew.
-	Crew          *Crew `protobuf:"bytes,1,opt,name=crew,proto3" json:"crew,omitempty"`
+	Crew *Crew `protobuf:"bytes,1,opt,name=crew,proto3" json:"crew,omitempty"`
+	// Where it has a last moment: the tasks that it holds and has not done, at most 500, to be given to others. BoardFilter.crew_ids lists
+	// all of them at any time.
+	HeldTaskIds   []string `protobuf:"bytes,2,rep,name=held_task_ids,json=heldTaskIds,proto3" json:"held_task_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -745,6 +767,13 @@ func (*PutCrewResponse) Descriptor() ([]byte, []int) {
 func (x *PutCrewResponse) GetCrew() *Crew {
 	if x != nil {
 		return x.Crew
+	}
+	return nil
+}
+
+func (x *PutCrewResponse) GetHeldTaskIds() []string {
+	if x != nil {
+		return x.HeldTaskIds
 	}
 	return nil
 }
@@ -1992,12 +2021,16 @@ const file_fieldsync_v1_dispatch_proto_rawDesc = "" +
 	"\n" +
 	"valid_from\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tvalidFrom\x12;\n" +
 	"\vvalid_until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"validUntil\"\x97\x01\n" +
+	"validUntil\"\x8f\x02\n" +
 	"\x04Crew\x122\n" +
 	"\x02id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\x02id\x12;\n" +
 	"\aunit_id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\x06unitId\x12\x1e\n" +
 	"\x04name\x18\x03 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\"\x9e\x04\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\x129\n" +
+	"\n" +
+	"valid_from\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tvalidFrom\x12;\n" +
+	"\vvalid_until\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"validUntil\"\x9e\x04\n" +
 	"\x06Member\x122\n" +
 	"\x02id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\x02id\x12\x1e\n" +
 	"\x04name\x18\x02 \x01(\tB\n" +
@@ -2031,9 +2064,10 @@ const file_fieldsync_v1_dispatch_proto_rawDesc = "" +
 	"\n" +
 	"next_token\x18\x02 \x01(\tR\tnextToken\"@\n" +
 	"\x0ePutCrewRequest\x12.\n" +
-	"\x04crew\x18\x01 \x01(\v2\x12.fieldsync.v1.CrewB\x06\xbaH\x03\xc8\x01\x01R\x04crew\"9\n" +
+	"\x04crew\x18\x01 \x01(\v2\x12.fieldsync.v1.CrewB\x06\xbaH\x03\xc8\x01\x01R\x04crew\"]\n" +
 	"\x0fPutCrewResponse\x12&\n" +
-	"\x04crew\x18\x01 \x01(\v2\x12.fieldsync.v1.CrewR\x04crew\":\n" +
+	"\x04crew\x18\x01 \x01(\v2\x12.fieldsync.v1.CrewR\x04crew\x12\"\n" +
+	"\rheld_task_ids\x18\x02 \x03(\tR\vheldTaskIds\":\n" +
 	"\x10ListCrewsRequest\x12&\n" +
 	"\x04page\x18\x01 \x01(\v2\x12.fieldsync.v1.PageR\x04page\"\\\n" +
 	"\x11ListCrewsResponse\x12(\n" +
@@ -2201,69 +2235,71 @@ var file_fieldsync_v1_dispatch_proto_goTypes = []any{
 var file_fieldsync_v1_dispatch_proto_depIdxs = []int32{
 	35, // 0: fieldsync.v1.Unit.valid_from:type_name -> google.protobuf.Timestamp
 	35, // 1: fieldsync.v1.Unit.valid_until:type_name -> google.protobuf.Timestamp
-	0,  // 2: fieldsync.v1.Member.role:type_name -> fieldsync.v1.Role
-	36, // 3: fieldsync.v1.Ticket.facts:type_name -> fieldsync.v1.TicketFacet
-	35, // 4: fieldsync.v1.Ticket.received_at:type_name -> google.protobuf.Timestamp
-	35, // 5: fieldsync.v1.Ticket.closed_at:type_name -> google.protobuf.Timestamp
-	1,  // 6: fieldsync.v1.PutUnitRequest.unit:type_name -> fieldsync.v1.Unit
-	1,  // 7: fieldsync.v1.PutUnitResponse.unit:type_name -> fieldsync.v1.Unit
-	5,  // 8: fieldsync.v1.ListUnitsRequest.page:type_name -> fieldsync.v1.Page
-	1,  // 9: fieldsync.v1.ListUnitsResponse.units:type_name -> fieldsync.v1.Unit
-	2,  // 10: fieldsync.v1.PutCrewRequest.crew:type_name -> fieldsync.v1.Crew
-	2,  // 11: fieldsync.v1.PutCrewResponse.crew:type_name -> fieldsync.v1.Crew
-	5,  // 12: fieldsync.v1.ListCrewsRequest.page:type_name -> fieldsync.v1.Page
-	2,  // 13: fieldsync.v1.ListCrewsResponse.crews:type_name -> fieldsync.v1.Crew
-	3,  // 14: fieldsync.v1.PutMemberRequest.member:type_name -> fieldsync.v1.Member
-	3,  // 15: fieldsync.v1.PutMemberResponse.member:type_name -> fieldsync.v1.Member
-	5,  // 16: fieldsync.v1.ListMembersRequest.page:type_name -> fieldsync.v1.Page
-	3,  // 17: fieldsync.v1.ListMembersResponse.members:type_name -> fieldsync.v1.Member
-	5,  // 18: fieldsync.v1.ListTicketsRequest.page:type_name -> fieldsync.v1.Page
-	4,  // 19: fieldsync.v1.ListTicketsResponse.tickets:type_name -> fieldsync.v1.Ticket
-	21, // 20: fieldsync.v1.CreateTaskRequest.checklist:type_name -> fieldsync.v1.ChecklistTemplate
-	37, // 21: fieldsync.v1.ChecklistTemplate.label:type_name -> fieldsync.v1.Sentence
-	38, // 22: fieldsync.v1.CreateTaskResponse.task:type_name -> fieldsync.v1.Task
-	5,  // 23: fieldsync.v1.ListTasksRequest.page:type_name -> fieldsync.v1.Page
-	39, // 24: fieldsync.v1.ListTasksRequest.states:type_name -> fieldsync.v1.TaskState
-	38, // 25: fieldsync.v1.ListTasksResponse.tasks:type_name -> fieldsync.v1.Task
-	38, // 26: fieldsync.v1.GetTaskResponse.task:type_name -> fieldsync.v1.Task
-	35, // 27: fieldsync.v1.AssignTaskRequest.due_at:type_name -> google.protobuf.Timestamp
-	38, // 28: fieldsync.v1.AssignTaskResponse.task:type_name -> fieldsync.v1.Task
-	38, // 29: fieldsync.v1.RecallTaskResponse.task:type_name -> fieldsync.v1.Task
-	38, // 30: fieldsync.v1.CancelTaskResponse.task:type_name -> fieldsync.v1.Task
-	38, // 31: fieldsync.v1.ReopenTaskResponse.task:type_name -> fieldsync.v1.Task
-	6,  // 32: fieldsync.v1.DispatchService.PutUnit:input_type -> fieldsync.v1.PutUnitRequest
-	8,  // 33: fieldsync.v1.DispatchService.ListUnits:input_type -> fieldsync.v1.ListUnitsRequest
-	10, // 34: fieldsync.v1.DispatchService.PutCrew:input_type -> fieldsync.v1.PutCrewRequest
-	12, // 35: fieldsync.v1.DispatchService.ListCrews:input_type -> fieldsync.v1.ListCrewsRequest
-	14, // 36: fieldsync.v1.DispatchService.PutMember:input_type -> fieldsync.v1.PutMemberRequest
-	16, // 37: fieldsync.v1.DispatchService.ListMembers:input_type -> fieldsync.v1.ListMembersRequest
-	18, // 38: fieldsync.v1.DispatchService.ListTickets:input_type -> fieldsync.v1.ListTicketsRequest
-	20, // 39: fieldsync.v1.DispatchService.CreateTask:input_type -> fieldsync.v1.CreateTaskRequest
-	23, // 40: fieldsync.v1.DispatchService.ListTasks:input_type -> fieldsync.v1.ListTasksRequest
-	25, // 41: fieldsync.v1.DispatchService.GetTask:input_type -> fieldsync.v1.GetTaskRequest
-	27, // 42: fieldsync.v1.DispatchService.AssignTask:input_type -> fieldsync.v1.AssignTaskRequest
-	29, // 43: fieldsync.v1.DispatchService.RecallTask:input_type -> fieldsync.v1.RecallTaskRequest
-	31, // 44: fieldsync.v1.DispatchService.CancelTask:input_type -> fieldsync.v1.CancelTaskRequest
-	33, // 45: fieldsync.v1.DispatchService.ReopenTask:input_type -> fieldsync.v1.ReopenTaskRequest
-	7,  // 46: fieldsync.v1.DispatchService.PutUnit:output_type -> fieldsync.v1.PutUnitResponse
-	9,  // 47: fieldsync.v1.DispatchService.ListUnits:output_type -> fieldsync.v1.ListUnitsResponse
-	11, // 48: fieldsync.v1.DispatchService.PutCrew:output_type -> fieldsync.v1.PutCrewResponse
-	13, // 49: fieldsync.v1.DispatchService.ListCrews:output_type -> fieldsync.v1.ListCrewsResponse
-	15, // 50: fieldsync.v1.DispatchService.PutMember:output_type -> fieldsync.v1.PutMemberResponse
-	17, // 51: fieldsync.v1.DispatchService.ListMembers:output_type -> fieldsync.v1.ListMembersResponse
-	19, // 52: fieldsync.v1.DispatchService.ListTickets:output_type -> fieldsync.v1.ListTicketsResponse
-	22, // 53: fieldsync.v1.DispatchService.CreateTask:output_type -> fieldsync.v1.CreateTaskResponse
-	24, // 54: fieldsync.v1.DispatchService.ListTasks:output_type -> fieldsync.v1.ListTasksResponse
-	26, // 55: fieldsync.v1.DispatchService.GetTask:output_type -> fieldsync.v1.GetTaskResponse
-	28, // 56: fieldsync.v1.DispatchService.AssignTask:output_type -> fieldsync.v1.AssignTaskResponse
-	30, // 57: fieldsync.v1.DispatchService.RecallTask:output_type -> fieldsync.v1.RecallTaskResponse
-	32, // 58: fieldsync.v1.DispatchService.CancelTask:output_type -> fieldsync.v1.CancelTaskResponse
-	34, // 59: fieldsync.v1.DispatchService.ReopenTask:output_type -> fieldsync.v1.ReopenTaskResponse
-	46, // [46:60] is the sub-list for method output_type
-	32, // [32:46] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	35, // 2: fieldsync.v1.Crew.valid_from:type_name -> google.protobuf.Timestamp
+	35, // 3: fieldsync.v1.Crew.valid_until:type_name -> google.protobuf.Timestamp
+	0,  // 4: fieldsync.v1.Member.role:type_name -> fieldsync.v1.Role
+	36, // 5: fieldsync.v1.Ticket.facts:type_name -> fieldsync.v1.TicketFacet
+	35, // 6: fieldsync.v1.Ticket.received_at:type_name -> google.protobuf.Timestamp
+	35, // 7: fieldsync.v1.Ticket.closed_at:type_name -> google.protobuf.Timestamp
+	1,  // 8: fieldsync.v1.PutUnitRequest.unit:type_name -> fieldsync.v1.Unit
+	1,  // 9: fieldsync.v1.PutUnitResponse.unit:type_name -> fieldsync.v1.Unit
+	5,  // 10: fieldsync.v1.ListUnitsRequest.page:type_name -> fieldsync.v1.Page
+	1,  // 11: fieldsync.v1.ListUnitsResponse.units:type_name -> fieldsync.v1.Unit
+	2,  // 12: fieldsync.v1.PutCrewRequest.crew:type_name -> fieldsync.v1.Crew
+	2,  // 13: fieldsync.v1.PutCrewResponse.crew:type_name -> fieldsync.v1.Crew
+	5,  // 14: fieldsync.v1.ListCrewsRequest.page:type_name -> fieldsync.v1.Page
+	2,  // 15: fieldsync.v1.ListCrewsResponse.crews:type_name -> fieldsync.v1.Crew
+	3,  // 16: fieldsync.v1.PutMemberRequest.member:type_name -> fieldsync.v1.Member
+	3,  // 17: fieldsync.v1.PutMemberResponse.member:type_name -> fieldsync.v1.Member
+	5,  // 18: fieldsync.v1.ListMembersRequest.page:type_name -> fieldsync.v1.Page
+	3,  // 19: fieldsync.v1.ListMembersResponse.members:type_name -> fieldsync.v1.Member
+	5,  // 20: fieldsync.v1.ListTicketsRequest.page:type_name -> fieldsync.v1.Page
+	4,  // 21: fieldsync.v1.ListTicketsResponse.tickets:type_name -> fieldsync.v1.Ticket
+	21, // 22: fieldsync.v1.CreateTaskRequest.checklist:type_name -> fieldsync.v1.ChecklistTemplate
+	37, // 23: fieldsync.v1.ChecklistTemplate.label:type_name -> fieldsync.v1.Sentence
+	38, // 24: fieldsync.v1.CreateTaskResponse.task:type_name -> fieldsync.v1.Task
+	5,  // 25: fieldsync.v1.ListTasksRequest.page:type_name -> fieldsync.v1.Page
+	39, // 26: fieldsync.v1.ListTasksRequest.states:type_name -> fieldsync.v1.TaskState
+	38, // 27: fieldsync.v1.ListTasksResponse.tasks:type_name -> fieldsync.v1.Task
+	38, // 28: fieldsync.v1.GetTaskResponse.task:type_name -> fieldsync.v1.Task
+	35, // 29: fieldsync.v1.AssignTaskRequest.due_at:type_name -> google.protobuf.Timestamp
+	38, // 30: fieldsync.v1.AssignTaskResponse.task:type_name -> fieldsync.v1.Task
+	38, // 31: fieldsync.v1.RecallTaskResponse.task:type_name -> fieldsync.v1.Task
+	38, // 32: fieldsync.v1.CancelTaskResponse.task:type_name -> fieldsync.v1.Task
+	38, // 33: fieldsync.v1.ReopenTaskResponse.task:type_name -> fieldsync.v1.Task
+	6,  // 34: fieldsync.v1.DispatchService.PutUnit:input_type -> fieldsync.v1.PutUnitRequest
+	8,  // 35: fieldsync.v1.DispatchService.ListUnits:input_type -> fieldsync.v1.ListUnitsRequest
+	10, // 36: fieldsync.v1.DispatchService.PutCrew:input_type -> fieldsync.v1.PutCrewRequest
+	12, // 37: fieldsync.v1.DispatchService.ListCrews:input_type -> fieldsync.v1.ListCrewsRequest
+	14, // 38: fieldsync.v1.DispatchService.PutMember:input_type -> fieldsync.v1.PutMemberRequest
+	16, // 39: fieldsync.v1.DispatchService.ListMembers:input_type -> fieldsync.v1.ListMembersRequest
+	18, // 40: fieldsync.v1.DispatchService.ListTickets:input_type -> fieldsync.v1.ListTicketsRequest
+	20, // 41: fieldsync.v1.DispatchService.CreateTask:input_type -> fieldsync.v1.CreateTaskRequest
+	23, // 42: fieldsync.v1.DispatchService.ListTasks:input_type -> fieldsync.v1.ListTasksRequest
+	25, // 43: fieldsync.v1.DispatchService.GetTask:input_type -> fieldsync.v1.GetTaskRequest
+	27, // 44: fieldsync.v1.DispatchService.AssignTask:input_type -> fieldsync.v1.AssignTaskRequest
+	29, // 45: fieldsync.v1.DispatchService.RecallTask:input_type -> fieldsync.v1.RecallTaskRequest
+	31, // 46: fieldsync.v1.DispatchService.CancelTask:input_type -> fieldsync.v1.CancelTaskRequest
+	33, // 47: fieldsync.v1.DispatchService.ReopenTask:input_type -> fieldsync.v1.ReopenTaskRequest
+	7,  // 48: fieldsync.v1.DispatchService.PutUnit:output_type -> fieldsync.v1.PutUnitResponse
+	9,  // 49: fieldsync.v1.DispatchService.ListUnits:output_type -> fieldsync.v1.ListUnitsResponse
+	11, // 50: fieldsync.v1.DispatchService.PutCrew:output_type -> fieldsync.v1.PutCrewResponse
+	13, // 51: fieldsync.v1.DispatchService.ListCrews:output_type -> fieldsync.v1.ListCrewsResponse
+	15, // 52: fieldsync.v1.DispatchService.PutMember:output_type -> fieldsync.v1.PutMemberResponse
+	17, // 53: fieldsync.v1.DispatchService.ListMembers:output_type -> fieldsync.v1.ListMembersResponse
+	19, // 54: fieldsync.v1.DispatchService.ListTickets:output_type -> fieldsync.v1.ListTicketsResponse
+	22, // 55: fieldsync.v1.DispatchService.CreateTask:output_type -> fieldsync.v1.CreateTaskResponse
+	24, // 56: fieldsync.v1.DispatchService.ListTasks:output_type -> fieldsync.v1.ListTasksResponse
+	26, // 57: fieldsync.v1.DispatchService.GetTask:output_type -> fieldsync.v1.GetTaskResponse
+	28, // 58: fieldsync.v1.DispatchService.AssignTask:output_type -> fieldsync.v1.AssignTaskResponse
+	30, // 59: fieldsync.v1.DispatchService.RecallTask:output_type -> fieldsync.v1.RecallTaskResponse
+	32, // 60: fieldsync.v1.DispatchService.CancelTask:output_type -> fieldsync.v1.CancelTaskResponse
+	34, // 61: fieldsync.v1.DispatchService.ReopenTask:output_type -> fieldsync.v1.ReopenTaskResponse
+	48, // [48:62] is the sub-list for method output_type
+	34, // [34:48] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_v1_dispatch_proto_init() }

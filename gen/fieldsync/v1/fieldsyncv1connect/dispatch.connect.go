@@ -80,7 +80,8 @@ type DispatchServiceClient interface {
 	PutUnit(context.Context, *v1.PutUnitRequest) (*v1.PutUnitResponse, error)
 	// Lists units by id: all for those who see all, the own one for others.
 	ListUnits(context.Context, *v1.ListUnitsRequest) (*v1.ListUnitsResponse, error)
-	// Creates a crew or changes it.
+	// Creates a crew or changes it, all of it: what is left out is as in a new one. With valid_until it is closed: from then on nothing is
+	// assigned to it and nobody joins it (FailedPrecondition "crew_closed").
 	PutCrew(context.Context, *v1.PutCrewRequest) (*v1.PutCrewResponse, error)
 	// Lists crews by id.
 	ListCrews(context.Context, *v1.ListCrewsRequest) (*v1.ListCrewsResponse, error)
@@ -99,7 +100,7 @@ type DispatchServiceClient interface {
 	GetTask(context.Context, *v1.GetTaskRequest) (*v1.GetTaskResponse, error)
 	// Gives a task to a crew, taking it from whichever had it. The push to the crew's phones is written in the same
 	// transaction. Errors: NotFound (task, crew), FailedPrecondition "assignment_moved" (expected_assignment_epoch is set and
-	// is not the task's), "task_ended" (done, closed or cancelled).
+	// is not the task's), "task_ended" (done, closed or cancelled), "crew_closed" (the crew takes no tasks at this time).
 	AssignTask(context.Context, *v1.AssignTaskRequest) (*v1.AssignTaskResponse, error)
 	// Takes a task back from its crew; it is open again. Errors as AssignTask.
 	RecallTask(context.Context, *v1.RecallTaskRequest) (*v1.RecallTaskResponse, error)
@@ -359,7 +360,8 @@ type DispatchServiceHandler interface {
 	PutUnit(context.Context, *v1.PutUnitRequest) (*v1.PutUnitResponse, error)
 	// Lists units by id: all for those who see all, the own one for others.
 	ListUnits(context.Context, *v1.ListUnitsRequest) (*v1.ListUnitsResponse, error)
-	// Creates a crew or changes it.
+	// Creates a crew or changes it, all of it: what is left out is as in a new one. With valid_until it is closed: from then on nothing is
+	// assigned to it and nobody joins it (FailedPrecondition "crew_closed").
 	PutCrew(context.Context, *v1.PutCrewRequest) (*v1.PutCrewResponse, error)
 	// Lists crews by id.
 	ListCrews(context.Context, *v1.ListCrewsRequest) (*v1.ListCrewsResponse, error)
@@ -378,7 +380,7 @@ type DispatchServiceHandler interface {
 	GetTask(context.Context, *v1.GetTaskRequest) (*v1.GetTaskResponse, error)
 	// Gives a task to a crew, taking it from whichever had it. The push to the crew's phones is written in the same
 	// transaction. Errors: NotFound (task, crew), FailedPrecondition "assignment_moved" (expected_assignment_epoch is set and
-	// is not the task's), "task_ended" (done, closed or cancelled).
+	// is not the task's), "task_ended" (done, closed or cancelled), "crew_closed" (the crew takes no tasks at this time).
 	AssignTask(context.Context, *v1.AssignTaskRequest) (*v1.AssignTaskResponse, error)
 	// Takes a task back from its crew; it is open again. Errors as AssignTask.
 	RecallTask(context.Context, *v1.RecallTaskRequest) (*v1.RecallTaskResponse, error)
