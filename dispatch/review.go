@@ -44,6 +44,18 @@ func (s *Service) ListReviews(ctx context.Context, request *fieldsyncv1.ListRevi
 	})
 }
 
+// FillReviews enters the tasks that were flagged before this version into the list of what waits, in the background of a server. It
+// returns when it is done or ctx ends; the next start goes on where it was.
+func (s *Service) FillReviews(ctx context.Context) error {
+	return store.Backfill(ctx, s.store, s.log, "reviews", store.Tasks(), func(tx *store.Tx, record *storagev1.TaskRecord) error {
+		if !record.GetTask().GetStatus().GetReview() {
+			return nil
+		}
+		id := record.GetTask().GetId()
+		return store.Put(tx, store.ReviewKey(id), &storagev1.TaskRecord{Task: &fieldsyncv1.Task{Id: id}})
+	})
+}
+
 // GetReview tells what there is to look at about a task and what was decided. Errors: NotFound "task_unknown".
 func (s *Service) GetReview(ctx context.Context, request *fieldsyncv1.GetReviewRequest) (*fieldsyncv1.GetReviewResponse, error) {
 	p, err := dispatcher(ctx)

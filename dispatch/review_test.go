@@ -181,6 +181,24 @@ func TestNewEvidenceWantsNewReview(t *testing.T) {
 	}
 }
 
+// Protects flags of before there was a list: they come into it.
+func TestFlagsOfBeforeAreListed(t *testing.T) {
+	h := newHouse(t)
+	id := h.task("p-sai-gon").GetId()
+	h.task("p-sai-gon")
+	h.flag(id, lateNote)
+	h.update(func(tx *store.Tx) error { return store.Delete(tx, store.ReviewKey(id)) })
+	if got := h.waiting(admin); len(got) != 0 {
+		t.Fatalf("listed before: %v", got)
+	}
+	if err := h.FillReviews(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.waiting(admin); !slices.Equal(got, []string{id}) {
+		t.Errorf("listed are %v", got)
+	}
+}
+
 // Protects the list from tasks that have gone to another unit, or whose record says that nothing waits: it shows what the record says.
 func TestReviewsFollowTheRecord(t *testing.T) {
 	h := newHouse(t)

@@ -1,6 +1,8 @@
 package hotline
 
 import (
+	"context"
+
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/store"
@@ -37,6 +39,18 @@ func index(tx *store.Tx, ticket *storagev1.Ticket, before, facts *fieldsyncv1.Ti
 	}
 	return store.Put(tx, store.TicketReportedKey(at.AsTime(), id), &storagev1.Ticket{
 		Id: id, Facts: &fieldsyncv1.TicketFacet{Category: facts.GetCategory(), ReportedAt: at},
+	})
+}
+
+// FillIndexes enters the tickets of before this version into what hints are read from, in the background of a server. It returns when it
+// is done or ctx ends; the next start goes on where it was.
+func (s *Service) FillIndexes(ctx context.Context) error {
+	return store.Backfill(ctx, s.store, s.log, "ticket-indexes", store.Tickets(), func(tx *store.Tx, ticket *storagev1.Ticket) error {
+		mark := ticket.GetReporterMark()
+		if err := index(tx, ticket, nil, ticket.GetFacts()); err != nil || ticket.GetReporterMark() == mark {
+			return err
+		}
+		return store.Put(tx, store.TicketKey(ticket.GetId()), ticket)
 	})
 }
 

@@ -1,6 +1,7 @@
 package hotline
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,72 @@ import (
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/store"
 )
+
+// Protects hints about tickets that were taken in before there were indexes: they are entered once, with the mark of who reported, and a
+// backfill that is done does nothing more.
+func TestTicketsOfBeforeAreIndexed(t *testing.T) {
+	h := newHouse(t)
+	market := &fieldsyncv1.Position{Latitude: 10.7721, Longitude: 106.6983}
+	var ids []string
+	for i := range 3 {
+		ids = append(ids, h.submit(report(fmt.Sprint("t", i), func(in *fieldsyncv1.TicketIntake) {
+			in.Position, in.Reporter.Phone, in.ReportedAt = market, "0900000001", timestamppb.New(start.Add(-time.Duration(i)*time.Hour))
+		}))[0].GetTicketId())
+	}
+	mark := h.ticket(ids[0]).GetReporterMark()
+	asBefore := func() {
+		h.update(func(tx *store.Tx) error {
+			for _, id := range ids {
+				ticket, err := store.Get(tx, store.TicketKey(id))
+				if err != nil {
+					return err
+				}
+				if err := unindex(tx, ticket, ticket.GetFacts()); err != nil {
+					return err
+				}
+				ticket.ReporterMark = ""
+				if err := store.Put(tx, store.TicketKey(id), ticket); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	found := func() (atPlace, ofReporter, reported []string) {
+		h.view(func(tx *store.Tx) error {
+			for prefix, ids := range map[string]*[]string{
+				string(store.TicketPlaces(store.CellOf(market))): &atPlace, string(store.ReporterTickets(mark)): &ofReporter,
+				string(store.TicketsReported()): &reported,
+			} {
+				for stub, err := range store.Scan(tx, store.Prefix[storagev1.Ticket](prefix), nil) {
+					if err != nil {
+						return err
+					}
+					*ids = append(*ids, stub.GetId())
+				}
+			}
+			return nil
+		})
+		return atPlace, ofReporter, reported
+	}
+	asBefore()
+	if a, b, c := found(); len(a)+len(b)+len(c) != 0 {
+		t.Fatalf("not as before: %v, %v, %v", a, b, c)
+	}
+	if err := h.FillIndexes(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if a, b, c := found(); !slices.Equal(a, ids) || !slices.Equal(b, ids) || len(c) != len(ids) || h.ticket(ids[2]).GetReporterMark() != mark {
+		t.Errorf("at the place %v, of the reporter %v, by time %v; want %v", a, b, c, ids)
+	}
+	asBefore()
+	if err := h.FillIndexes(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if a, b, c := found(); len(a)+len(b)+len(c) != 0 {
+		t.Errorf("begun anew: %v, %v, %v", a, b, c)
+	}
+}
 
 // Protects what hints are read from: a ticket stands once under its place and once under its reporter's mark, newest first, goes with
 // an update of either, and no key or record of the indexes holds a telephone number.

@@ -20,6 +20,9 @@ import (
 // MetaKey: meta/ — what the store is.
 func MetaKey() Key[storagev1.Meta] { return newKey("meta").bytes() }
 
+// BackfillKey: backfill/<name> — how far an index has come that older records are entered into.
+func BackfillKey(name string) Key[storagev1.Backfill] { return newKey("backfill").text(name).bytes() }
+
 // UnitKey: unit/<unit>
 func UnitKey(id string) Key[fieldsyncv1.Unit] { return newKey("unit").text(id).bytes() }
 

@@ -94,7 +94,8 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err 
 		return nil, err
 	}
 	pusher := push.NewWorker(push.Options{Store: st, Sender: sender, Log: log})
-	s.workers = append(s.workers, s.auth.Run, s.audit.Run, pusher.Run, s.sync.RunRetention, s.media.Run, giveBack, s.dispatch.RunTimers)
+	s.workers = append(s.workers, s.auth.Run, s.audit.Run, pusher.Run, s.sync.RunRetention, s.media.Run, giveBack, s.dispatch.RunTimers,
+		s.hotline.FillIndexes, s.dispatch.FillReviews)
 	allowed, err := config.Webhooks.networks()
 	if err != nil {
 		return nil, err
