@@ -115,7 +115,7 @@ func (h *house) task(unit string) *fieldsyncv1.Task {
 	return response.GetTask()
 }
 
-func (h *house) assigned(unit, crew string) *fieldsyncv1.Task {
+func (h *house) assigned(unit, crew string) *fieldsyncv1.Task { //nolint:unparam // It reads better with the unit.
 	h.t.Helper()
 	response, err := h.AssignTask(h.as(admin), &fieldsyncv1.AssignTaskRequest{TaskId: h.task(unit).GetId(), CrewId: crew})
 	if err != nil {

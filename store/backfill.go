@@ -39,7 +39,7 @@ func Backfill[T any, M message[T]](ctx context.Context, s *Store, log *slog.Logg
 		rest := stepRest
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // As it says: the next start goes on.
 		case err != nil:
 			log.WarnContext(ctx, "a step of a backfill failed and is tried again", "after", stepRetry, "error", err)
 			rest = stepRetry
