@@ -57,11 +57,24 @@ func (e LogEntry) RevisionAt(cursor uint64) uint64 {
 
 // Head returns the head of a scope's log. A scope of which nothing was ever heard has an empty one.
 func Head(tx *Tx, scope Scope) (*storagev1.ScopeHead, error) {
+	if head := tx.heads[scope]; head != nil {
+		return head, nil
+	}
 	head, err := Get(tx, ScopeHeadKey(scope))
 	if head == nil {
 		head = &storagev1.ScopeHead{Epoch: 1}
 	}
 	return head, err
+}
+
+// putHeads writes the heads that the transaction has raised.
+func (tx *Tx) putHeads() error {
+	for scope, head := range tx.heads {
+		if err := Put(tx, ScopeHeadKey(scope), head); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ScanLog yields the entries of a scope's log behind the sequence after, in ascending order.
@@ -73,7 +86,7 @@ func ScanLog(tx *Tx, scope Scope, after uint64) iter.Seq2[LogEntry, error] {
 				yield(LogEntry{}, err)
 				return
 			}
-			entry, err := decode[storagev1.ScopeEntry](pair.Key, pair.Value)
+			entry, err := decodeEntry(pair.Key, pair.Value)
 			sequence := binary.BigEndian.Uint64(pair.Key[len(prefix):])
 			if !yield(LogEntry{entry, sequence}, err) || err != nil {
 				return
@@ -140,8 +153,7 @@ func moveEntry(tx *Tx, scope Scope, task string, place uint64, change func(entry
 	}
 	entry := &storagev1.ScopeEntry{TaskId: task}
 	if place != 0 {
-		entry, err = Get(tx, ScopeEntryKey(scope, place))
-		if err != nil {
+		if entry, err = getEntry(tx, scope, place); err != nil {
 			return 0, err
 		}
 		if entry.GetTaskId() != task {
@@ -171,7 +183,8 @@ func moveEntry(tx *Tx, scope Scope, task string, place uint64, change func(entry
 		return 0, err
 	}
 	tx.Signal(scope.Topic())
-	return head.GetSequence(), Put(tx, ScopeHeadKey(scope), head)
+	tx.heads[scope] = head
+	return head.GetSequence(), nil
 }
 
 // TaskDigest is a task's share in the digest of a scope: XXH64 (seed 0) over the id, a zero byte and the revision in eight
@@ -213,5 +226,6 @@ func ForgetRemovals(tx *Tx, scope Scope, before time.Time, limit int) (int, erro
 		}
 	}
 	head.Floor = old[len(old)-1].Sequence
-	return len(old), Put(tx, ScopeHeadKey(scope), head)
+	tx.heads[scope] = head
+	return len(old), nil
 }
