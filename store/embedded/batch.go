@@ -133,11 +133,12 @@ func (b *batch) encode(to []byte, at time.Time) []byte {
 }
 
 func (b *batch) Get(key []byte) ([]byte, error) {
-	if value, held := b.pending.Get(string(key)); held {
+	k := string(key)
+	if value, held := b.pending.Get(k); held {
 		return bytes.Clone(value), nil
 	}
 	for _, before := range b.before {
-		if value, held := before.pending.Get(string(key)); held {
+		if value, held := before.pending.Get(k); held {
 			return bytes.Clone(value), nil
 		}
 	}

@@ -9,7 +9,7 @@ import (
 
 const (
 	// cacheBytes is how much of keys and values is remembered, at most.
-	cacheBytes = 16 << 20
+	cacheBytes = 64 << 20
 	// cachedOverhead is counted for each beside key and value.
 	cachedOverhead = 96
 )
