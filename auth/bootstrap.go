@@ -16,6 +16,13 @@ const adminMember = "admin"
 // the server's own terminal. Otherwise the code is empty. So it also helps an operator whose last admin's device was lost
 // and revoked.
 func (s *Service) Bootstrap(ctx context.Context) (code string, expires time.Time, err error) {
+	var has bool
+	if err := s.st.View(ctx, func(tx *store.Tx) (err error) {
+		has, err = hasAdminDevice(tx)
+		return err
+	}); err != nil || has {
+		return "", time.Time{}, err // A start that changes nothing writes nothing.
+	}
 	err = s.st.Update(ctx, func(tx *store.Tx) error {
 		code, expires = "", time.Time{}
 		if has, err := hasAdminDevice(tx); err != nil || has {

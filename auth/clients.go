@@ -135,19 +135,25 @@ func (s *Service) TokenEndpoint(log *slog.Logger) http.Handler {
 		r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
 		var status int
 		var answer any
-		token, refused, err := s.clientToken(r)
+		attempt := Attempt{Act: "POST " + tokenPath, Address: r.RemoteAddr}
+		token, refused, err := s.clientToken(r, &attempt)
 		switch {
 		case err != nil:
+			attempt.Outcome = "internal"
+			s.tell(r.Context(), attempt)
 			faultwire.WriteHTTP(w, r, log, err)
 			return
 		case refused != nil:
+			attempt.Outcome = refused.Code
 			status, answer = http.StatusBadRequest, refused
 			if refused.Code == errOAuthClient.Code {
 				status = http.StatusUnauthorized
 			}
 		default:
+			attempt.Outcome, attempt.Proven = "ok", true
 			status, answer = http.StatusOK, token
 		}
+		s.tell(r.Context(), attempt)
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(status)
@@ -164,7 +170,8 @@ type oauthToken struct {
 	ExpiresIn   int    `json:"expires_in"`
 }
 
-func (s *Service) clientToken(r *http.Request) (*oauthToken, *oauthError, error) {
+// clientToken puts into the attempt which client it names.
+func (s *Service) clientToken(r *http.Request, attempt *Attempt) (*oauthToken, *oauthError, error) {
 	if err := r.ParseForm(); err != nil {
 		return nil, &errOAuthRequest, nil //nolint:nilerr // The request's.
 	}
@@ -180,7 +187,8 @@ func (s *Service) clientToken(r *http.Request) (*oauthToken, *oauthError, error)
 	case form.Get("client_assertion_type") != assertionType:
 		return nil, &errOAuthRequest, nil
 	}
-	token, err := s.byAssertion(r.Context(), form.Get("client_assertion"), form.Get("client_id"))
+	token, client, err := s.byAssertion(r.Context(), form.Get("client_assertion"), form.Get("client_id"))
+	attempt.Device = client
 	if errors.Is(err, errAssertion) {
 		return nil, &errOAuthClient, nil
 	}
@@ -193,29 +201,31 @@ func (s *Service) clientToken(r *http.Request) (*oauthToken, *oauthError, error)
 
 var errAssertion = errors.New("the assertion is none of a client")
 
-// byAssertion takes an assertion for a token, once. errAssertion where it is not good, whatever is wrong.
-func (s *Service) byAssertion(ctx context.Context, raw, clientID string) (token accessToken, err error) {
+// byAssertion takes an assertion for a token, once. errAssertion where it is not good, whatever is wrong; client is whom it names all
+// the same, where there is one.
+func (s *Service) byAssertion(ctx context.Context, raw, clientID string) (token accessToken, client string, err error) {
 	var claims jwt.RegisteredClaims
 	if _, _, err := jwt.NewParser().ParseUnverified(raw, &claims); len(raw) > maxTokenBytes || err != nil ||
 		claims.Issuer == "" || claims.Issuer != claims.Subject || clientID != "" && clientID != claims.Issuer || !jtiPattern.MatchString(claims.ID) {
-		return token, errAssertion
+		return token, "", errAssertion
 	}
 	var device *storagev1.Device
 	load := func(tx *store.Tx) (err error) {
 		device, err = store.Get(tx, store.DeviceKey(claims.Issuer))
+		client = device.GetId()
 		if err == nil && (!device.GetClient() || device.GetRevokedAt() != nil) {
 			err = errAssertion
 		}
 		return err
 	}
 	if err := s.st.View(ctx, load); err != nil {
-		return token, err
+		return token, client, err
 	}
 	// Outside the transaction, as in Refresh.
 	if err := s.checkAssertion(raw, device.GetPublicKey(), &claims); err != nil {
-		return token, err
+		return token, client, err
 	}
-	return token, s.st.Update(ctx, func(tx *store.Tx) error {
+	err = s.st.Update(ctx, func(tx *store.Tx) error {
 		if err := load(tx); err != nil {
 			return err
 		}
@@ -232,6 +242,7 @@ func (s *Service) byAssertion(ctx context.Context, raw, clientID string) (token 
 		}
 		return store.Put(tx, store.DeviceKey(device.GetId()), device)
 	})
+	return token, client, err
 }
 
 func (s *Service) checkAssertion(raw string, der []byte, claims *jwt.RegisteredClaims) error {

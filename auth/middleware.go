@@ -29,6 +29,7 @@ func (s *Service) Middleware(log *slog.Logger) func(http.Handler) http.Handler {
 			}
 			p, err := s.authenticate(r, headers)
 			if err != nil {
+				s.tellRefused(r, p, err)
 				if fault.KindOf(err) == fault.Unauthenticated {
 					w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`) // RFC 6750, 3.
 				}
@@ -47,6 +48,7 @@ func (s *Service) Middleware(log *slog.Logger) func(http.Handler) http.Handler {
 	}
 }
 
+// authenticate returns, beside an error, whom the token's signature has shown, if it was good.
 func (s *Service) authenticate(r *http.Request, headers []string) (Principal, error) {
 	scheme, token, _ := strings.Cut(headers[0], " ")
 	if len(headers) != 1 || !strings.EqualFold(scheme, "Bearer") {
@@ -61,7 +63,9 @@ func (s *Service) authenticate(r *http.Request, headers []string) (Principal, er
 		if err != nil {
 			return err
 		}
-		p, err = loadPrincipal(tx, claims.Device, claims.Subject, claims.Deliver)
+		if p, err = loadPrincipal(tx, claims.Device, claims.Subject, claims.Deliver); err != nil {
+			p = Principal{DeviceID: claims.Device, MemberID: claims.Subject}
+		}
 		return err
 	})
 	return p, err

@@ -32,6 +32,9 @@ type Options struct {
 	PersonalLease time.Duration
 	// Provider is the outside identity provider whose tokens are taken too. None where nil.
 	Provider *oidc.Provider
+	// Attempts hears of each token that a client has asked for and of each that was refused, but for those whose time was over. Called
+	// before the answer goes out, from many goroutines. Nobody does where nil.
+	Attempts func(context.Context, Attempt)
 	// Log hears of enrolments and revocations, by ids only. slog.Default() by default.
 	Log *slog.Logger
 }

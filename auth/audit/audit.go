@@ -37,9 +37,8 @@ type Log struct {
 	log   *slog.Logger
 	keep  time.Duration
 
-	refused *rate.Limiter
-	mu      sync.Mutex
-	leftOut uint64
+	refused  admission
+	attempts attempts
 }
 
 // Options are what a Log needs.
@@ -52,7 +51,11 @@ type Options struct {
 
 // New makes a Log.
 func New(o Options) *Log {
-	return &Log{store: o.Store, log: o.Log, keep: o.Keep, refused: rate.NewLimiter(refusedPerSecond, refusedBurst)}
+	return &Log{
+		store: o.Store, log: o.Log, keep: o.Keep,
+		refused:  admission{Limiter: rate.NewLimiter(refusedPerSecond, refusedBurst)},
+		attempts: attempts{strangers: admission{Limiter: rate.NewLimiter(strangersPerSecond, strangersBurst)}},
+	}
 }
 
 // act is one that is under way.
@@ -142,7 +145,7 @@ func (a *act) end(ctx context.Context, outcome string) {
 	if written && outcome == "ok" {
 		return
 	}
-	if entry.Outcome = outcome; outcome != "ok" && !written && !a.log.admit(entry) {
+	if entry.Outcome = outcome; outcome != "ok" && !written && !a.log.refused.admit(time.Now(), entry) {
 		return
 	}
 	// It must not be lost because the caller has left, and it is no act of its own.
@@ -165,15 +168,23 @@ func (a *act) end(ctx context.Context, outcome string) {
 	}
 }
 
-// admit tells whether one more refused act is written down, and puts into it how many before it were not.
-func (l *Log) admit(entry *fieldsyncv1.AuditEntry) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.refused.Allow() {
-		l.leftOut++
+// admission bounds how many entries of what was refused are written, and counts those that are not.
+type admission struct {
+	*rate.Limiter
+
+	mu      sync.Mutex
+	leftOut uint64
+}
+
+// admit tells whether one more is written down, and puts into it how many before it were not.
+func (a *admission) admit(now time.Time, entry *fieldsyncv1.AuditEntry) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.AllowN(now, 1) {
+		a.leftOut++
 		return false
 	}
-	entry.LeftOut, l.leftOut = l.leftOut, 0
+	entry.LeftOut, a.leftOut = a.leftOut, 0
 	return true
 }
 

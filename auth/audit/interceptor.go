@@ -20,7 +20,7 @@ var ordinary = []string{
 	fieldsyncv1connect.SyncServiceRepairProcedure,
 	fieldsyncv1connect.MediaServiceDeclareProcedure,
 	fieldsyncv1connect.MediaServiceCommitProcedure,
-	fieldsyncv1connect.IdentityServiceRefreshProcedure,
+	fieldsyncv1connect.IdentityServiceRefreshProcedure, // Some are: see refreshed.
 	fieldsyncv1connect.IdentityServiceRegisterPushProcedure,
 	fieldsyncv1connect.IdentityServiceWhoAmIProcedure,
 	fieldsyncv1connect.OperationsServiceCheckNowProcedure,
@@ -50,7 +50,11 @@ func nameOf(procedure string) string { return strings.TrimPrefix(procedure, "/fi
 func (l *Log) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		if !isAct(req.Spec().Procedure) {
-			return next(ctx, req)
+			resp, err := next(ctx, req)
+			if req.Spec().Procedure == fieldsyncv1connect.IdentityServiceRefreshProcedure {
+				l.refreshed(ctx, req, resp, err)
+			}
+			return resp, err
 		}
 		message, _ := req.Any().(proto.Message) // Always one.
 		within, a := l.begin(ctx, nameOf(req.Spec().Procedure), req.Peer().Addr, subjectsOf(message.ProtoReflect()))

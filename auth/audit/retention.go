@@ -11,17 +11,29 @@ import (
 // forgetAtOnce keeps a transaction small.
 const forgetAtOnce = 50
 
-// Run forgets what is older than is to be kept, now and once a day, until ctx ends.
+// Run forgets what is older than is to be kept, now and once a day, and each minute writes down how often the attempts of the last one
+// have come, until ctx ends.
 func (l *Log) Run(ctx context.Context) error {
+	day, minute := time.NewTicker(24*time.Hour), time.NewTicker(time.Minute)
+	defer day.Stop()
+	defer minute.Stop()
+	l.forget(ctx)
 	for {
-		if err := l.Forget(ctx); err != nil && ctx.Err() == nil {
-			l.log.ErrorContext(ctx, "old entries of the audit log cannot be forgotten now", "error", err)
-		}
 		select {
 		case <-ctx.Done():
+			l.settle(context.WithoutCancel(ctx), l.attempts.all())
 			return nil
-		case <-time.After(24 * time.Hour):
+		case <-minute.C:
+			l.settle(ctx, l.attempts.over(l.store.Now()))
+		case <-day.C:
+			l.forget(ctx)
 		}
+	}
+}
+
+func (l *Log) forget(ctx context.Context) {
+	if err := l.Forget(ctx); err != nil && ctx.Err() == nil {
+		l.log.ErrorContext(ctx, "old entries of the audit log cannot be forgotten now", "error", err)
 	}
 }
 

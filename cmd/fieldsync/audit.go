@@ -22,12 +22,16 @@ func newAuditCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit",
 		Short: "Tell who did what to whom, when, and from where",
-		Long: `List the audit log, the newest first: every change that somebody made by the server's calls, every refusal, and readings that go beyond
-the work of the day. Without flags, all of it. What crews record stands in the tasks themselves. --csv and --json are for export. Takes a
-shell that is enrolled as an admin or as the city's supervisor; to look is an act of its own and enters the log.`,
+		Long: `List the audit log, the newest first: every change that somebody made by the server's calls, every refusal, readings that go beyond the
+work of the day, commands that were run on the server's own machine (such as restore), and tokens: those that systems asked for, and
+those that were refused, like ones of a minute as one entry with their number. Without flags, all of it. What crews record stands in the
+tasks themselves. --csv and --json are for export. Takes a shell that is enrolled as an admin or as the city's supervisor; to look is an
+act of its own and enters the log.`,
 		Example: `  fieldsync audit --ticket 1022-2026-00042
   fieldsync audit --member an --from 2026-11-01
   fieldsync audit --device 06fgxk2v9d3n8s5t1q7r --limit 20
+  fieldsync audit --act 'fieldsync '              # commands on the server's machine
+  fieldsync audit --act 'Authorization: Bearer'   # tokens that were refused
   fieldsync audit --act IdentityService/ --from 2026-11-01 --until 2026-12-01 --csv > november.csv`,
 		Args: cobra.NoArgs,
 	}
@@ -103,8 +107,15 @@ func (p *boardPrinter) auditEntry(entry *fieldsyncv1.AuditEntry) error {
 	if n := entry.GetLeftOut(); n > 0 {
 		outcome += fmt.Sprintf(p.tr(" (%d lần từ chối trước đó không được ghi)", " (%d refusals before were not written down)"), n)
 	}
+	if n := entry.GetCount(); n > 0 {
+		outcome += fmt.Sprintf(p.tr(" (%d lần trong phút ấy)", " (%d times in that minute)"), n)
+	}
+	who := entry.GetMemberId()
+	if user := entry.GetOsUser(); user != "" {
+		who = p.tr("trên máy chủ: ", "on the server: ") + user
+	}
 	at := entry.GetAt().AsTime().Local().Format(time.RFC3339) //nolint:gosmopolitan // A display for the person at this machine.
-	return p.write(at, entry.GetMemberId(), entry.GetDeviceId(), entry.GetAddress(), entry.GetAct(), outcome, strings.Join(about, ", "))
+	return p.write(at, who, entry.GetDeviceId(), entry.GetAddress(), entry.GetAct(), outcome, strings.Join(about, ", "))
 }
 
 // askedTime reads a day, which begins at this machine's midnight, or a time; nil where there is none.

@@ -157,7 +157,7 @@ func checkData(cmd *cobra.Command, config server.Config, quick bool) (c checked,
 }
 
 // repairPhotos brings photos back from the backup. What lies in their places is set aside first.
-func repairPhotos(cmd *cobra.Command, config server.Config, repository *repositoryFlags, photos [][sha256.Size]byte) error {
+func repairPhotos(cmd *cobra.Command, config server.Config, repository *repositoryFlags, photos [][sha256.Size]byte) (err error) {
 	if config.Media.Store != "folder" {
 		return fault.New(fault.Precondition, "photos_elsewhere",
 			"Ảnh nằm trong kho đối tượng (media.store: s3); hãy khôi phục bằng phương tiện của kho đó.",
@@ -176,6 +176,12 @@ func repairPhotos(cmd *cobra.Command, config server.Config, repository *reposito
 		return err
 	}
 	lang := language(cmd)
+	var repaired []string
+	defer func() {
+		if len(repaired) > 0 {
+			err = errors.Join(err, enterAct(cmd, config, repaired...))
+		}
+	}()
 	for _, sum := range photos {
 		photo := hex.EncodeToString(sum[:])
 		err := backup.FetchPhoto(cmd.Context(), target, photo, identities, func(content []byte) error {
@@ -188,6 +194,7 @@ func repairPhotos(cmd *cobra.Command, config server.Config, repository *reposito
 			fmt.Fprintf(cmd.ErrOrStderr(), sentence("Không lấy lại được ảnh %s: %s\n", "Photo %s could not be brought back: %s\n", lang), photo, explain(err, lang))
 			continue
 		}
+		repaired = append(repaired, "id", photo)
 		fmt.Fprintf(cmd.OutOrStdout(), sentence("Đã lấy lại ảnh %s từ bản sao lưu.\n", "Photo %s was brought back from the backup.\n", lang), photo)
 	}
 	return nil

@@ -38,11 +38,17 @@ beside it and begins a new one with what the index holds.`,
 			if renew {
 				kept, err := embedded.RenewJournal(storeFolder(config), o)
 				if err == nil {
+					err = enterAct(cmd, config)
+				}
+				if err == nil {
 					fmt.Fprintf(cmd.OutOrStdout(), sentence("Nhật ký mới đã bắt đầu; nhật ký cũ ở %s.\n", "A new journal has begun; the old one is in %s.\n", lang), kept)
 				}
 				return err
 			}
 			if err := embedded.Rebuild(storeFolder(config), o); err != nil {
+				return err
+			}
+			if err := enterAct(cmd, config); err != nil {
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), sentence("Chỉ mục đã được dựng lại.", "The index was made anew.", lang))

@@ -114,7 +114,7 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 	s.review.Of = dispatch.Category
 	if s.auth, err = auth.Open(ctx, s.store, auth.Options{
 		Issuer: parts.Issuer, AccessTTL: parts.Tokens.AccessTTL, CodeTTL: parts.Tokens.CodeTTL, Log: s.log,
-		Provider:    provider,
+		Provider: provider, Attempts: s.audit.Attempt,
 		DeviceGrant: parts.Tokens.DeviceGrant, PersonalLease: parts.Privacy.PhoneLease,
 	}); err != nil {
 		return nil, err
@@ -209,7 +209,7 @@ func (s *Rooms) catalogue(ctx context.Context) (services []open311.Service, err 
 
 // AdminCode issues a fresh one-time code for the first admin; it is empty once an admin's device is enrolled.
 func (s *Rooms) AdminCode(ctx context.Context) (code string, expires time.Time, err error) {
-	return s.auth.Bootstrap(ctx)
+	return s.auth.Bootstrap(audit.OnMachine(ctx, "fieldsync serve: admin code", "member", "admin"))
 }
 
 // Forget does what the daily worker does: removals and verdicts older than the longest offline time are forgotten.

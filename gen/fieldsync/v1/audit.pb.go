@@ -202,14 +202,21 @@ type AuditEntry struct {
 	Role Role `protobuf:"varint,5,opt,name=role,proto3,enum=fieldsync.v1.Role" json:"role,omitempty"`
 	// From where: the address, as the server or a proxy that it trusts saw it.
 	Address string `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`
-	// What: the method of an RPC ("DispatchService/AssignTask"), or method and path of a route ("POST /open311/v2/requests").
+	// What: the method of an RPC ("DispatchService/AssignTask"), method and path of a route ("POST /open311/v2/requests"),
+	// "Authorization: Bearer" for a call that was refused for its token, whatever it was to do, or a command that was run on the
+	// server's own machine ("fieldsync restore").
 	Act string `protobuf:"bytes,7,opt,name=act,proto3" json:"act,omitempty"`
 	// "ok", or the code of the error with which it was refused; "http_" and the status for a route.
 	Outcome string `protobuf:"bytes,8,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	// To whom and what.
 	Subjects []*AuditSubject `protobuf:"bytes,9,rep,name=subjects,proto3" json:"subjects,omitempty"`
 	// How many refused acts before this one were not written down, since there were too many at a time.
-	LeftOut       uint64 `protobuf:"varint,10,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
+	LeftOut uint64 `protobuf:"varint,10,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
+	// How many times the same happened, from `at` on until the end of that minute; 0: once. Tokens that are asked for, and tokens and
+	// proofs that are refused, are counted so.
+	Count uint64 `protobuf:"varint,11,opt,name=count,proto3" json:"count,omitempty"`
+	// Who, where a command was run on the server's own machine: the user's name there, such as "root". Empty otherwise.
+	OsUser        string `protobuf:"bytes,12,opt,name=os_user,json=osUser,proto3" json:"os_user,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -314,6 +321,20 @@ func (x *AuditEntry) GetLeftOut() uint64 {
 	return 0
 }
 
+func (x *AuditEntry) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *AuditEntry) GetOsUser() string {
+	if x != nil {
+		return x.OsUser
+	}
+	return ""
+}
+
 // Somebody or something that an act was about.
 type AuditSubject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -387,7 +408,7 @@ const file_fieldsync_v1_audit_proto_rawDesc = "" +
 	"\x18ListAuditEntriesResponse\x122\n" +
 	"\aentries\x18\x01 \x03(\v2\x18.fieldsync.v1.AuditEntryR\aentries\x12\x1d\n" +
 	"\n" +
-	"next_token\x18\x02 \x01(\tR\tnextToken\"\xc3\x02\n" +
+	"next_token\x18\x02 \x01(\tR\tnextToken\"\xf2\x02\n" +
 	"\n" +
 	"AuditEntry\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
@@ -400,7 +421,9 @@ const file_fieldsync_v1_audit_proto_rawDesc = "" +
 	"\aoutcome\x18\b \x01(\tR\aoutcome\x126\n" +
 	"\bsubjects\x18\t \x03(\v2\x1a.fieldsync.v1.AuditSubjectR\bsubjects\x12\x19\n" +
 	"\bleft_out\x18\n" +
-	" \x01(\x04R\aleftOut\"2\n" +
+	" \x01(\x04R\aleftOut\x12\x14\n" +
+	"\x05count\x18\v \x01(\x04R\x05count\x12\x17\n" +
+	"\aos_user\x18\f \x01(\tR\x06osUser\"2\n" +
 	"\fAuditSubject\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id2q\n" +
