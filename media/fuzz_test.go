@@ -3,6 +3,7 @@ package media_test
 import (
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"testing"
@@ -46,6 +47,58 @@ func FuzzTus(f *testing.F) {
 			}
 			if at, err := strconv.Atoi(answer.Header.Get("Upload-Offset")); err == nil && at > len(photo) {
 				t.Errorf("%d bytes are there of %d", at, len(photo))
+			}
+		}
+	})
+}
+
+// Protects the plain routes of photos: whatever path, range or condition is asked for, nothing of another crew's comes back, no public
+// copy without its link, and no error of the server's own.
+func FuzzRoutes(f *testing.F) {
+	photo := newPhoto(f)
+	h := newHouse(f, newFolder(f))
+	h.task("t1", photo)
+	h.arrive("t1", "p0", photo)
+	for _, seed := range [][4]string{
+		{"/v1/tasks/t1/photos/p0", "bytes=0-9,20-", "", ""}, {"/v1/tasks/t1/photos/p0/thumbnail", "bytes=-5", `W/"x"`, ""}, {"/v1/tasks/t1/evidence.zip", "", "*", ""},
+		{"/v1/public/t1/p0/AAAAAAAAAAAAAAAAAAAAAA", "", "", ""}, {"/v1/public/t1/p0/%00", "", "", ""}, {"/v1/tasks/..%2Ft1/photos/p0", "bytes=9-1", "", ""},
+		{"/v1/uploads/", "", "", "filename d29ybGQ=,is_confidential"}, {"/v1/uploads/..%2F..%2Fx", "", "", "\xff"}, {"/v1/tasks/t1/photos/p0/preview", "", "", ""},
+	} {
+		f.Add(byte(0), seed[0], seed[1], seed[2], seed[3])
+		f.Add(byte(1), seed[0], seed[1], seed[2], seed[3])
+		f.Add(byte(2), seed[0], seed[1], seed[2], seed[3])
+	}
+	f.Fuzz(func(t *testing.T, method byte, path, span, condition, metadata string) {
+		for _, token := range []string{"phone-3", "desk-2", ""} { // Another crew, another unit, nobody.
+			r, err := http.NewRequestWithContext(t.Context(), []string{http.MethodGet, http.MethodPut, http.MethodPost}[method%3], h.server.URL, strings.NewReader("x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			target, err := url.Parse(h.server.URL + "/" + strings.TrimLeft(path, "/"))
+			if err != nil || "http://"+target.Host != h.server.URL {
+				return
+			}
+			r.URL = target
+			for name, value := range map[string]string{
+				"Range": span, "If-None-Match": condition, "If-Range": condition, "Upload-Metadata": metadata, "Upload-Length": "1", "Tus-Resumable": "1.0.0",
+			} {
+				if value != "" {
+					r.Header.Set(name, value)
+				}
+			}
+			do := http.DefaultClient.Do
+			if token != "" {
+				do = authorized(token).Do
+			}
+			answer, err := do(r)
+			if err != nil {
+				return // No client can send it.
+			}
+			_, _ = io.Copy(io.Discard, answer.Body)
+			answer.Body.Close()
+			public, _ := url.PathUnescape(h.service.PublicPath("t1", "p0"))
+			if answer.StatusCode >= 500 || answer.StatusCode < 300 && target.Path != public {
+				t.Errorf("%q %s %q: %d", token, r.Method, path, answer.StatusCode)
 			}
 		}
 	})

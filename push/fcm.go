@@ -219,11 +219,11 @@ func fcmError(body []byte) (code string, fields []string) {
 	return code, fields
 }
 
-// retryAfter reads the header in its form in seconds, the one that Google uses. 0 where there is none.
+// retryAfter reads the header in its form in seconds, the one that Google uses. 0 where there is none, or nothing to wait for.
 func retryAfter(response *http.Response) time.Duration {
 	after, err := time.ParseDuration(response.Header.Get("Retry-After") + "s")
 	if err != nil {
 		return 0
 	}
-	return after
+	return max(0, after)
 }

@@ -95,3 +95,23 @@ func FuzzRepair(f *testing.F) {
 		}
 	})
 }
+
+// Protects what dispatchers name mutations in quarantine by: an id is read in one way, or is of nothing.
+func FuzzQuarantineID(f *testing.F) {
+	for _, seed := range []string{"", "///", "d/1/2/" + strings.Repeat("0a", 32), "d/4294967296/2/" + strings.Repeat("0a", 32), "d/+1/2/" + strings.Repeat("0A", 32), "d/1/-2/"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		id, err := parseQuarantineID(text)
+		if err != nil {
+			if fault.CodeOf(err) != "quarantined_unknown" {
+				t.Fatal(err)
+			}
+			return
+		}
+		if again, err := parseQuarantineID(id.String()); err != nil || again != id {
+			t.Fatalf("%q is %+v, which is %+v (%v)", text, id, again, err)
+		}
+		_ = id.key()
+	})
+}

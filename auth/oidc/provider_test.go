@@ -36,7 +36,7 @@ type issuer struct {
 	asked int
 }
 
-func newIssuer(t *testing.T) *issuer {
+func newIssuer(t testing.TB) *issuer {
 	t.Helper()
 	i := &issuer{}
 	i.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -79,7 +79,7 @@ type clock struct{ now time.Time }
 
 func (c *clock) Now() time.Time { return c.now }
 
-func newProvider(t *testing.T, i *issuer, c *clock) *Provider {
+func newProvider(t testing.TB, i *issuer, c *clock) *Provider {
 	t.Helper()
 	p, err := New(Options{
 		Issuer: i.URL + "/realms/city", Audiences: []string{"fieldsync"}, MemberClaim: "preferred_username",
@@ -92,7 +92,7 @@ func newProvider(t *testing.T, i *issuer, c *clock) *Provider {
 	return p
 }
 
-func sign(t *testing.T, method jwt.SigningMethod, key any, header map[string]any, claims jwt.MapClaims) string {
+func sign(t testing.TB, method jwt.SigningMethod, key any, header map[string]any, claims jwt.MapClaims) string {
 	t.Helper()
 	token := jwt.NewWithClaims(method, claims)
 	for k, v := range header {
