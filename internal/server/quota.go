@@ -21,6 +21,9 @@ const (
 	// Whoever guesses over 64 connections then guesses 640 times a second at most; whoever guesses over more is answered at once.
 	failureDelay = 100 * time.Millisecond
 	failuresHeld = 2048
+	// bombsPerSecond and bombBurst bound how many messages of one device may turn out too large when they are decompressed, which costs
+	// the server some milliseconds each. An honest device sends none.
+	bombsPerSecond, bombBurst = 0.2, 8
 	// bucketsAtOnce is after how many devices or addresses the older half is forgotten: it starts again with a full bucket.
 	bucketsAtOnce = 65_536
 )
@@ -139,9 +142,42 @@ func (q *quotas) byDevice(s *Rooms) func(http.Handler) http.Handler {
 					return
 				}
 			}
+			if !compressed(r.Header) {
+				next.ServeHTTP(w, r)
+				return
+			}
+			now := q.now()
+			if device.bombs.TokensAt(now) < 1 {
+				faultwire.WriteHTTP(w, r, s.log, errMessagesTooLarge())
+				return
+			}
 			next.ServeHTTP(w, r)
+			if tooLarge(w.Header()) {
+				device.bombs.AllowN(now, 1)
+			}
 		})
 	}
+}
+
+// compressed tells whether a call's messages are or may be, in any of the three protocols.
+func compressed(h http.Header) bool {
+	return slices.ContainsFunc([]string{"Content-Encoding", "Connect-Content-Encoding", "Grpc-Encoding"}, func(name string) bool {
+		encoding := h.Get(name)
+		return encoding != "" && encoding != "identity"
+	})
+}
+
+// tooLarge tells whether an answer is to a message that was too large when decompressed; in gRPC its trailer says so.
+func tooLarge(h http.Header) bool {
+	return h.Get(tooLargeHeader) != "" || h.Get(http.TrailerPrefix+tooLargeHeader) != ""
+}
+
+func errMessagesTooLarge() error {
+	f := fault.New(fault.Exhausted, "messages_too_large",
+		"Thiết bị này đã gửi nhiều gói nén quá lớn khi giải nén: hãy gửi gói nhỏ hơn sau ít giây, hoặc gửi không nén.",
+		"This device has sent several messages that were too large when decompressed: send smaller ones in a few seconds, or uncompressed.")
+	f.RetryAfter = time.Duration(float64(time.Second) / bombsPerSecond)
+	return f
 }
 
 func errRateLimited(wait time.Duration) error {
@@ -171,6 +207,7 @@ func errUploadsBusy() error {
 // bucket is a device's or an address's.
 type bucket struct {
 	limiter        *rate.Limiter // nil where there is no limit
+	bombs          *rate.Limiter
 	calls, uploads atomic.Int64
 }
 
@@ -204,7 +241,7 @@ func (b *buckets) of(key string) *bucket {
 	}
 	found, ok := b.aged[key]
 	if !ok {
-		found = &bucket{}
+		found = &bucket{bombs: rate.NewLimiter(bombsPerSecond, bombBurst)}
 		if b.rate > 0 {
 			found.limiter = rate.NewLimiter(b.rate, b.burst)
 		}

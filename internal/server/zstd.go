@@ -44,8 +44,7 @@ func newBoundedZstd(most int64) func() connect.Decompressor {
 
 // Reset implements connect.Decompressor.
 func (b *boundedZstd) Reset(r io.Reader) error {
-	b.bound.begin()
-	return b.reader.Reset(r)
+	return b.bound.begin(b.reader, r)
 }
 
 // Read implements io.Reader.
