@@ -34,23 +34,25 @@ const (
 type attack struct {
 	name string
 	make func(o *orders, begun func()) (attackResult, error)
+	// floods tells that it costs the attackers' own processor, so that there is a floor to measure: see orders.Pace.
+	floods bool
 }
 
 var attacks = []attack{
-	{"bad-tokens", (*orders).badTokens},
-	{"gzip-bombs", func(o *orders, begun func()) (attackResult, error) { return o.bombs("gzip", gzipBomb, begun) }},
-	{"zstd-bombs", func(o *orders, begun func()) (attackResult, error) { return o.bombs("zstd", zstdBomb(1<<20), begun) }},
+	{"bad-tokens", (*orders).badTokens, true},
+	{"gzip-bombs", func(o *orders, begun func()) (attackResult, error) { return o.bombs("gzip", gzipBomb, begun) }, true},
+	{"zstd-bombs", func(o *orders, begun func()) (attackResult, error) { return o.bombs("zstd", zstdBomb(1<<20), begun) }, true},
 	// It wants half a GiB to be kept in memory, which the server has to refuse before it does.
 	{"zstd-windows", func(o *orders, begun func()) (attackResult, error) {
 		return o.bombs("zstd", zstdBomb(zstd.MaxWindowSize), begun)
-	}},
-	{"half-open", func(o *orders, begun func()) (attackResult, error) { return o.slow("", 0, begun) }},
+	}, true},
+	{"half-open", func(o *orders, begun func()) (attackResult, error) { return o.slow("", 0, begun) }, false},
 	{"slow-headers", func(o *orders, begun func()) (attackResult, error) {
 		return o.slow("POST "+syncPath+" HTTP/1.1\r\nHost: fieldsync\r\nX-Slow: ", 'a', begun)
-	}},
+	}, false},
 	{"slow-bodies", func(o *orders, begun func()) (attackResult, error) {
 		return o.slow("POST "+syncPath+" HTTP/1.1\r\nHost: fieldsync\r\nContent-Type: application/proto\r\nContent-Length: 1000000\r\nX-Forwarded-For: 203.0.113.9\r\nAuthorization: Bearer "+o.Token+"\r\n\r\n", 0, begun)
-	}},
+	}, false},
 }
 
 // orders are what the attackers' process is to do.
@@ -59,6 +61,9 @@ type orders struct {
 	URL   string `json:"url"`
 	Token string `json:"token"`
 	Plan  plan   `json:"plan"`
+	// Pace, where it is not 0, makes the floor of a flood instead: the same requests, one each so often, to a path that is none, which
+	// the server refuses at the header. What the phone then waits, it waits for the attackers' own work beside it on this machine.
+	Pace time.Duration `json:"pace,omitempty"`
 }
 
 // attackResult is what became of it.
@@ -92,7 +97,10 @@ func (o *orders) carryOut(out io.Writer) error {
 func (o *orders) flood(count int, request func(i int) (*http.Request, error), refused func(status int, body string) bool) (attackResult, error) {
 	transport := &http.Transport{MaxIdleConnsPerHost: hands, MaxConnsPerHost: hands}
 	var mu sync.Mutex
-	r, next := attackResult{Sent: count}, 0
+	r, next, begun := attackResult{Sent: count}, 0, time.Now()
+	if o.Pace > 0 {
+		refused = func(status int, _ string) bool { return status == http.StatusNotFound }
+	}
 	var all sync.WaitGroup
 	for range hands {
 		all.Go(func() {
@@ -104,6 +112,7 @@ func (o *orders) flood(count int, request func(i int) (*http.Request, error), re
 				if i >= count {
 					return
 				}
+				time.Sleep(time.Until(begun.Add(time.Duration(i) * o.Pace))) // Not at all where there is none.
 				said, ok := attempt(transport, i, request, refused)
 				mu.Lock()
 				if ok {
@@ -138,7 +147,11 @@ func attempt(transport *http.Transport, i int, request func(i int) (*http.Reques
 }
 
 func (o *orders) request(body []byte, address string) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, o.URL+syncPath, bytes.NewReader(body))
+	path := syncPath
+	if o.Pace > 0 {
+		path = "/nowhere"
+	}
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, o.URL+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +165,7 @@ func (o *orders) badTokens(begun func()) (attackResult, error) {
 	begun()
 	return o.flood(o.Plan.Requests, func(i int) (*http.Request, error) {
 		req, err := o.request(nil, fmt.Sprintf("203.0.113.%d", i%100+1))
-		if err == nil {
+		if err == nil && o.Pace == 0 {
 			req.Header.Set("Authorization", fmt.Sprintf("Bearer %s%08d", o.Token[:len(o.Token)-8], i))
 		}
 		return req, err

@@ -239,15 +239,41 @@ func (c *city) calls(ctx context.Context) (l latencies, err error) {
 	}
 }
 
-// under is an attack and what the phone and the server's memory are like meanwhile.
+// under is an attack and what the phone and the server's memory are like meanwhile, and behind it the attack's floor.
 func (c *city) under(ctx context.Context, a attack, p plan, idle latencies) (result, error) {
-	cmd, out, err := again(role{Attack: &orders{Name: a.name, URL: c.url, Token: c.stolen, Plan: p}}, attackersNiceness)
+	r, l, err := c.beside(ctx, orders{Name: a.name, URL: c.url, Token: c.stolen, Plan: p})
 	if err != nil {
 		return result{}, err
 	}
+	r.IdleP50, r.IdleP99, r.P50, r.P99 = idle.ms(.5), idle.ms(.99), l.ms(.5), l.ms(.99)
+	r.RatioP50, r.RatioP99 = r.P50/r.IdleP50, r.P99/r.IdleP99
+	if a.floods && r.Sent > 0 {
+		pace := time.Duration(r.Seconds * float64(time.Second) / float64(r.Sent))
+		p.Requests = max(1, min(r.Sent, int(floorTime/max(pace, 1))))
+		p.Bombs = p.Requests
+		_, l, err := c.beside(ctx, orders{Name: a.name, URL: c.url, Plan: p, Pace: pace})
+		if err != nil {
+			return result{}, fmt.Errorf("its floor: %w", err)
+		}
+		r.FloorP50, r.FloorP99 = l.ms(.5), l.ms(.99)
+	}
+	r.Failure = r.judge()
+	if r.Failure == "" && (r.RatioP50 > slowdown || r.RatioP99 > slowdown) {
+		r.Failure = fmt.Sprintf("the phone waited more than %d times its idle time", slowdown)
+	}
+	r.Held = r.Failure == ""
+	return r, nil
+}
+
+// beside carries out orders in a process of the attackers' while the phone calls.
+func (c *city) beside(ctx context.Context, o orders) (r result, l latencies, err error) {
+	cmd, out, err := again(role{Attack: &o}, attackersNiceness)
+	if err != nil {
+		return r, l, err
+	}
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }() // It has told all by then.
 	if line, err := out.ReadString('\n'); err != nil || line != begunLine {
-		return result{}, fmt.Errorf("the attackers said %q: %w", line, err)
+		return r, l, fmt.Errorf("the attackers said %q: %w", line, err)
 	}
 	begun := time.Now()
 	during, cancel := context.WithCancel(ctx)
@@ -274,22 +300,14 @@ func (c *city) under(ctx context.Context, a attack, p plan, idle latencies) (res
 	}()
 	t := <-over
 	cancel()
-	l := <-measured
+	l = <-measured
 	if t.err != nil {
-		return result{}, fmt.Errorf("what the attackers report: %w", t.err)
+		return r, l, fmt.Errorf("what the attackers report: %w", t.err)
 	}
-	r := result{
-		Name: a.name, attackResult: t.result, Seconds: time.Since(begun).Seconds(),
-		IdleP50: idle.ms(.5), IdleP99: idle.ms(.99), P50: l.ms(.5), P99: l.ms(.99),
+	return result{
+		Name: o.Name, attackResult: t.result, Seconds: time.Since(begun).Seconds(),
 		Calls: len(l.took) + l.failed, FailedCalls: l.failed, MemoryMiB: float64(<-most) / (1 << 20),
-	}
-	r.RatioP50, r.RatioP99 = r.P50/r.IdleP50, r.P99/r.IdleP99
-	r.Failure = r.judge()
-	if r.Failure == "" && (r.RatioP50 > slowdown || r.RatioP99 > slowdown) {
-		r.Failure = fmt.Sprintf("the phone waited more than %d times its idle time", slowdown)
-	}
-	r.Held = r.Failure == ""
-	return r, nil
+	}, l, nil
 }
 
 // watchMemory is the most that the server had resident (VmRSS of /proc/PID/status), looked at every 50 ms.

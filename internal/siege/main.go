@@ -9,6 +9,9 @@
 // by X-Forwarded-For, so that the limits by address hold, from which loopback is exempt. The attackers are a third process, at a lower
 // priority: they stand for other machines, and would else take from the server the processor on which it has to answer.
 //
+// Floods also have a floor: the same process sends the same at the same pace to a path that is none. What the phone waits beside that is
+// what the attackers' work costs this machine, however little the server does.
+//
 // It prints a line for each attack and exits with 0 only if all held.
 package main
 
@@ -32,6 +35,8 @@ const (
 	// memory is how much the server may have resident in all. A call under way can hold two buffers of 8 MiB, which connect keeps for the
 	// next; the attackers have 32 under way; Go collects garbage when the heap has doubled; a quarter of a GiB is for all else.
 	memory = 1280 << 20
+	// floorTime is how long the floor of a flood is measured, at most.
+	floorTime = 15 * time.Second
 )
 
 // plan is how hard the attacks are.
@@ -83,6 +88,8 @@ type result struct {
 	P99         float64 `json:"p99_ms"`
 	RatioP50    float64 `json:"ratio_p50"`
 	RatioP99    float64 `json:"ratio_p99"`
+	FloorP50    float64 `json:"floor_p50_ms,omitempty"` // Beside the same flood, refused at the header.
+	FloorP99    float64 `json:"floor_p99_ms,omitempty"`
 	Calls       int     `json:"calls"`        // Of the well-behaved phone.
 	FailedCalls int     `json:"failed_calls"` // Of these.
 	MemoryMiB   float64 `json:"memory_mib"`   // The most that the server had resident.
@@ -140,7 +147,7 @@ func (r *result) judge() string {
 func report(out io.Writer, results []result, asJSON bool) (held bool) {
 	held = true
 	if !asJSON {
-		fmt.Fprintf(out, "%-13s %7s %8s %7s %5s %9s %6s %9s %6s %7s  %s\n", "attack", "sent", "refused", "closed", "s", "p50 ms", "ratio", "p99 ms", "ratio", "MiB", "held")
+		fmt.Fprintf(out, "%-13s %7s %8s %7s %5s %9s %6s %9s %6s %9s %7s  %s\n", "attack", "sent", "refused", "closed", "s", "p50 ms", "ratio", "p99 ms", "ratio", "floor p99", "MiB", "held")
 	}
 	for _, r := range results {
 		held = held && r.Held
@@ -155,8 +162,8 @@ func report(out io.Writer, results []result, asJSON bool) (held bool) {
 		if !r.Held {
 			verdict = "NO: " + r.Failure
 		}
-		fmt.Fprintf(out, "%-13s %7d %8d %7d %5.1f %9.2f %6.2f %9.2f %6.2f %7.1f  %s\n",
-			r.Name, r.Sent, r.Refused, r.Closed, r.Seconds, r.P50, r.RatioP50, r.P99, r.RatioP99, r.MemoryMiB, verdict)
+		fmt.Fprintf(out, "%-13s %7d %8d %7d %5.1f %9.2f %6.2f %9.2f %6.2f %9.2f %7.1f  %s\n",
+			r.Name, r.Sent, r.Refused, r.Closed, r.Seconds, r.P50, r.RatioP50, r.P99, r.RatioP99, r.FloorP99, r.MemoryMiB, verdict)
 	}
 	if !asJSON && len(results) > 0 {
 		fmt.Fprintf(out, "idle: p50 %.2f ms, p99 %.2f ms\n", results[0].IdleP50, results[0].IdleP99)
