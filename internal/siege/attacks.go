@@ -7,6 +7,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -70,7 +71,7 @@ type orders struct {
 type attackResult struct {
 	Sent       int    `json:"sent"`       // Requests, or connections.
 	Refused    int    `json:"refused"`    // Answered as they should be.
-	Closed     int    `json:"closed"`     // Of connections: by the server.
+	Closed     int    `json:"closed"`     // Connections that the server has ended.
 	Unexpected int    `json:"unexpected"` // Answered otherwise, or not at all.
 	Example    string `json:"example,omitempty"`
 	Scaled     int    `json:"scaled_to,omitempty"` // How many connections there were at once, where the machine permits fewer than wanted.
@@ -113,11 +114,14 @@ func (o *orders) flood(count int, request func(i int) (*http.Request, error), re
 					return
 				}
 				time.Sleep(time.Until(begun.Add(time.Duration(i) * o.Pace))) // Not at all where there is none.
-				said, ok := attempt(transport, i, request, refused)
+				said, ok, err := attempt(transport, i, request, refused)
 				mu.Lock()
-				if ok {
+				switch {
+				case ok:
 					r.Refused++
-				} else {
+				case errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET): // Refused at the header while the body still came.
+					r.Closed++
+				default:
 					r.Unexpected++
 					r.Example = said
 				}
@@ -129,21 +133,21 @@ func (o *orders) flood(count int, request func(i int) (*http.Request, error), re
 	return r, nil
 }
 
-func attempt(transport *http.Transport, i int, request func(i int) (*http.Request, error), refused func(status int, body string) bool) (string, bool) {
+func attempt(transport *http.Transport, i int, request func(i int) (*http.Request, error), refused func(status int, body string) bool) (said string, ok bool, err error) {
 	req, err := request(i)
 	if err != nil {
-		return err.Error(), false
+		return err.Error(), false, err
 	}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		return err.Error(), false
+		return err.Error(), false, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
 	if err != nil {
-		return err.Error(), false
+		return err.Error(), false, err
 	}
-	return fmt.Sprintf("%d %.100s", resp.StatusCode, body), refused(resp.StatusCode, string(body))
+	return fmt.Sprintf("%d %.100s", resp.StatusCode, body), refused(resp.StatusCode, string(body)), nil
 }
 
 func (o *orders) request(body []byte, address string) (*http.Request, error) {
