@@ -25,7 +25,7 @@ func TestSiege(t *testing.T) {
 	if testing.Short() {
 		t.Skip("left out by -short: some 15 s")
 	}
-	p := plan{Requests: 2000, Connections: 200, Bombs: 20, Hold: 15 * time.Second, Idle: time.Second, Patience: time.Second}
+	p := plan{Requests: 2000, Connections: 200, Bombs: 20, Hold: 15 * time.Second, Idle: time.Second, Patience: 3 * time.Second}
 	results, err := p.run(t.Context())
 	if err != nil {
 		t.Fatal(err)
