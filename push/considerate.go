@@ -8,7 +8,8 @@ import (
 )
 
 // Considerate is a Sender that leaves its service alone for as long as that has asked for: a quota that one message has met
-// would be met by all the others too, and each would make it worse. What is held back fails with what is left of that time.
+// would be met by all the others too, and each would make it worse. What is held back fails with what is left of that time, which
+// the Worker does not count as an attempt.
 type Considerate struct {
 	sender Sender
 	now    func() time.Time

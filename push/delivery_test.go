@@ -27,25 +27,14 @@ func TestDeliveryHearsOfItsPush(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.device("a")
-			w.update(func(tx *store.Tx) error {
-				if err := store.BeginDelivery(tx, &storagev1.Delivery{DeviceId: "a", TaskId: "task", AssignmentEpoch: 3, CrewId: "crew"}); err != nil {
-					return err
-				}
-				return store.Enqueue(tx, &storagev1.OutboxRow{Work: &storagev1.OutboxRow_Push{
-					Push: &storagev1.PushHint{DeviceId: "a", Visible: true, TaskId: "task", AssignmentEpoch: 3},
-				}})
-			})
+			w.update(func(tx *store.Tx) error { return order(tx, "a", "task", 3) })
 			tt.prepare(w)
 			worker := w.worker(w.fcm)
 			for range tt.rounds {
 				w.round(worker)
 				w.clock.advance(time.Hour)
 			}
-			var got *storagev1.Delivery
-			w.update(func(tx *store.Tx) (err error) {
-				got, err = store.Get(tx, store.DeliveryKey("task", 3, "a"))
-				return err
-			})
+			got := w.delivery("a", "task", 3)
 			if (got.GetSentAt() != nil) != tt.sent || got.GetFailure() != tt.failure || (got.GetFailedAt() != nil) != (tt.failure != "") {
 				t.Errorf("got %v, want sent %v, failure %q", got, tt.sent, tt.failure)
 			}

@@ -113,6 +113,30 @@ func enqueue(tx *store.Tx, device string, visible bool) error {
 	}})
 }
 
+// order enters an order on a task as dispatch does: a delivery to follow, and a hint.
+func order(tx *store.Tx, device, task string, epoch uint64) error {
+	err := store.BeginDelivery(tx, &storagev1.Delivery{DeviceId: device, TaskId: task, AssignmentEpoch: epoch, CrewId: "crew"})
+	if err != nil {
+		return err
+	}
+	return store.Enqueue(tx, &storagev1.OutboxRow{Work: &storagev1.OutboxRow_Push{
+		Push: &storagev1.PushHint{DeviceId: device, Visible: true, TaskId: task, AssignmentEpoch: epoch},
+	}})
+}
+
+// delivery is what dispatchers are shown of an order.
+func (w *world) delivery(device, task string, epoch uint64) (d *storagev1.Delivery) {
+	w.t.Helper()
+	err := w.store.View(w.t.Context(), func(tx *store.Tx) (err error) {
+		d, err = store.Get(tx, store.DeliveryKey(task, epoch, device))
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return d
+}
+
 func (w *world) round(worker *Worker) (claimed int) {
 	w.t.Helper()
 	claimed, _, err := worker.round(w.t.Context())

@@ -233,7 +233,7 @@ func (w *Worker) deliver(ctx context.Context, d *delivery) {
 	switch {
 	case outcome == nil:
 		log.DebugContext(ctx, "a device was pushed to")
-		keep = func(tx *store.Tx) error { return d.each(tx, sent, store.Settle) }
+		keep = func(tx *store.Tx) error { return d.each(tx, store.Settle, sent) }
 	case errors.Is(outcome, ErrUnregistered):
 		log.InfoContext(ctx, "the push address of a device is dead", "error", outcome)
 		keep = func(tx *store.Tx) error {
@@ -241,25 +241,28 @@ func (w *Worker) deliver(ctx context.Context, d *delivery) {
 				return err
 			}
 			// Whoever has told another address since was online and syncs by itself.
-			return d.each(tx, failed("unregistered"), store.Settle)
+			return d.each(tx, store.Settle, failed("unregistered"))
 		}
 	case errors.Is(outcome, ErrRejected):
 		log.ErrorContext(ctx, "a push was rejected for good", "error", outcome)
 		keep = func(tx *store.Tx) error {
-			return d.each(tx, failed("rejected"), func(tx *store.Tx, row *storagev1.OutboxRow) error {
+			return d.each(tx, func(tx *store.Tx, row *storagev1.OutboxRow) error {
 				return store.Bury(tx, row, outcome.Error())
-			})
+			}, failed("rejected"))
 		}
 	default:
 		delay := d.delay(outcome)
 		log.WarnContext(ctx, "a push failed", "error", outcome, "delay", delay)
 		keep = func(tx *store.Tx) error {
 			return d.each(tx, func(tx *store.Tx, row *storagev1.OutboxRow) error {
-				if row.GetAttempts() >= w.o.MaxAttempts {
-					if err := failed("expired")(tx, row); err != nil {
+				if errors.Is(outcome, errHeldBack) {
+					row = proto.CloneOf(row)
+					row.Attempts-- // It was not tried, and must not be given up for others' failures.
+				} else if row.GetAttempts() >= w.o.MaxAttempts {
+					if err := store.Bury(tx, row, fmt.Sprintf("given up after %d attempts: %v", row.GetAttempts(), outcome)); err != nil {
 						return err
 					}
-					return store.Bury(tx, row, fmt.Sprintf("given up after %d attempts: %v", row.GetAttempts(), outcome))
+					return failed("expired")(tx, row)
 				}
 				return store.Postpone(tx, row, tx.Now().Add(delay))
 			})
@@ -270,12 +273,16 @@ func (w *Worker) deliver(ctx context.Context, d *delivery) {
 	}
 }
 
-// each applies steps to every row, the last of which is one of the store's ends. A row whose lease is lost is somebody else's
-// by now.
+// each applies steps to every row, the first of which is one of the store's ends. A row whose lease is lost is somebody else's
+// by now, and so is what is said of it.
 func (d *delivery) each(tx *store.Tx, steps ...func(*store.Tx, *storagev1.OutboxRow) error) error {
 	for _, row := range d.rows {
 		for _, step := range steps {
-			if err := step(tx, row); err != nil && !errors.Is(err, store.ErrLeaseLost) {
+			err := step(tx, row)
+			if errors.Is(err, store.ErrLeaseLost) {
+				break
+			}
+			if err != nil {
 				return err
 			}
 		}

@@ -210,6 +210,45 @@ func TestLostLease(t *testing.T) {
 	}
 }
 
+// Nor may it tell a dispatcher that a hint has failed which the other has brought out.
+func TestLostLeaseSaysNothing(t *testing.T) {
+	w := newWorld(t)
+	w.device("a")
+	w.update(func(tx *store.Tx) error { return order(tx, "a", "task", 1) })
+	slow := w.worker(sendFunc(func(context.Context, Message) error {
+		w.clock.advance(defaultLease)
+		w.round(w.worker(w.fcm))
+		return ErrRejected
+	}))
+	w.round(slow)
+	w.want(0, 0)
+	if got := w.delivery("a", "task", 1); got.GetSentAt() == nil || got.GetFailure() != "" {
+		t.Errorf("the hint went out, and its delivery says %v", got)
+	}
+}
+
+// A hint must not be given up for the failures of others: while the service wants to be left alone, what is not sent is not tried.
+func TestHeldBackIsNoAttempt(t *testing.T) {
+	w := newWorld(t)
+	w.device("a")
+	w.enqueue("a", false)
+	worker := w.worker(NewConsiderate(w.fcm, w.clock.Now))
+	for range 2 * defaultMaxAttempts {
+		w.fake.Fail(asking(fcmtest.QuotaExceeded, 24*time.Hour))
+		if err := worker.o.Sender.Send(t.Context(), Message{Address: w.address("a")}); err == nil { // Another phone's.
+			t.Fatal("the quota was not met")
+		}
+		for w.round(worker) > 0 { //nolint:revive // The round is the work.
+		}
+		w.clock.advance(25 * time.Hour)
+	}
+	for range 3 {
+		w.round(worker)
+		w.clock.advance(time.Hour)
+	}
+	w.want(0, 0)
+}
+
 // A row over which the process dies each time is given up, although no attempt ever came to an end.
 func TestRowThatKills(t *testing.T) {
 	w := newWorld(t)

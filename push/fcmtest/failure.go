@@ -30,6 +30,8 @@ var (
 	Cut = Failure{Code: "cut"}
 	// Stall does not answer until the client has gone.
 	Stall = Failure{Code: "stall"}
+	// Lost accepts the message and closes the connection without an answer: the phone is woken, and the sender cannot know.
+	Lost = Failure{Code: "lost"}
 
 	Unregistered = Failure{
 		HTTP: http.StatusNotFound, Status: "NOT_FOUND", Code: "UNREGISTERED", Text: "Requested entity was not found.",
@@ -49,6 +51,8 @@ var (
 	SenderIDMismatch = Failure{
 		HTTP: http.StatusForbidden, Status: "PERMISSION_DENIED", Code: "SENDER_ID_MISMATCH", Text: "SenderId mismatch",
 	}
+	// BadGateway is the answer of something in front of FCM, which knows nothing of its codes.
+	BadGateway     = Failure{HTTP: http.StatusBadGateway, Text: "bad gateway"}
 	ThirdPartyAuth = Failure{
 		HTTP: http.StatusUnauthorized, Status: "UNAUTHENTICATED", Code: "THIRD_PARTY_AUTH_ERROR", Text: "Auth error from APNS or Web Push Service",
 	}

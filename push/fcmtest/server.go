@@ -23,6 +23,7 @@ type Server struct {
 	mu       sync.Mutex
 	bearers  map[string]struct{}
 	script   []Failure
+	choose   func(address string) Failure
 	dead     map[string]struct{}
 	messages []Message
 	attempts int
@@ -58,6 +59,14 @@ func (s *Server) Fail(failures ...Failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.script = append(s.script, failures...)
+}
+
+// Choose lets choose say what becomes of each send that is in order and for which the script has nothing. It is called for sends that
+// come at the same time, at the same time.
+func (s *Server) Choose(choose func(address string) Failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.choose = choose
 }
 
 // Kill makes every send to this address fail with UNREGISTERED from now on.
@@ -123,27 +132,38 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 		return
 	}
-	if failure != Pass {
+	if failure != Pass && failure != Lost {
 		failure.answer(w)
 		return
 	}
 	name := s.accept(message)
+	if failure == Lost {
+		panic(http.ErrAbortHandler)
+	}
 	writeJSON(w, http.StatusOK, map[string]string{"name": name})
 }
 
 // decide takes the next step of the script. A dead address is dead whatever the script says.
 func (s *Server) decide(address string) Failure {
+	next, choose := s.scripted(address)
+	if choose != nil {
+		return choose(address)
+	}
+	return next
+}
+
+// scripted is what needs no asking; where it does, choose is who to ask.
+func (s *Server) scripted(address string) (next Failure, choose func(string) Failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, dead := s.dead[address]; dead {
-		return Unregistered
+		return Unregistered, nil
 	}
 	if len(s.script) == 0 {
-		return Pass
+		return Pass, s.choose
 	}
-	next := s.script[0]
-	s.script = s.script[1:]
-	return next
+	next, s.script = s.script[0], s.script[1:]
+	return next, nil
 }
 
 func (s *Server) accept(message Message) (name string) {
