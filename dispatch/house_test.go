@@ -34,22 +34,14 @@ type house struct {
 	*Service
 
 	t   *testing.T
+	dir string
 	now time.Time
 }
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	h := &house{t: t, now: start}
-	engine, err := embedded.Open(t.TempDir(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	st, err := store.Open(t.Context(), engine, store.Options{Clock: func() time.Time { return h.now }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
-	h.Service = New(Options{Store: st, Log: slog.New(slog.DiscardHandler)})
+	h := &house{t: t, dir: t.TempDir(), now: start}
+	h.open()
 	for _, id := range []string{auth.CityUnit, "p-sai-gon", "p-cho-lon"} {
 		must(t)(h.PutUnit(h.as(admin), &fieldsyncv1.PutUnitRequest{Unit: &fieldsyncv1.Unit{Id: id, Name: id}}))
 	}
@@ -57,6 +49,21 @@ func newHouse(t *testing.T) *house {
 		must(t)(h.PutCrew(h.as(admin), &fieldsyncv1.PutCrewRequest{Crew: &fieldsyncv1.Crew{Id: crew, UnitId: unit, Name: crew}}))
 	}
 	return h
+}
+
+// open opens the store in the house's folder.
+func (h *house) open() {
+	h.t.Helper()
+	engine, err := embedded.Open(h.dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	st, err := store.Open(h.t.Context(), engine, store.Options{Clock: func() time.Time { return h.now }})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { _ = st.Close() }) // Closed before by some tests.
+	h.Service = New(Options{Store: st, Log: slog.New(slog.DiscardHandler)})
 }
 
 // must fails the test where a call that has to succeed does not.
