@@ -34,7 +34,9 @@ func BeginDelivery(tx *Tx, d *storagev1.Delivery) error {
 	if err := Put(tx, DeliveryHeadKey(d.GetDeviceId()), head); err != nil {
 		return err
 	}
-	stub := &storagev1.Delivery{TaskId: d.GetTaskId(), AssignmentEpoch: d.GetAssignmentEpoch(), Sequence: d.GetSequence()}
+	stub := &storagev1.Delivery{
+		TaskId: d.GetTaskId(), AssignmentEpoch: d.GetAssignmentEpoch(), CrewId: d.GetCrewId(), Recall: d.GetRecall(), Sequence: d.GetSequence(),
+	}
 	if err := Put(tx, OpenDeliveryKey(d.GetDeviceId(), d.GetTaskId()), stub); err != nil {
 		return err
 	}
@@ -66,7 +68,10 @@ func FirstTime(tx *Tx, at **timestamppb.Timestamp) {
 // OpenOrders tells whether ConfirmOrders would have something to write: a small read, for each sync.
 func OpenOrders(tx *Tx, device string, scope Scope, held uint64, woken bool) (bool, error) {
 	head, err := Get(tx, DeliveryHeadKey(device))
-	if head.GetScope() != string(scope) || head.GetConfirmed() >= head.GetOrdered() {
+	if head == nil || head.GetScope() != string(scope) {
+		return head != nil && held > 0, err
+	}
+	if head.GetConfirmed() >= head.GetOrdered() {
 		return false, err
 	}
 	return woken || head.GetConfirmed() < held, err
@@ -75,17 +80,33 @@ func OpenOrders(tx *Tx, device string, scope Scope, held uint64, woken bool) (bo
 // maxConfirmed bounds what one call of ConfirmOrders writes; the device's next sync goes on.
 const maxConfirmed = 500
 
-// ConfirmOrders writes down that a device holds the log of its scope up to held and, where woken, that a push has reached it.
+// ConfirmOrders writes down that a device holds the log of its scope up to held and, where woken, that a push has reached it. A device
+// that holds anything of its scope has nothing left of the one that its member was in before: it has heard of what was recalled there,
+// and what was given there it has not got, unless the member comes back.
 func ConfirmOrders(tx *Tx, device string, scope Scope, held uint64, woken bool) error {
 	head, err := Get(tx, DeliveryHeadKey(device))
-	if err != nil || head.GetScope() != string(scope) {
+	if err != nil || head == nil {
 		return err
+	}
+	if head.GetScope() != string(scope) {
+		if held == 0 {
+			return nil
+		}
+		head = &storagev1.DeliveryHead{Scope: string(scope)}
 	}
 	var open []*storagev1.Delivery
 	more := false
 	for stub, err := range Scan(tx, OpenDeliveries(device), nil) {
 		if err != nil {
 			return err
+		}
+		if crew := stub.GetCrewId(); crew != "" && CrewScope(crew) != scope { // Stubs from before they named the crew name none.
+			if !stub.GetRecall() || held == 0 {
+				continue
+			}
+			stub.Sequence = 0
+		} else {
+			head.Ordered = max(head.GetOrdered(), stub.GetSequence())
 		}
 		if stub.GetSequence() > held && !woken {
 			continue

@@ -394,7 +394,7 @@ func DeliveryHeadKey(device string) Key[storagev1.DeliveryHead] {
 	return newKey("delivery-head").text(device).bytes()
 }
 
-// OpenDeliveryKey: open-delivery/<device>/<task> — holds only task, epoch and sequence: the newest order on a task that a
+// OpenDeliveryKey: open-delivery/<device>/<task> — holds only task, epoch, crew, recall and sequence: the newest order on a task that a
 // device has not shown to know.
 func OpenDeliveryKey(device, task string) Key[storagev1.Delivery] {
 	return newKey("open-delivery").text(device).text(task).bytes()

@@ -214,3 +214,10 @@ func (s *Rooms) AdminCode(ctx context.Context) (code string, expires time.Time, 
 
 // Forget does what the daily worker does: removals and verdicts older than the longest offline time are forgotten.
 func (s *Rooms) Forget(ctx context.Context) error { return s.sync.Forget(ctx) }
+
+// FireTimers does once what the worker of the timers does without end: it takes some of those that are due, escalations and warnings
+// of deadlines, and tells how many.
+func (s *Rooms) FireTimers(ctx context.Context) (taken int, err error) {
+	taken, _, err = s.dispatch.FireTimers(ctx, 20)
+	return taken, err
+}

@@ -29,6 +29,7 @@ type action struct {
 type op string
 
 const (
+	opSee      op = "see"
 	opNote     op = "note"
 	opPhoto    op = "photo"
 	opAccept   op = "accept"
@@ -121,6 +122,7 @@ type weight struct {
 var weights = []weight{
 	{opNote, 14, false},
 	{opPhoto, 7, false},
+	{opSee, 3, false},
 	{opAccept, 3, false},
 	{opStart, 6, false},
 	{opPause, 2, false},

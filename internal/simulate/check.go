@@ -33,12 +33,19 @@ type model struct {
 	// scopes are all in which a task ever was, crews all that a member was ever in, units of a dispatcher alike.
 	scopes  map[string]map[string]bool
 	members map[string]map[string]bool
+	// assigned is the newest assignment of each task, climbed when each step of an escalation was taken, called those that somebody
+	// outside was called for, up to the sequence calledTo.
+	assigned map[string]assigned
+	climbed  map[rung]time.Time
+	called   map[rung]bool
+	calledTo uint64
 }
 
 func (m *model) reset() {
 	*m = model{
 		verdicts: make(map[string][]byte), heads: make(map[string]uint64), taken: make(map[string]uint64), revisions: make(map[string]uint64),
 		scopes: make(map[string]map[string]bool), members: make(map[string]map[string]bool),
+		assigned: make(map[string]assigned), climbed: make(map[rung]time.Time), called: make(map[rung]bool),
 	}
 }
 
@@ -73,6 +80,7 @@ func (w *world) check() {
 	}
 	w.checked = t
 	w.checkTasks(t)
+	w.checkClimbs(t)
 	w.checkFeed(t)
 	err := w.house.truth.View(w.ctx, func(tx *store.Tx) error {
 		for _, scope := range logs() {
@@ -80,7 +88,7 @@ func (w *world) check() {
 				return err
 			}
 		}
-		return nil
+		return w.checkCalls(tx)
 	})
 	if err != nil {
 		w.failf("scope log", "%v", err)

@@ -31,6 +31,8 @@ type call struct {
 	body   []byte
 	// cut is one more than the number of bytes of the body that arrive, 0 for all.
 	cut int
+	// late: the phone has given it up, and may hold something else by now.
+	late bool
 }
 
 // link is the air between one phone and the server. A request runs in the caller's goroutine from end to end, so a run has
@@ -135,7 +137,10 @@ func (w *world) serve(c call) *http.Response {
 		return nil
 	}
 	rec := httptest.NewRecorder()
-	if w.pass(rec, r, c) || h.engine.crashed {
+	compare := w.fence(c, r.URL.Path)
+	aborted := w.pass(rec, r, c)
+	compare()
+	if aborted || h.engine.crashed {
 		return nil
 	}
 	body, err := plain(rec.Header(), rec.Body.Bytes())

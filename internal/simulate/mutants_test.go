@@ -94,13 +94,24 @@ func TestMutants(t *testing.T) {
 		{"a stranger is told that a task exists", []string{"leak"}, tellsStrangers},
 		{"the quarantine is shown to every ward", []string{"leak"}, showsAll},
 		{"what is released stays in quarantine", []string{"twice", "replica"}, func() mutant {
-			return mutant{engine: func(e store.Engine) store.Engine { return hoarder{e} }}
+			return mutant{engine: func(e store.Engine) store.Engine { return hoarder{e, "quarantined\x00"} }}
 		}},
 		{"a repair sends nothing", []string{"replica"}, func() mutant {
 			return rewrites(fieldsyncv1connect.SyncServiceRepairProcedure, func(resp *fieldsyncv1.RepairResponse) { resp.Buckets, resp.More = nil, false })
 		}},
 		{"a stream tells of a head that is not", []string{"watch"}, wrongHeads},
 		{"the hotline's feed leaves one out", []string{"feed", "delivered"}, leavesOneOut},
+		{"a timer is lost now and then", []string{"climb"}, func() mutant {
+			return loses(func(n int) bool { return n%10 == 0 }, "timer\x00")
+		}},
+		{"a timer is not taken away", []string{"climb"}, func() mutant {
+			return mutant{engine: func(e store.Engine) store.Engine { return hoarder{e, "timer\x00"} }}
+		}},
+		{"an escalation goes on after the answer", []string{"climb"}, neverEnds},
+		{"a step counts as taken before its time", []string{"climb"}, hasty},
+		{"an order under an old assignment is carried out", []string{"fence"}, unfenced},
+		{"a recall counts as heard when it is given", []string{"heard"}, func() mutant { return hears(true) }},
+		{"an order counts as heard when it is given", []string{"heard"}, func() mutant { return hears(false) }},
 	} {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
@@ -398,17 +409,25 @@ type rewriterKV struct {
 
 func (r rewriterKV) Set(key, value []byte) error { return r.KV.Set(key, r.change(key, value)) }
 
-// hoarder deletes nothing from the quarantine.
-type hoarder struct{ store.Engine }
+// hoarder deletes nothing under the prefix.
+type hoarder struct {
+	store.Engine
 
-func (h hoarder) Update(ctx context.Context, fn func(store.KV) error) error {
-	return h.Engine.Update(ctx, func(kv store.KV) error { return fn(hoarderKV{kv}) })
+	prefix string
 }
 
-type hoarderKV struct{ store.KV }
+func (h hoarder) Update(ctx context.Context, fn func(store.KV) error) error {
+	return h.Engine.Update(ctx, func(kv store.KV) error { return fn(hoarderKV{kv, h.prefix}) })
+}
+
+type hoarderKV struct {
+	store.KV
+
+	prefix string
+}
 
 func (h hoarderKV) Delete(key []byte) error {
-	if bytes.HasPrefix(key, []byte("quarantined\x00")) {
+	if bytes.HasPrefix(key, []byte(h.prefix)) {
 		return nil
 	}
 	return h.KV.Delete(key)

@@ -17,7 +17,7 @@ const nothing = "nothing to do"
 // perform does what an action says, and tells in a few words what came of it.
 func (w *world) perform(a *action) string {
 	switch a.op {
-	case opNote, opFuture, opPhoto, opAccept, opStart, opPause, opResume, opTick, opComplete, opDecline, opHandOver:
+	case opSee, opNote, opFuture, opPhoto, opAccept, opStart, opPause, opResume, opTick, opComplete, opDecline, opHandOver:
 		return w.record(a)
 	case opCreate, opAssign, opRecall, opCancel, opRepeat, opMove, opRevoke, opReunit:
 		return w.dispatch(a)
@@ -70,6 +70,8 @@ func (w *world) record(a *action) string {
 			w.recorded(h, a.op, id, photo)
 		}
 		said += " " + photo
+	case opSee:
+		err = p.Seen(id)
 	case opAccept:
 		err = p.Accept(id)
 	case opStart:
@@ -252,6 +254,7 @@ func (w *world) deliver(which int) string {
 	i := which % len(w.late)
 	c := w.late[i]
 	w.late = append(w.late[:i:i], w.late[i+1:]...)
+	c.late = true
 	answer := w.serve(c)
 	if answer == nil {
 		return c.set.name + "'s request meets no server"

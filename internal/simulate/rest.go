@@ -23,6 +23,9 @@ func (w *world) rest() {
 			break
 		}
 	}
+	w.now = w.now.Add(ladder)
+	w.climb()
+	w.check()
 	w.depth--
 	if w.bad == nil {
 		w.checkRest()
@@ -51,6 +54,7 @@ func (w *world) restRound() (quiet bool) {
 			w.logf("%s uploads: %s", h.name, outcome(err))
 		}
 	}
+	w.climb()
 	w.check()
 	return quiet && w.bad == nil
 }
@@ -96,6 +100,7 @@ func (w *world) checkRest() {
 			w.failf("rest", "%s still has %d photos", h.name, s.PhotosWaiting)
 		}
 		w.checkReplica(h)
+		w.checkHeard(h)
 	}
 	for _, f := range w.facts {
 		if f.verdict == nil && f.lives() {
@@ -113,6 +118,7 @@ func (w *world) checkRest() {
 	}
 	for _, record := range t.tasks {
 		w.checkDelivered(record.GetTask())
+		w.checkClimbed(record)
 	}
 }
 

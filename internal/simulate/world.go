@@ -160,8 +160,13 @@ func (w *world) step(number int, a *action) {
 	w.action, w.commits, w.writes, w.places, w.cuts, w.harmed = a, 0, 0, 0, a.cuts, false
 	w.logf("%d %s", number+1, a)
 	w.depth++
+	if a.how%2 == 0 { // What has fallen due meanwhile comes ahead of the action, or behind it.
+		w.climb()
+	}
 	w.logf("%s", w.perform(a))
+	w.climb()
 	w.recover()
+	w.climb()
 	w.depth--
 	w.check()
 }

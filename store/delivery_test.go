@@ -1,0 +1,64 @@
+package store_test
+
+import (
+	"testing"
+
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	"github.com/cong1022/fieldsync/store"
+)
+
+// Protects the dispatcher's picture from a member who changes crews: the log of one crew's scope says nothing about the orders of
+// another's. What was given to the former crew is not said to have arrived, what was recalled from it is known once the phone has read
+// anything of the new one, and a member who comes back is heard of again.
+func TestOrdersOfTwoCrews(t *testing.T) {
+	s, phone := opened(t, engine(t), newClock()), "phone"
+	begin := func(task, crew string, recall bool) {
+		update(t, s, func(tx *store.Tx) error {
+			if err := store.Put(tx, store.ScopeHeadKey(store.CrewScope(crew)), &storagev1.ScopeHead{Sequence: map[string]uint64{"old": 2, "new": 7}[crew]}); err != nil {
+				return err
+			}
+			return store.BeginDelivery(tx, &storagev1.Delivery{DeviceId: phone, TaskId: task, AssignmentEpoch: 1, CrewId: crew, Recall: recall})
+		})
+	}
+	sync := func(crew string, held uint64) {
+		update(t, s, func(tx *store.Tx) error {
+			open, err := store.OpenOrders(tx, phone, store.CrewScope(crew), held, false)
+			if err != nil || !open {
+				return err
+			}
+			return store.ConfirmOrders(tx, phone, store.CrewScope(crew), held, false)
+		})
+	}
+	want := func(when string, synced map[string]bool) {
+		t.Helper()
+		view(t, s, func(tx *store.Tx) error {
+			for task, want := range synced {
+				d, err := store.Get(tx, store.DeliveryKey(task, 1, phone))
+				if err != nil {
+					return err
+				}
+				if got := d.GetSyncedAt() != nil; got != want {
+					t.Errorf("%s: %s is synced: %t, want %t", when, task, got, want)
+				}
+			}
+			return nil
+		})
+	}
+	begin("given", "old", false)
+	begin("recalled", "old", true)
+	begin("of the new", "new", false)
+	sync("new", 0)
+	want("the phone has read nothing of the new crew", map[string]bool{"given": false, "recalled": false, "of the new": false})
+	sync("new", 5)
+	want("it has read a part", map[string]bool{"given": false, "recalled": true, "of the new": false})
+	sync("new", 7)
+	want("it has read all", map[string]bool{"given": false, "recalled": true, "of the new": true})
+	sync("old", 2)
+	want("it is back", map[string]bool{"given": true, "recalled": true, "of the new": true})
+	view(t, s, func(tx *store.Tx) error {
+		if open, err := store.OpenOrders(tx, phone, store.CrewScope("old"), 3, true); err != nil || open {
+			t.Errorf("something is open still, though all is known: %v", err)
+		}
+		return nil
+	})
+}
