@@ -104,8 +104,8 @@ func timersAlone(dir string, args []string) (err error) {
 			for due := true; due; time.Sleep(time.Millisecond) {
 				due = false
 				_ = st.View(ctx, func(tx *store.Tx) error {
-					for timer := range store.Scan(tx, store.Timers(), nil) {
-						due = !timer.GetDueAt().AsTime().After(tx.Now())
+					for timer, err := range store.Scan(tx, store.Timers(), nil) {
+						due = err == nil && !timer.GetDueAt().AsTime().After(tx.Now())
 						break
 					}
 					return nil

@@ -55,6 +55,7 @@ func campaigns(t *testing.T, play func(t *testing.T, seed uint64, small bool)) {
 // crash. Every order ends as its phone allows, none is lost, and what arrives twice says nothing new.
 func TestThousandPhones(t *testing.T) {
 	campaigns(t, func(t *testing.T, seed uint64, _ bool) {
+		t.Helper()
 		phones, deaths := 1000, 8
 		if testing.Short() {
 			phones = 100
@@ -91,6 +92,7 @@ func TestThousandPhones(t *testing.T) {
 // Protects the same from kill -9: the worker is a process of its own, killed at a send, in the middle of a batch.
 func TestKilledWorker(t *testing.T) {
 	campaigns(t, func(t *testing.T, seed uint64, small bool) {
+		t.Helper()
 		phones, kills := 1000, 40
 		if small {
 			phones, kills = 200, 6
@@ -171,8 +173,8 @@ func workAlone(dir, endpoint, at string) (err error) {
 		for due := true; due; time.Sleep(2 * time.Millisecond) {
 			due = false
 			_ = st.View(ctx, func(tx *store.Tx) error {
-				for row := range store.Scan(tx, store.Outbox(), nil) {
-					due = !row.GetDueAt().AsTime().After(st.Now())
+				for row, err := range store.Scan(tx, store.Outbox(), nil) {
+					due = err == nil && !row.GetDueAt().AsTime().After(st.Now())
 					break
 				}
 				return nil

@@ -484,8 +484,8 @@ func (w *world) pruneVerdicts() {
 	w.keepVerdicts(keep, func(stored *storagev1.VerdictRecord, _ string, said []byte) bool {
 		v := &fieldsyncv1.Verdict{}
 		_ = proto.Unmarshal(said, v)
-		// What came after its number was forgotten lies in quarantine, and is no verdict on the number.
-		if stored == nil && v.GetCode() != "verdict_forgotten" && w.house.clock().Sub(v.GetJudgedAt().AsTime()) <= offlineTime {
+		// What came after its number was used, or was forgotten, lies in quarantine, and is no verdict on the number.
+		if stored == nil && v.GetCode() != "verdict_forgotten" && v.GetCode() != "number_reused" && w.house.clock().Sub(v.GetJudgedAt().AsTime()) <= offlineTime {
 			w.failf("verdict", "the verdict %s is forgotten too early", show(said))
 		}
 		return stored != nil
