@@ -77,7 +77,7 @@ func plainEntry(value []byte) *storagev1.ScopeEntry {
 				steps = append(steps, storagev1.Step{Sequence: sequence, Revision: revision})
 			case entryAt:
 				seconds, nanos, ok := twoNumbers(b)
-				if !ok || entry.At != nil {
+				if !ok || entry.GetAt() != nil {
 					return nil
 				}
 				entry.At = &timestamppb.Timestamp{Seconds: int64(seconds), Nanos: int32(nanos)} //nolint:gosec // As they were encoded.

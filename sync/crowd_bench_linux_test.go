@@ -26,7 +26,7 @@ func BenchmarkCrowd(b *testing.B) {
 			as, cursors := make([]context.Context, phones), make([][]byte, phones)
 			for p := range phones {
 				crew := fmt.Sprintf("c%02d", p)
-				as[p] = h.device(b, fmt.Sprintf("d%02d", p), crew)
+				as[p] = h.device(b, fmt.Sprintf("d%02d", p), crew) //nolint:fatcontext // One for each phone, none within another.
 				h.update(b, func(tx *store.Tx) error {
 					for i := range tasks {
 						record := benchRecord(fmt.Sprintf("t%02d-%03d", p, i))

@@ -145,7 +145,7 @@ func (a *act) end(ctx context.Context, outcome string) {
 	if written && outcome == "ok" {
 		return
 	}
-	if entry.Outcome = outcome; outcome != "ok" && !written && !a.log.refused.admit(time.Now(), entry) {
+	if entry.Outcome = outcome; outcome != "ok" && !written && !a.log.refused.admit(a.log.store.Now(), entry) {
 		return
 	}
 	// It must not be lost because the caller has left, and it is no act of its own.

@@ -36,8 +36,8 @@ type issuer struct {
 	asked int
 }
 
-func newIssuer(t testing.TB) *issuer {
-	t.Helper()
+func newIssuer(tb testing.TB) *issuer {
+	tb.Helper()
 	i := &issuer{}
 	i.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		i.mu.Lock()
@@ -59,7 +59,7 @@ func newIssuer(t testing.TB) *issuer {
 		}
 		_ = json.NewEncoder(w).Encode(answer)
 	}))
-	t.Cleanup(i.Close)
+	tb.Cleanup(i.Close)
 	return i
 }
 
@@ -79,21 +79,21 @@ type clock struct{ now time.Time }
 
 func (c *clock) Now() time.Time { return c.now }
 
-func newProvider(t testing.TB, i *issuer, c *clock) *Provider {
-	t.Helper()
+func newProvider(tb testing.TB, i *issuer, c *clock) *Provider {
+	tb.Helper()
 	p, err := New(Options{
 		Issuer: i.URL + "/realms/city", Audiences: []string{"fieldsync"}, MemberClaim: "preferred_username",
 		RolesClaim: "realm_access.roles", Roles: map[string]string{"fs-dispatcher": "dispatcher"},
 		UnitsClaim: "groups", Units: map[string]string{"/units/binh-thanh": "binh-thanh"}, Client: i.Client(), Now: c.Now,
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }
 
-func sign(t testing.TB, method jwt.SigningMethod, key any, header map[string]any, claims jwt.MapClaims) string {
-	t.Helper()
+func sign(tb testing.TB, method jwt.SigningMethod, key any, header map[string]any, claims jwt.MapClaims) string {
+	tb.Helper()
 	token := jwt.NewWithClaims(method, claims)
 	for k, v := range header {
 		if token.Header[k] = v; v == nil {
@@ -102,7 +102,7 @@ func sign(t testing.TB, method jwt.SigningMethod, key any, header map[string]any
 	}
 	signed, err := token.SignedString(key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return signed
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -34,11 +35,11 @@ func enterAct(cmd *cobra.Command, config server.Config, about ...string) (err er
 
 // asCalled is the command with those of its flags that say what it does, and none of their values: these may name folders and buckets.
 func asCalled(cmd *cobra.Command) string {
-	called := cmd.CommandPath()
+	called := []string{cmd.CommandPath()}
 	for _, flag := range []string{"journal", "repair", "to"} {
 		if cmd.Flags().Changed(flag) {
-			called += " --" + flag
+			called = append(called, "--"+flag)
 		}
 	}
-	return called
+	return strings.Join(called, " ")
 }

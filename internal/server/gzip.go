@@ -41,7 +41,7 @@ type bound struct {
 
 // begin is a message's begin, end its end, whatever has become of it.
 func (b *bound) begin(from restartable, r io.Reader) error {
-	b.left = b.max + 1 // One more than allowed is how connect knows.
+	b.left = b.max + 1                      // One more than allowed is how connect knows.
 	if whole, ok := r.(*bytes.Buffer); ok { // So connect hands it over.
 		b.message = whole.Bytes()
 		r = bytes.NewReader(b.message)
