@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"golang.org/x/mod/sumdb/tlog"
+	"google.golang.org/protobuf/proto"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
@@ -18,7 +19,7 @@ var ErrAudit = errors.New("the proof log is not what the completions say")
 
 // Audit reads the whole log of a store, in one snapshot, and makes every leaf and every hash of the tree anew from the
 // completions. Its cost grows with the log. ErrAudit where anything differs: a leaf without a completion or with another one,
-// a completion without its leaves.
+// a completion without its leaves; a leaf without the decision on a false report that it speaks of, such a decision without its leaf.
 func Audit(ctx context.Context, st *store.Store) error {
 	return st.View(ctx, func(tx *store.Tx) error {
 		head, err := logHead(tx)
@@ -38,7 +39,10 @@ func Audit(ctx context.Context, st *store.Store) error {
 		if number != head.GetSize() {
 			return fmt.Errorf("%w: %d leaves are stored, %d were written", ErrAudit, number, head.GetSize())
 		}
-		return auditCompletions(tx)
+		if err := auditCompletions(tx); err != nil {
+			return err
+		}
+		return auditDecisions(tx)
 	})
 }
 
@@ -56,7 +60,10 @@ func auditLeaf(tx *store.Tx, entry *storagev1.LogLeaf, number uint64) error {
 	case receipt.Delivered:
 		own = completion.GetDeliveredLeaf()
 	case receipt.Decided:
-		said, own = entry.GetSaid(), number // Kept with the leaf itself.
+		said = entry.GetSaid()
+		if own, err = decidedLeaf(tx, completion, said); err != nil {
+			return err
+		}
 	case receipt.Reopened:
 		said, own = entry.GetSaid(), completion.GetReopenedLeaf()
 	}
@@ -95,6 +102,40 @@ func auditCompletions(tx *store.Tx) error {
 			state >= fieldsyncv1.ProofState_PROOF_STATE_DELIVERED && completion.GetDeliveredLeaf() == 0 ||
 			completion.GetReopened() != nil && completion.GetReopenedLeaf() == 0 {
 			return fmt.Errorf("%w: the completion %s is %v and lacks a leaf", ErrAudit, completion.GetId(), state)
+		}
+	}
+	return nil
+}
+
+// decidedLeaf is the number of the leaf that is noted with the decision that a record holds. 0 where no such decision was taken down.
+func decidedLeaf(tx *store.Tx, completion *storagev1.Completion, said []byte) (uint64, error) {
+	record := &fieldsyncv1.CompletionRecord{}
+	if err := proto.Unmarshal(said, record); err != nil {
+		return 0, errors.Join(ErrAudit, err)
+	}
+	report, err := store.Get(tx, store.FalseReportKey(completion.GetTicketId()))
+	for _, decided := range report.GetDecided() {
+		if proto.Equal(decided.GetDecision(), record.GetDecision()) {
+			return decided.GetLeaf(), err
+		}
+	}
+	return 0, err
+}
+
+// auditDecisions looks for decisions without a leaf. That each leaf has its decision is seen from the leaf's side.
+func auditDecisions(tx *store.Tx) error {
+	for report, err := range store.Scan(tx, store.FalseReports(), nil) {
+		if err != nil {
+			return err
+		}
+		for _, decided := range report.GetDecided() {
+			entry, err := store.Get(tx, store.LogLeafKey(decided.GetLeaf()))
+			if err != nil {
+				return err
+			}
+			if receipt.Kind(entry.GetKind()) != receipt.Decided { //nolint:gosec // Compared.
+				return fmt.Errorf("%w: a decision on the false report of the ticket %s has no leaf", ErrAudit, report.GetTicketId())
+			}
 		}
 	}
 	return nil

@@ -604,6 +604,9 @@ func FalseReportKey(ticket string) Key[storagev1.FalseReport] {
 	return newKey("false-report").text(ticket).bytes()
 }
 
+// FalseReports is the prefix of what was decided about all tickets.
+func FalseReports() Prefix[storagev1.FalseReport] { return newKey("false-report").bytes() }
+
 // FalseReportMarkKey: false-report-at/<time>/<ticket> — the decisions by their times.
 func FalseReportMarkKey(at time.Time, ticket string) Key[storagev1.FalseReportMark] {
 	return newKey("false-report-at").time(at).text(ticket).bytes()
