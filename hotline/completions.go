@@ -132,5 +132,7 @@ func showCompletion(stored *storagev1.Completion) (*fieldsyncv1.Completion, erro
 		State:     stored.GetState(),
 		Decoded:   decoded,
 		Reopened:  stored.GetReopened(),
+
+		SupersededBy: stored.GetSupersededBy(),
 	}, nil
 }

@@ -28,9 +28,17 @@ type Receipt struct {
 	TaskID string `json:"task_id"`
 	// Sealed: the receipt is the seal's, every photo has arrived. Otherwise it is the claim's, or has not come yet.
 	Sealed bool `json:"sealed"`
+	// Superseded: the task was opened again before every photo had arrived, and another completion came in the place of this one, which
+	// will never be sealed.
+	Superseded bool `json:"superseded,omitempty"`
 	// Text is the receipt (C2SP tlog-proof), for `fieldsync verify`. Empty until it has come.
 	Text []byte `json:"text,omitempty"`
+	// Reopened is the receipt of the opening again, of one that is superseded.
+	Reopened []byte `json:"reopened,omitempty"`
 }
+
+// final tells whether no other receipt will ever come.
+func (r *Receipt) final() bool { return r.Sealed || r.Superseded }
 
 // Receipts lists the receipts of this phone's completions, by id: the newest last.
 func (p *Phone) Receipts() (list []Receipt, err error) {
@@ -61,7 +69,8 @@ func owe(tx *bolt.Tx, m *fieldsyncv1.Mutation, v *fieldsyncv1.Verdict) error {
 	return putJSON(tx.Bucket(bucketReceipts), []byte(id), &Receipt{CompletionID: id, TaskID: m.GetTaskId()})
 }
 
-// unproven are the tasks that this phone has completed without holding the seal's receipt: nothing of them is deleted.
+// unproven are the tasks that this phone has completed without holding the seal's receipt, or the proof that there will be none: nothing
+// of them is deleted.
 func unproven(tx *bolt.Tx) (map[string]bool, error) {
 	tasks := make(map[string]bool)
 	for q, err := range outbox(tx) {
@@ -76,7 +85,7 @@ func unproven(tx *bolt.Tx) (map[string]bool, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !r.Sealed {
+		if !r.final() {
 			tasks[r.TaskID] = true
 		}
 	}
@@ -124,37 +133,51 @@ func owedReceipts(tx *bolt.Tx) (owed []*Receipt, err error) {
 }
 
 func wantsReceipt(tx *bolt.Tx, r *Receipt) (bool, error) {
-	if r.Sealed || len(r.Text) == 0 {
-		return !r.Sealed, nil
+	if r.final() || len(r.Text) == 0 {
+		return !r.final(), nil
 	}
 	task, err := getTask(tx, r.TaskID)
-	// A task that has left the scope tells nothing of its seal any more: ask.
-	return task == nil || task.GetCompletion().GetProofState() >= fieldsyncv1.ProofState_PROOF_STATE_SEALED, err
+	// A task that has left the scope, or rests on another completion by now, tells nothing of this one's seal any more: ask.
+	completion := task.GetCompletion()
+	return task == nil || completion.GetProofState() >= fieldsyncv1.ProofState_PROOF_STATE_SEALED || completion.GetCompletionId() != r.CompletionID, err
 }
 
 func (p *Phone) fetchReceipt(ctx context.Context, r *Receipt) error {
-	var text []byte
+	var got *fieldsyncv1.GetReceiptResponse
 	err := p.authorised(ctx, func(ctx context.Context, server, bearer string) error {
 		callCtx, cancel := context.WithTimeout(ctx, callTimeout)
 		defer cancel()
 		client := fieldsyncv1connect.NewProofServiceClient(p.http, server, clientOptions()...)
-		got, err := client.GetReceipt(withBearer(callCtx, bearer), &fieldsyncv1.GetReceiptRequest{CompletionId: r.CompletionID})
-		text = got.GetReceipt()
+		var err error
+		got, err = client.GetReceipt(withBearer(callCtx, bearer), &fieldsyncv1.GetReceiptRequest{CompletionId: r.CompletionID})
 		return callFault(ctx, err)
 	})
 	if err != nil {
 		return err
 	}
-	proven, err := p.checkReceipt(ctx, text)
+	proven, err := p.checkReceipt(ctx, got.GetReceipt())
 	if err != nil {
 		return err
+	}
+	superseded := proven.Kind == receipt.Claimed && got.GetSupersededBy() != ""
+	if superseded { // That it was taken back the log has to say.
+		reopened, err := p.checkReceipt(ctx, got.GetReopened())
+		if err != nil {
+			return err
+		}
+		if reopened.Kind != receipt.Reopened || !reopened.Corrects(proven) {
+			return errAnswer("the receipt of another reopening")
+		}
 	}
 	return p.update(func(tx *bolt.Tx, st *state) error {
 		if proven.Record.GetCompletionId() != r.CompletionID || proven.Record.GetDeviceId() != st.DeviceID {
 			return errAnswer("the receipt of another completion")
 		}
 		kept := *r
-		kept.Text, kept.Sealed = text, proven.Kind == receipt.Sealed
+		kept.Text, kept.Sealed = got.GetReceipt(), proven.Kind == receipt.Sealed
+		if superseded {
+			kept.Superseded, kept.Reopened = true, got.GetReopened()
+		}
 		return putJSON(tx.Bucket(bucketReceipts), []byte(r.CompletionID), &kept)
 	})
 }

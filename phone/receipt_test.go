@@ -140,6 +140,66 @@ func TestReceiptOfAClaim(t *testing.T) {
 	}
 }
 
+// Protects the phone from keeping photos for ever, and from letting go too early: a claim whose task was opened again and completed anew
+// before its photo had come is held as superseded, with the proof of its reopening; the new completion's receipt is the seal's.
+func TestReceiptOfASupersededClaim(t *testing.T) {
+	c := newCity(t)
+	way := newSwitch()
+	var ahead atomic.Int64
+	p := c.enrolIn(t.TempDir(), Options{
+		HTTPClient: way.client(), RetryMin: 1, RetryMax: 1, Clock: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
+	})
+	t.Cleanup(func() { must(t, p.Close()) })
+	desk := fieldsyncv1connect.NewDispatchServiceClient(c.admin, c.url)
+	id := c.assign(1)[0]
+	must2(p.Sync(t.Context()))(t)
+	_, err := p.Photo(id, jpegFile(t, t.TempDir(), 9, 3000), PhotoFacts{})
+	must(t, err)
+	must(t, p.Complete(id, fieldsyncv1.Outcome_OUTCOME_REPAIRED, "xong"))
+	must2(p.Sync(t.Context()))(t)
+	way.cut("/fieldsync.v1.MediaService/")
+	_ = p.Upload(t.Context(), nil) // The photo does not get through, the claim's receipt does.
+	first := receiptsOf(t, p)[0]
+	must2(desk.ReopenTask(t.Context(), &fieldsyncv1.ReopenTaskRequest{TaskId: id, CompletionId: first.CompletionID, Reason: "cây vẫn còn đó"}))(t)
+	must2(desk.AssignTask(t.Context(), &fieldsyncv1.AssignTaskRequest{TaskId: id, CrewId: "to-1"}))(t)
+	must2(p.Sync(t.Context()))(t)
+	must(t, p.Complete(id, fieldsyncv1.Outcome_OUTCOME_REPAIRED, "xong thật"))
+	must2(p.Sync(t.Context()))(t)
+	ahead.Store(int64(keptFor + time.Hour))
+	_ = p.Upload(t.Context(), nil)
+	if n := copiesIn(t, p); n != 1 {
+		t.Fatalf("%d photos lie on the phone, the second claim waits for one", n)
+	}
+	way.heal()
+	must(t, p.Upload(t.Context(), nil))
+	must2(p.Sync(t.Context()))(t)
+	must(t, p.Upload(t.Context(), nil))
+
+	text, err := p.LogKeys()
+	must(t, err)
+	keys, err := receipt.ParseKeys(text)
+	must(t, err)
+	held := make(map[bool]Receipt) // By whether it is the first one's.
+	for _, r := range receiptsOf(t, p) {
+		held[r.CompletionID == first.CompletionID] = r
+	}
+	claim, err := receipt.Verify(held[true].Text, keys)
+	must(t, err)
+	reopened, err := receipt.Verify(held[true].Reopened, keys)
+	must(t, err)
+	seal, err := receipt.Verify(held[false].Text, keys)
+	must(t, err)
+	if !held[true].Superseded || held[true].Sealed || !reopened.Corrects(claim) || !held[false].Sealed || !seal.Corrects(claim) {
+		t.Errorf("the first: %v %v, the second %v", claim, reopened, seal)
+	}
+	ahead.Store(int64(2 * (keptFor + time.Hour)))
+	asked := way.count("/fieldsync.v1.ProofService/")
+	must(t, p.Upload(t.Context(), nil))
+	if n := copiesIn(t, p); n != 0 || way.count("/fieldsync.v1.ProofService/") != asked {
+		t.Errorf("%d photos lie on the phone, for which nothing more will come", n)
+	}
+}
+
 func receiptsOf(t *testing.T, p *Phone) []Receipt {
 	t.Helper()
 	held, err := p.Receipts()

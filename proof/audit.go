@@ -90,7 +90,8 @@ func auditLeaf(tx *store.Tx, entry *storagev1.LogLeaf, number uint64) error {
 	return nil
 }
 
-// auditCompletions looks for what has no leaf. A claim from before there was a log needs none: it has no record either.
+// auditCompletions looks for what has no leaf, and for what took another's place and does not say so. A claim from before there was a
+// log needs none: it has no record either.
 func auditCompletions(tx *store.Tx) error {
 	for completion, err := range store.Scan(tx, store.Completions(), nil) {
 		if err != nil {
@@ -102,6 +103,17 @@ func auditCompletions(tx *store.Tx) error {
 			state >= fieldsyncv1.ProofState_PROOF_STATE_DELIVERED && completion.GetDeliveredLeaf() == 0 ||
 			completion.GetReopened() != nil && completion.GetReopenedLeaf() == 0 {
 			return fmt.Errorf("%w: the completion %s is %v and lacks a leaf", ErrAudit, completion.GetId(), state)
+		}
+		if completion.GetSupersededBy() == "" {
+			continue
+		}
+		by, err := store.Get(tx, store.CompletionKey(completion.GetSupersededBy()))
+		if err != nil {
+			return err
+		}
+		record := &fieldsyncv1.CompletionRecord{}
+		if err := proto.Unmarshal(by.GetClaimedRecord(), record); err != nil || record.GetCorrects().GetCompletionId() != completion.GetId() {
+			return fmt.Errorf("%w: the completion %s is superseded by %q, which does not say so", ErrAudit, completion.GetId(), completion.GetSupersededBy())
 		}
 	}
 	return nil

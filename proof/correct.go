@@ -45,9 +45,10 @@ func (s *Sealer) Reopen(tx *store.Tx, record *storagev1.TaskRecord, member, reas
 	return store.Put(tx, store.CompletionKey(id), completion)
 }
 
-// replaced is the correction that a new completion of the task makes: of the one before it, which was reopened. Nil where there was
-// none.
-func replaced(tx *store.Tx, record *storagev1.TaskRecord) (*fieldsyncv1.Correction, error) {
+// supersede lets a new completion of the task, by its id, take the place of the one before it, which was reopened, and returns the
+// correction that this is. Nil where there was none. Of the task's completions only the last is ever sealed: one that was only
+// claimed until now has come to its end, which is told by its reopening and by the leaves of the new one.
+func supersede(tx *store.Tx, record *storagev1.TaskRecord, id string) (*fieldsyncv1.Correction, error) {
 	if record.GetLogLeaf() == 0 {
 		return nil, nil //nolint:nilnil // It replaces nothing, which is no error.
 	}
@@ -57,6 +58,10 @@ func replaced(tx *store.Tx, record *storagev1.TaskRecord) (*fieldsyncv1.Correcti
 	}
 	former, err := store.Get(tx, store.CompletionKey(last.GetCompletionId()))
 	if err != nil {
+		return nil, err
+	}
+	former.SupersededBy = id
+	if err := store.Put(tx, store.CompletionKey(former.GetId()), former); err != nil {
 		return nil, err
 	}
 	return correction(tx, former)

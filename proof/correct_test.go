@@ -153,3 +153,78 @@ func TestAuditFindsAChangedReopening(t *testing.T) {
 		}
 	}
 }
+
+// Protects the end of a claim that was taken back and replaced before its photos had come: it is never sealed nor in the feed, and says by
+// which completion it was superseded, with the receipts of its claim and of its reopening; the one in its place is sealed when its
+// photos are there, the same ones.
+func TestSupersededClaim(t *testing.T) {
+	h := newHouse(t)
+	_, keys := h.published(t)
+	first := h.claim(t, "t", onPhone)
+	h.reopen(t, "t")
+	second := h.completeAgain(t, "t")
+	h.arrive(t, "t")
+	got, err := h.GetReceipt(h.ctx, &fieldsyncv1.GetReceiptRequest{CompletionId: first})
+	if err != nil {
+		t.Fatal(err)
+	}
+	claimed, claimErr := receipt.Verify(got.GetReceipt(), keys)
+	reopened, reopenErr := receipt.Verify(got.GetReopened(), keys)
+	sealed, sealErr := receipt.Verify(h.receiptOf(t, second), keys)
+	if err := errors.Join(claimErr, reopenErr, sealErr); err != nil {
+		t.Fatal(err)
+	}
+	if got.GetSupersededBy() != second || claimed.Kind != receipt.Claimed || !reopened.Corrects(claimed) || sealed.Kind != receipt.Sealed || !sealed.Corrects(claimed) {
+		t.Errorf("superseded by %q: %v, %v, then %v", got.GetSupersededBy(), claimed, reopened, sealed)
+	}
+	if c := h.completion(t, first); c.GetState() != fieldsyncv1.ProofState_PROOF_STATE_CLAIMED || c.GetFeedSequence() != 0 || h.completion(t, second).GetFeedSequence() != 1 {
+		t.Errorf("the first is %v", c)
+	}
+	if err := Audit(h.ctx, h.store); err != nil {
+		t.Error(err)
+	}
+	h.update(t, func(tx *store.Tx) error {
+		c, err := store.Get(tx, store.CompletionKey(first))
+		if err != nil {
+			return err
+		}
+		c.SupersededBy = first
+		return store.Put(tx, store.CompletionKey(first), c)
+	})
+	if err := Audit(h.ctx, h.store); !errors.Is(err, ErrAudit) {
+		t.Errorf("superseded by another one: the audit says %v", err)
+	}
+}
+
+// Protects the audit of decisions on false reports: a decision that is gone or was changed, and one whose leaf is none, do not pass.
+func TestAuditFindsALostDecision(t *testing.T) {
+	for name, spoil := range map[string]func(*storagev1.FalseReport){
+		"gone":               func(r *storagev1.FalseReport) { r.Decided = r.GetDecided()[:1] },
+		"changed":            func(r *storagev1.FalseReport) { r.Decided[1].Decision.Confirmed = true },
+		"of another leaf":    func(r *storagev1.FalseReport) { r.Decided[0].Leaf = r.GetDecided()[1].GetLeaf() },
+		"one without a leaf": func(r *storagev1.FalseReport) { r.Decided = append(r.Decided, &storagev1.FalseReport_Decided{}) },
+		"one with another's leaf": func(r *storagev1.FalseReport) {
+			r.Decided = append(r.Decided, &storagev1.FalseReport_Decided{Decision: &fieldsyncv1.FalseReportDecision{}, Leaf: 1})
+		},
+	} {
+		h := newHouse(t)
+		h.claim(t, "t")
+		for _, confirmed := range []bool{true, false} {
+			h.change(t, "t", func(tx *store.Tx, record *storagev1.TaskRecord) error { return decide(confirmed)(h.Sealer, tx, record) })
+		}
+		if err := Audit(h.ctx, h.store); err != nil {
+			t.Fatal(err)
+		}
+		h.update(t, func(tx *store.Tx) error {
+			report, err := store.Get(tx, store.FalseReportKey("ticket"))
+			if err != nil {
+				return err
+			}
+			spoil(report)
+			return store.Put(tx, store.FalseReportKey("ticket"), report)
+		})
+		if err := Audit(h.ctx, h.store); !errors.Is(err, ErrAudit) {
+			t.Errorf("%s: the audit says %v", name, err)
+		}
+	}
+}

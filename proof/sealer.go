@@ -33,7 +33,8 @@ type Sealer struct {
 
 // Claim takes down the completion of a task in the transaction of the mutation that made it. The task's completion facet is
 // set already; Claim gives it an id and seals it at once if no photo is missing. said is the crew's word, whose signature, if it
-// has one, CheckClaim has found good. The caller saves the record.
+// has one, CheckClaim has found good. Where the task was reopened, its former completion is superseded from then on: if its photos had
+// not all come, it is never sealed. The caller saves the record.
 func (s *Sealer) Claim(tx *store.Tx, record *storagev1.TaskRecord, by auth.Principal, revision uint64, said *fieldsyncv1.Complete) error {
 	id, err := tx.NewID()
 	if err != nil {
@@ -48,7 +49,7 @@ func (s *Sealer) Claim(tx *store.Tx, record *storagev1.TaskRecord, by auth.Princ
 	}
 	claimed := completionRecord(record.GetTask(), completion, nil)
 	claimed.Notes = nil // They may be many, and the sealed record has them.
-	if claimed.Corrects, err = replaced(tx, record); err != nil {
+	if claimed.Corrects, err = supersede(tx, record, id); err != nil {
 		return err
 	}
 	if err := signClaim(tx, claimed, said); err != nil {

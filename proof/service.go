@@ -39,6 +39,7 @@ func (s *Sealer) GetReceipt(ctx context.Context, request *fieldsyncv1.GetReceipt
 			return fault.New(fault.NotFound, "completion_unknown",
 				"Không có kết quả này, hoặc kết quả chưa có biên nhận.", "There is no such completion, or it has no receipt yet.")
 		}
+		response.SupersededBy = completion.GetSupersededBy()
 		if response.Receipt, err = s.receipt(tx, completion); err != nil || completion.GetReopenedLeaf() == 0 {
 			return err
 		}

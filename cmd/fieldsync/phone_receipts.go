@@ -31,6 +31,9 @@ log's public keys as log.pub, for "fieldsync verify".`,
 			switch {
 			case r.Sealed:
 				s.printf("%s  công việc %s  đã niêm phong\n", "%s  task %s  sealed\n", r.CompletionID, r.TaskID)
+			case r.Superseded:
+				s.printf("%s  công việc %s  đã khai, rồi công việc được mở lại và có kết quả khác thay thế\n",
+					"%s  task %s  claimed, then the task was opened again, and another completion took its place\n", r.CompletionID, r.TaskID)
 			case len(r.Text) > 0:
 				s.printf("%s  công việc %s  đã khai, chờ ảnh\n", "%s  task %s  claimed, waiting for photos\n", r.CompletionID, r.TaskID)
 			default:

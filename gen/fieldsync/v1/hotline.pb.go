@@ -787,8 +787,12 @@ type ListCompletionsRequest struct {
 	WaitSeconds uint32 `protobuf:"varint,3,opt,name=wait_seconds,json=waitSeconds,proto3" json:"wait_seconds,omitempty"`
 	// Leave out what was acknowledged. Whoever asks so from the empty cursor gets each completion again until it is.
 	Unacknowledged bool `protobuf:"varint,4,opt,name=unacknowledged,proto3" json:"unacknowledged,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// List claims too, of categories that close on the claim: completions in the state PROOF_STATE_CLAIMED, in the order of acceptance
+	// among the others. One that is sealed by now, or was reopened, is left out as a claim. Cursors of both kinds of lists are taken; an
+	// acknowledgement by a cursor of this one acknowledges the claims too.
+	Claims        bool `protobuf:"varint,5,opt,name=claims,proto3" json:"claims,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListCompletionsRequest) Reset() {
@@ -845,6 +849,13 @@ func (x *ListCompletionsRequest) GetWaitSeconds() uint32 {
 func (x *ListCompletionsRequest) GetUnacknowledged() bool {
 	if x != nil {
 		return x.Unacknowledged
+	}
+	return false
+}
+
+func (x *ListCompletionsRequest) GetClaims() bool {
+	if x != nil {
+		return x.Claims
 	}
 	return false
 }
@@ -917,7 +928,9 @@ func (x *ListCompletionsResponse) GetMore() bool {
 type WatchCompletionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// From the last answer, of this or of ListCompletions; empty from the beginning. Opaque.
-	Cursor        []byte `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Cursor []byte `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// Send claims too, as in ListCompletionsRequest.
+	Claims        bool `protobuf:"varint,2,opt,name=claims,proto3" json:"claims,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -957,6 +970,13 @@ func (x *WatchCompletionsRequest) GetCursor() []byte {
 		return x.Cursor
 	}
 	return nil
+}
+
+func (x *WatchCompletionsRequest) GetClaims() bool {
+	if x != nil {
+		return x.Claims
+	}
+	return false
 }
 
 // Completions in the order of their sealing.
@@ -1526,23 +1546,25 @@ func (x *AcknowledgeTicketChangesResponse) GetNewlyAcknowledged() uint64 {
 	return 0
 }
 
-// A sealed completion.
+// A sealed completion; where claims were asked for, also one that is only claimed.
 type Completion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The same in every channel.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// A serialized CompletionRecord: exactly these bytes are signed.
+	// A serialized CompletionRecord: exactly these bytes are signed. Of a claim: the record of its leaf in the log, without notes.
 	Record []byte `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"`
-	// Ed25519 over "fieldsync/completion/v1\n" followed by the bytes of record.
+	// Ed25519 over "fieldsync/completion/v1\n" followed by the bytes of record. Empty for a claim, which its receipt proves (GetReceipt).
 	Signature []byte `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
-	// Which key signed: the kid in GET /.well-known/fieldsync-proof-keys.json.
+	// Which key signed: the kid in GET /.well-known/fieldsync-proof-keys.json. Empty for a claim.
 	KeyId string `protobuf:"bytes,4,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
-	// Sealed or delivered.
+	// Sealed or delivered; claimed where claims were asked for.
 	State ProofState `protobuf:"varint,5,opt,name=state,proto3,enum=fieldsync.v1.ProofState" json:"state,omitempty"`
 	// What the record says, for those who do not check the signature.
 	Decoded *CompletionRecord `protobuf:"bytes,6,opt,name=decoded,proto3" json:"decoded,omitempty"`
 	// Set where the task was reopened since: the work is not done by this completion.
-	Reopened      *Correction `protobuf:"bytes,7,opt,name=reopened,proto3" json:"reopened,omitempty"`
+	Reopened *Correction `protobuf:"bytes,7,opt,name=reopened,proto3" json:"reopened,omitempty"`
+	// The completion that came in its place after that. Empty while there is none.
+	SupersededBy  string `protobuf:"bytes,8,opt,name=superseded_by,json=supersededBy,proto3" json:"superseded_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1624,6 +1646,13 @@ func (x *Completion) GetReopened() *Correction {
 		return x.Reopened
 	}
 	return nil
+}
+
+func (x *Completion) GetSupersededBy() string {
+	if x != nil {
+		return x.SupersededBy
+	}
+	return ""
 }
 
 // What is proven about a completion. Holds no name and no telephone number of a citizen.
@@ -1974,10 +2003,13 @@ func (x *PhotoFact) GetFindings() []*Finding {
 // Which completions have arrived at the hotline.
 type AcknowledgeCompletionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 1 to 500 ids.
+	// Sealed ones: up to 500 ids.
 	CompletionIds []string `protobuf:"bytes,1,rep,name=completion_ids,json=completionIds,proto3" json:"completion_ids,omitempty"`
-	// Instead of them: all up to where an answer of ListCompletions or WatchCompletions ended.
-	Cursor        []byte `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// Instead of them: all up to where an answer of ListCompletions or WatchCompletions ended, the claims too if they were asked for.
+	Cursor []byte `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// Claims, up to 500 ids: the ticket is closed, the task stays with its crew until the photos are there. The seal of the same
+	// completion comes all the same, and is acknowledged by itself.
+	ClaimIds      []string `protobuf:"bytes,3,rep,name=claim_ids,json=claimIds,proto3" json:"claim_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2022,6 +2054,13 @@ func (x *AcknowledgeCompletionsRequest) GetCompletionIds() []string {
 func (x *AcknowledgeCompletionsRequest) GetCursor() []byte {
 	if x != nil {
 		return x.Cursor
+	}
+	return nil
+}
+
+func (x *AcknowledgeCompletionsRequest) GetClaimIds() []string {
+	if x != nil {
+		return x.ClaimIds
 	}
 	return nil
 }
@@ -2779,18 +2818,20 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\"Q\n" +
 	"\x17WithdrawTicketsResponse\x126\n" +
-	"\aresults\x18\x01 \x03(\x0e2\x1c.fieldsync.v1.WithdrawResultR\aresults\"\xad\x01\n" +
+	"\aresults\x18\x01 \x03(\x0e2\x1c.fieldsync.v1.WithdrawResultR\aresults\"\xc5\x01\n" +
 	"\x16ListCompletionsRequest\x12\x1f\n" +
 	"\x06cursor\x18\x01 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor\x12\x1e\n" +
 	"\x05limit\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xf4\x03R\x05limit\x12*\n" +
 	"\fwait_seconds\x18\x03 \x01(\rB\a\xbaH\x04*\x02\x187R\vwaitSeconds\x12&\n" +
-	"\x0eunacknowledged\x18\x04 \x01(\bR\x0eunacknowledged\"\x81\x01\n" +
+	"\x0eunacknowledged\x18\x04 \x01(\bR\x0eunacknowledged\x12\x16\n" +
+	"\x06claims\x18\x05 \x01(\bR\x06claims\"\x81\x01\n" +
 	"\x17ListCompletionsResponse\x12:\n" +
 	"\vcompletions\x18\x01 \x03(\v2\x18.fieldsync.v1.CompletionR\vcompletions\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\fR\x06cursor\x12\x12\n" +
-	"\x04more\x18\x03 \x01(\bR\x04more\":\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"R\n" +
 	"\x17WatchCompletionsRequest\x12\x1f\n" +
-	"\x06cursor\x18\x01 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor\"n\n" +
+	"\x06cursor\x18\x01 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor\x12\x16\n" +
+	"\x06claims\x18\x02 \x01(\bR\x06claims\"n\n" +
 	"\x18WatchCompletionsResponse\x12:\n" +
 	"\vcompletions\x18\x01 \x03(\v2\x18.fieldsync.v1.CompletionR\vcompletions\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\fR\x06cursor\"\xf1\x04\n" +
@@ -2835,7 +2876,7 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\x06cursor\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor:y\xbaHv\x1at\n" +
 	"\x1backnowledge.changes.one_way\x12\x1ceither sequences or a cursor\x1a7(this.sequences.size() > 0) != (this.cursor.size() > 0)\"Q\n" +
 	" AcknowledgeTicketChangesResponse\x12-\n" +
-	"\x12newly_acknowledged\x18\x01 \x01(\x04R\x11newlyAcknowledged\"\x89\x02\n" +
+	"\x12newly_acknowledged\x18\x01 \x01(\x04R\x11newlyAcknowledged\"\xae\x02\n" +
 	"\n" +
 	"Completion\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
@@ -2844,7 +2885,8 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\x06key_id\x18\x04 \x01(\tR\x05keyId\x12.\n" +
 	"\x05state\x18\x05 \x01(\x0e2\x18.fieldsync.v1.ProofStateR\x05state\x128\n" +
 	"\adecoded\x18\x06 \x01(\v2\x1e.fieldsync.v1.CompletionRecordR\adecoded\x124\n" +
-	"\breopened\x18\a \x01(\v2\x18.fieldsync.v1.CorrectionR\breopened\"\xa4\a\n" +
+	"\breopened\x18\a \x01(\v2\x18.fieldsync.v1.CorrectionR\breopened\x12#\n" +
+	"\rsuperseded_by\x18\b \x01(\tR\fsupersededBy\"\xa4\a\n" +
 	"\x10CompletionRecord\x12#\n" +
 	"\rcompletion_id\x18\x01 \x01(\tR\fcompletionId\x12\x17\n" +
 	"\atask_id\x18\x02 \x01(\tR\x06taskId\x12\x1b\n" +
@@ -2881,11 +2923,12 @@ const file_fieldsync_v1_hotline_proto_rawDesc = "" +
 	"\bcaptured\x18\x05 \x01(\v2\x1a.fieldsync.v1.TimeIntervalR\bcaptured\x122\n" +
 	"\bposition\x18\x06 \x01(\v2\x16.fieldsync.v1.PositionR\bposition\x12!\n" +
 	"\ffrom_gallery\x18\a \x01(\bR\vfromGallery\x121\n" +
-	"\bfindings\x18\b \x03(\v2\x15.fieldsync.v1.FindingR\bfindings\"\x86\x02\n" +
+	"\bfindings\x18\b \x03(\v2\x15.fieldsync.v1.FindingR\bfindings\"\xdc\x02\n" +
 	"\x1dAcknowledgeCompletionsRequest\x128\n" +
 	"\x0ecompletion_ids\x18\x01 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\xf4\x03\"\x06r\x04\x10\x01\x18@R\rcompletionIds\x12\x1f\n" +
-	"\x06cursor\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor:\x89\x01\xbaH\x85\x01\x1a\x82\x01\n" +
-	"\x1facknowledge.completions.one_way\x12!either completion_ids or a cursor\x1a<(this.completion_ids.size() > 0) != (this.cursor.size() > 0)\"O\n" +
+	"\x06cursor\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18@R\x06cursor\x12.\n" +
+	"\tclaim_ids\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\xf4\x03\"\x06r\x04\x10\x01\x18@R\bclaimIds:\xaf\x01\xbaH\xab\x01\x1a\xa8\x01\n" +
+	"\x1facknowledge.completions.one_way\x12/either completion_ids and claim_ids or a cursor\x1aT(this.completion_ids.size() + this.claim_ids.size() > 0) != (this.cursor.size() > 0)\"O\n" +
 	"\x1eAcknowledgeCompletionsResponse\x12-\n" +
 	"\x12newly_acknowledged\x18\x01 \x01(\rR\x11newlyAcknowledged\"\xfd\x02\n" +
 	"\aWebhook\x12\x0e\n" +

@@ -74,7 +74,10 @@ type GetReceiptResponse struct {
 	// The file, to be kept as it is.
 	Receipt []byte `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	// Where the task was reopened after this completion: the receipt of that. Empty where it was not.
-	Reopened      []byte `protobuf:"bytes,2,opt,name=reopened,proto3" json:"reopened,omitempty"`
+	Reopened []byte `protobuf:"bytes,2,opt,name=reopened,proto3" json:"reopened,omitempty"`
+	// The completion that came in its place after that. Empty while there is none. Where the receipt is the claim's, this one is never
+	// sealed: with the receipt of the reopening all is said that ever will be.
+	SupersededBy  string `protobuf:"bytes,3,opt,name=superseded_by,json=supersededBy,proto3" json:"superseded_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -121,6 +124,13 @@ func (x *GetReceiptResponse) GetReopened() []byte {
 		return x.Reopened
 	}
 	return nil
+}
+
+func (x *GetReceiptResponse) GetSupersededBy() string {
+	if x != nil {
+		return x.SupersededBy
+	}
+	return ""
 }
 
 // From where on.
@@ -415,10 +425,11 @@ const file_fieldsync_v1_proof_proto_rawDesc = "" +
 	"\n" +
 	"\x18fieldsync/v1/proof.proto\x12\ffieldsync.v1\x1a\x1bbuf/validate/validate.proto\"C\n" +
 	"\x11GetReceiptRequest\x12.\n" +
-	"\rcompletion_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\fcompletionId\"J\n" +
+	"\rcompletion_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\fcompletionId\"o\n" +
 	"\x12GetReceiptResponse\x12\x18\n" +
 	"\areceipt\x18\x01 \x01(\fR\areceipt\x12\x1a\n" +
-	"\breopened\x18\x02 \x01(\fR\breopened\"a\n" +
+	"\breopened\x18\x02 \x01(\fR\breopened\x12#\n" +
+	"\rsuperseded_by\x18\x03 \x01(\tR\fsupersededBy\"a\n" +
 	"\x14GetCheckpointRequest\x12-\n" +
 	"\n" +
 	"since_size\x18\x01 \x01(\x04B\x0e\xbaH\v2\t\x18\xff\xff\xff\xff\xff\xff\xff\x0fR\tsinceSize\x12\x1a\n" +

@@ -495,9 +495,16 @@ type Completion struct {
 	// The leaf that says that the task was reopened.
 	ReopenedLeaf uint64 `protobuf:"varint,19,opt,name=reopened_leaf,json=reopenedLeaf,proto3" json:"reopened_leaf,omitempty"`
 	// What that says. Absent while it was not.
-	Reopened      *v1.Correction `protobuf:"bytes,20,opt,name=reopened,proto3" json:"reopened,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Reopened *v1.Correction `protobuf:"bytes,20,opt,name=reopened,proto3" json:"reopened,omitempty"`
+	// The completion that came in its place, after the task was reopened. What was only claimed until then is never sealed.
+	SupersededBy string `protobuf:"bytes,21,opt,name=superseded_by,json=supersededBy,proto3" json:"superseded_by,omitempty"`
+	// Its place among the claims that the hotline is told of, from 1. 0 where it was sealed at once, or its category does not close on the
+	// claim.
+	ClaimSequence uint64 `protobuf:"varint,22,opt,name=claim_sequence,json=claimSequence,proto3" json:"claim_sequence,omitempty"`
+	// Set once the hotline has acknowledged the claim.
+	ClaimDeliveredAt *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=claim_delivered_at,json=claimDeliveredAt,proto3" json:"claim_delivered_at,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Completion) Reset() {
@@ -670,6 +677,27 @@ func (x *Completion) GetReopened() *v1.Correction {
 	return nil
 }
 
+func (x *Completion) GetSupersededBy() string {
+	if x != nil {
+		return x.SupersededBy
+	}
+	return ""
+}
+
+func (x *Completion) GetClaimSequence() uint64 {
+	if x != nil {
+		return x.ClaimSequence
+	}
+	return 0
+}
+
+func (x *Completion) GetClaimDeliveredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClaimDeliveredAt
+	}
+	return nil
+}
+
 // The head of a dense sequence.
 type SequenceHead struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -756,7 +784,7 @@ const file_fieldsync_storage_v1_dispatch_proto_rawDesc = "" +
 	"\acrew_id\x18\x01 \x01(\tR\x06crewId\x12)\n" +
 	"\x10assignment_epoch\x18\x02 \x01(\x04R\x0fassignmentEpoch\x12.\n" +
 	"\x04from\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x120\n" +
-	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xe9\x05\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xff\x06\n" +
 	"\n" +
 	"Completion\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
@@ -781,7 +809,10 @@ const file_fieldsync_storage_v1_dispatch_proto_rawDesc = "" +
 	"sealedLeaf\x12%\n" +
 	"\x0edelivered_leaf\x18\x12 \x01(\x04R\rdeliveredLeaf\x12#\n" +
 	"\rreopened_leaf\x18\x13 \x01(\x04R\freopenedLeaf\x124\n" +
-	"\breopened\x18\x14 \x01(\v2\x18.fieldsync.v1.CorrectionR\breopened\"*\n" +
+	"\breopened\x18\x14 \x01(\v2\x18.fieldsync.v1.CorrectionR\breopened\x12#\n" +
+	"\rsuperseded_by\x18\x15 \x01(\tR\fsupersededBy\x12%\n" +
+	"\x0eclaim_sequence\x18\x16 \x01(\x04R\rclaimSequence\x12H\n" +
+	"\x12claim_delivered_at\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\x10claimDeliveredAt\"*\n" +
 	"\fSequenceHead\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequenceB\xdd\x01\n" +
 	"\x18com.fieldsync.storage.v1B\rDispatchProtoP\x01Z@github.com/cong1022/fieldsync/gen/fieldsync/storage/v1;storagev1\xa2\x02\x03FSX\xaa\x02\x14Fieldsync.Storage.V1\xca\x02\x14Fieldsync\\Storage\\V1\xe2\x02 Fieldsync\\Storage\\V1\\GPBMetadata\xea\x02\x16Fieldsync::Storage::V1b\x06proto3"
@@ -838,11 +869,12 @@ var file_fieldsync_storage_v1_dispatch_proto_depIdxs = []int32{
 	8,  // 17: fieldsync.storage.v1.Completion.sealed_at:type_name -> google.protobuf.Timestamp
 	8,  // 18: fieldsync.storage.v1.Completion.delivered_at:type_name -> google.protobuf.Timestamp
 	15, // 19: fieldsync.storage.v1.Completion.reopened:type_name -> fieldsync.v1.Correction
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	8,  // 20: fieldsync.storage.v1.Completion.claim_delivered_at:type_name -> google.protobuf.Timestamp
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_fieldsync_storage_v1_dispatch_proto_init() }

@@ -94,8 +94,9 @@ type HotlineServiceClient interface {
 	ListTicketStates(context.Context, *v1.ListTicketStatesRequest) (*v1.ListTicketStatesResponse, error)
 	// Where a ticket stands, by the hotline's own id. Errors: NotFound "ticket_unknown".
 	GetTicketStatus(context.Context, *v1.GetTicketStatusRequest) (*v1.GetTicketStatusResponse, error)
-	// Lists sealed completions in the order in which they were sealed, from a cursor, without gaps.
-	// Errors: InvalidArgument "cursor_invalid", OutOfRange "cursor_ahead" (of a server that was restored since: begin again
+	// Lists sealed completions in the order in which they were sealed, from a cursor, without gaps. With claims, a completion whose
+	// category closes on the claim (Category.closing) comes as soon as the crew claims it, and again, under the same id, once it is
+	// sealed. Errors: InvalidArgument "cursor_invalid", OutOfRange "cursor_ahead" (of a server that was restored since: begin again
 	// from the empty cursor).
 	ListCompletions(context.Context, *v1.ListCompletionsRequest) (*v1.ListCompletionsResponse, error)
 	// Streams what ListCompletions lists: all behind the cursor, then each as it is sealed, and every 30 seconds an answer
@@ -121,7 +122,8 @@ type HotlineServiceClient interface {
 	// Posts again what has come since a time, under the same ids. Errors: NotFound "webhook_unknown".
 	ReplayWebhook(context.Context, *v1.ReplayWebhookRequest) (*v1.ReplayWebhookResponse, error)
 	// Acknowledges completions, one by one or all up to a cursor: the proof is delivered and the ticket closed, with its duplicates,
-	// durable when the answer leaves. Safe to repeat. Errors: NotFound "completion_unknown" (names the first; none was acknowledged),
+	// durable when the answer leaves. Safe to repeat. Errors: NotFound "completion_unknown" (names the first that is unknown or, as a
+	// seal, not sealed yet or, as a claim, none that was listed; none was acknowledged),
 	// InvalidArgument "cursor_invalid", OutOfRange "cursor_ahead". After any other error some may have been acknowledged: repeat the
 	// call.
 	AcknowledgeCompletions(context.Context, *v1.AcknowledgeCompletionsRequest) (*v1.AcknowledgeCompletionsResponse, error)
@@ -378,8 +380,9 @@ type HotlineServiceHandler interface {
 	ListTicketStates(context.Context, *v1.ListTicketStatesRequest) (*v1.ListTicketStatesResponse, error)
 	// Where a ticket stands, by the hotline's own id. Errors: NotFound "ticket_unknown".
 	GetTicketStatus(context.Context, *v1.GetTicketStatusRequest) (*v1.GetTicketStatusResponse, error)
-	// Lists sealed completions in the order in which they were sealed, from a cursor, without gaps.
-	// Errors: InvalidArgument "cursor_invalid", OutOfRange "cursor_ahead" (of a server that was restored since: begin again
+	// Lists sealed completions in the order in which they were sealed, from a cursor, without gaps. With claims, a completion whose
+	// category closes on the claim (Category.closing) comes as soon as the crew claims it, and again, under the same id, once it is
+	// sealed. Errors: InvalidArgument "cursor_invalid", OutOfRange "cursor_ahead" (of a server that was restored since: begin again
 	// from the empty cursor).
 	ListCompletions(context.Context, *v1.ListCompletionsRequest) (*v1.ListCompletionsResponse, error)
 	// Streams what ListCompletions lists: all behind the cursor, then each as it is sealed, and every 30 seconds an answer
@@ -405,7 +408,8 @@ type HotlineServiceHandler interface {
 	// Posts again what has come since a time, under the same ids. Errors: NotFound "webhook_unknown".
 	ReplayWebhook(context.Context, *v1.ReplayWebhookRequest) (*v1.ReplayWebhookResponse, error)
 	// Acknowledges completions, one by one or all up to a cursor: the proof is delivered and the ticket closed, with its duplicates,
-	// durable when the answer leaves. Safe to repeat. Errors: NotFound "completion_unknown" (names the first; none was acknowledged),
+	// durable when the answer leaves. Safe to repeat. Errors: NotFound "completion_unknown" (names the first that is unknown or, as a
+	// seal, not sealed yet or, as a claim, none that was listed; none was acknowledged),
 	// InvalidArgument "cursor_invalid", OutOfRange "cursor_ahead". After any other error some may have been acknowledged: repeat the
 	// call.
 	AcknowledgeCompletions(context.Context, *v1.AcknowledgeCompletionsRequest) (*v1.AcknowledgeCompletionsResponse, error)
