@@ -3,7 +3,6 @@ package hotline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -11,7 +10,6 @@ import (
 	"github.com/cong1022/fieldsync/auth"
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
-	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/store"
 )
 
@@ -19,7 +17,8 @@ import (
 const ackChunk = 200
 
 // AcknowledgeCompletions records that completions have arrived at the hotline: the proof is delivered, the ticket closed, and
-// the task leaves its crew. All ids are looked at before the first is acknowledged. Errors: NotFound "completion_unknown"
+// the task leaves its crew. A claim's acknowledgement closes the ticket only. All ids are looked at before the first is acknowledged.
+// Errors: NotFound "completion_unknown"
 // (names the first that is unknown or not sealed yet; nothing was acknowledged), Invalid "cursor_invalid", OutOfRange
 // "cursor_ahead". After any other error some of them may have been: repeat the call.
 func (s *Service) AcknowledgeCompletions(ctx context.Context, request *fieldsyncv1.AcknowledgeCompletionsRequest) (*fieldsyncv1.AcknowledgeCompletionsResponse, error) {
@@ -31,7 +30,7 @@ func (s *Service) AcknowledgeCompletions(ctx context.Context, request *fieldsync
 	if len(request.GetCursor()) > 0 {
 		fresh, err = s.acknowledgeUpTo(ctx, request.GetCursor(), p.MemberID)
 	} else {
-		fresh, err = s.acknowledgeNamed(ctx, request.GetCompletionIds(), p.MemberID)
+		fresh, err = s.acknowledgeNamed(ctx, request, p.MemberID)
 	}
 	if err != nil {
 		return nil, err
@@ -40,49 +39,68 @@ func (s *Service) AcknowledgeCompletions(ctx context.Context, request *fieldsync
 	return &fieldsyncv1.AcknowledgeCompletionsResponse{NewlyAcknowledged: fresh}, nil
 }
 
-func (s *Service) acknowledgeNamed(ctx context.Context, ids []string, member string) (uint32, error) {
-	// What is sealed stays sealed, so this holds for the transactions that follow.
-	err := s.store.View(ctx, func(tx *store.Tx) error {
-		for _, id := range ids {
-			if _, err := loadSealed(tx, id); err != nil {
-				return err
+func (s *Service) acknowledgeNamed(ctx context.Context, request *fieldsyncv1.AcknowledgeCompletionsRequest, member string) (fresh uint32, err error) {
+	named := []struct {
+		feed feed
+		ids  []string
+	}{{claims(), request.GetClaimIds()}, {seals(), request.GetCompletionIds()}}
+	// What stands in a feed stays there, so this holds for the transactions that follow.
+	err = s.store.View(ctx, func(tx *store.Tx) error {
+		for _, some := range named {
+			for _, id := range some.ids {
+				if _, err := some.feed.load(tx, id); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		return 0, err
+	for _, some := range named {
+		if err != nil || len(some.ids) == 0 {
+			continue
+		}
+		var more uint32
+		more, err = s.acknowledge(ctx, some.feed, some.ids, member)
+		fresh += more
 	}
-	return s.acknowledge(ctx, ids, member)
+	return fresh, err
 }
 
-// acknowledgeUpTo acknowledges what stands in the feed up to a cursor, in transactions of bounded size.
-func (s *Service) acknowledgeUpTo(ctx context.Context, cursor []byte, member string) (fresh uint32, err error) {
-	upTo, err := parseCursor(completionCursor, cursor, s.store.ServerEpoch())
+// acknowledgeUpTo acknowledges what stands in the feeds up to a cursor: in that of the claims only if the cursor is of both.
+func (s *Service) acknowledgeUpTo(ctx context.Context, b []byte, member string) (fresh uint32, err error) {
+	upTo, err := parseFeedCursor(b, s.store.ServerEpoch(), b[0] == claimCursor)
 	if err != nil {
 		return 0, err
 	}
+	if err := s.store.View(ctx, func(tx *store.Tx) error { return upTo.check(tx, s.store.ServerEpoch()) }); err != nil {
+		return 0, err
+	}
+	for i, list := range upTo.lists() {
+		some, err := s.acknowledgeFeed(ctx, list, upTo.sequences[i], member)
+		fresh += some
+		if err != nil {
+			return fresh, err
+		}
+	}
+	return fresh, nil
+}
+
+// acknowledgeFeed acknowledges a feed up to a place, in transactions of bounded size.
+func (s *Service) acknowledgeFeed(ctx context.Context, list feed, upTo uint64, member string) (fresh uint32, err error) {
 	var after uint64
-	for after < upTo.sequence {
+	for after < upTo {
 		var ids []string
 		err := s.store.View(ctx, func(tx *store.Tx) error {
-			head, err := store.Get(tx, store.FeedHeadKey())
+			settled, err := list.settledUpTo(tx)
 			if err != nil {
 				return err
 			}
-			if err := upTo.check(s.store.ServerEpoch(), head); err != nil {
-				return err
-			}
-			done, err := store.Get(tx, store.FeedAcknowledgedKey())
-			if err != nil {
-				return err
-			}
-			after = max(after, done.GetSequence())
-			for stub, err := range store.Scan(tx, store.Feed(), store.FeedKey(after)) {
+			after = max(after, settled)
+			for stub, err := range store.Scan(tx, list.entries, list.place(after)) {
 				if err != nil {
 					return err
 				}
-				if after >= upTo.sequence || len(ids) == ackChunk { // Beyond it where the cursor is an old one.
+				if after >= upTo || len(ids) == ackChunk { // Beyond it where the cursor is an old one.
 					return nil
 				}
 				after++ // The feed has no gaps.
@@ -93,7 +111,7 @@ func (s *Service) acknowledgeUpTo(ctx context.Context, cursor []byte, member str
 		if err != nil {
 			return fresh, err
 		}
-		some, err := s.acknowledge(ctx, ids, member)
+		some, err := s.acknowledge(ctx, list, ids, member)
 		fresh += some
 		if err != nil {
 			return fresh, err
@@ -103,76 +121,84 @@ func (s *Service) acknowledgeUpTo(ctx context.Context, cursor []byte, member str
 }
 
 // acknowledge does it in one transaction, or in two halves where their tasks are too large for one.
-func (s *Service) acknowledge(ctx context.Context, ids []string, member string) (uint32, error) {
+func (s *Service) acknowledge(ctx context.Context, list feed, ids []string, member string) (uint32, error) {
 	var fresh uint32
 	err := s.store.Update(ctx, func(tx *store.Tx) error {
 		fresh = 0
 		for _, id := range ids {
-			completion, err := loadSealed(tx, id)
+			completion, err := list.load(tx, id)
 			if err != nil {
 				return err
 			}
-			if acknowledged(completion) {
+			if list.settled(completion) {
 				continue
 			}
 			fresh++
-			if err := s.deliver(tx, completion, member); err != nil {
+			if isSealed(completion) {
+				err = s.deliver(tx, completion, member)
+			} else {
+				err = deliverClaim(tx, completion)
+			}
+			if err != nil {
 				return err
 			}
 		}
-		return advanceFeed(tx)
+		return list.settle(tx)
 	})
 	if half := len(ids) / 2; half > 0 && errors.Is(err, store.ErrTooLarge) {
-		first, err := s.acknowledge(ctx, ids[:half], member)
+		first, err := s.acknowledge(ctx, list, ids[:half], member)
 		if err != nil {
 			return 0, err
 		}
-		second, err := s.acknowledge(ctx, ids[half:], member)
+		second, err := s.acknowledge(ctx, list, ids[half:], member)
 		return first + second, err
 	}
 	return fresh, err
 }
 
-func acknowledged(completion *storagev1.Completion) bool { return completion.GetDeliveredAt() != nil }
-
-// advanceFeed moves the mark up to which the feed is acknowledged without a gap, a bounded stretch at a time.
-func advanceFeed(tx *store.Tx) error {
-	mark, err := store.Get(tx, store.FeedAcknowledgedKey())
+// settle moves the mark up to which the feed is settled without a gap, a bounded stretch at a time.
+func (f feed) settle(tx *store.Tx) error {
+	mark, err := f.settledUpTo(tx)
 	if err != nil {
 		return err
 	}
-	next, steps := mark.GetSequence(), 0
-	for stub, err := range store.Scan(tx, store.Feed(), store.FeedKey(next)) {
+	next, steps := mark, 0
+	for completion, err := range f.completions(tx, next) {
 		if err != nil {
 			return err
 		}
-		completion, err := store.Get(tx, store.CompletionKey(stub.GetId()))
-		if err != nil {
-			return err
-		}
-		if steps++; !acknowledged(completion) || steps > 5*ackChunk {
+		if steps++; !f.settled(completion) || steps > 5*ackChunk {
 			break
 		}
 		next++
 	}
-	if next == mark.GetSequence() {
+	if next == mark {
 		return nil
 	}
-	return store.Put(tx, store.FeedAcknowledgedKey(), &storagev1.Acknowledged{Sequence: next})
+	return store.Put(tx, f.acknowledged, &storagev1.Acknowledged{Sequence: next})
 }
 
-// loadSealed returns a completion that is sealed or delivered.
-func loadSealed(tx *store.Tx, id string) (*storagev1.Completion, error) {
-	completion, err := store.Get(tx, store.CompletionKey(id))
-	if err != nil {
-		return nil, err
+// deliverClaim takes down that a claim that stands has arrived, and closes the ticket, by its category's rule. The task stays done and
+// with its crew, whose photos are still to come: the seal's acknowledgement ends that.
+func deliverClaim(tx *store.Tx, completion *storagev1.Completion) error {
+	completion.ClaimDeliveredAt = tx.Timestamp()
+	if err := store.Put(tx, store.CompletionKey(completion.GetId()), completion); err != nil {
+		return err
 	}
-	if completion.GetState() < fieldsyncv1.ProofState_PROOF_STATE_SEALED {
-		return nil, fault.New(fault.NotFound, "completion_unknown",
-			fmt.Sprintf("Không có kết quả %q, hoặc chưa được niêm phong; chưa kết quả nào được xác nhận.", id),
-			fmt.Sprintf("There is no completion %q, or it is not sealed yet; none was acknowledged.", id))
+	return closeTicket(tx, completion.GetTicketId())
+}
+
+// closeTicket closes a ticket, with its duplicates, unless it is closed already.
+func closeTicket(tx *store.Tx, id string) error {
+	ticket, err := store.Get(tx, store.TicketKey(id))
+	if err != nil || ticket.GetClosedAt() != nil {
+		return err
 	}
-	return completion, nil
+	ticket.ClosedAt = tx.Timestamp()
+	if err := store.Put(tx, store.TicketKey(id), ticket); err != nil {
+		return err
+	}
+	return closeDuplicates(tx, ticket)
 }
 
 // deliver marks a sealed completion as delivered and closes what it completes.
@@ -194,15 +220,7 @@ func (s *Service) deliver(tx *store.Tx, completion *storagev1.Completion, member
 	if err := store.SaveTask(tx, record, fieldsyncv1.RemovalReason_REMOVAL_REASON_CLOSED); err != nil || !closed {
 		return err
 	}
-	ticket, err := store.Get(tx, store.TicketKey(completion.GetTicketId()))
-	if err != nil {
-		return err
-	}
-	ticket.ClosedAt = tx.Timestamp()
-	if err := store.Put(tx, store.TicketKey(ticket.GetId()), ticket); err != nil {
-		return err
-	}
-	return closeDuplicates(tx, ticket)
+	return closeTicket(tx, completion.GetTicketId())
 }
 
 // closeTask enters the delivery into the task. The task is closed if it is done by this very completion; one that came late,

@@ -3,6 +3,7 @@ package hotline
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -15,14 +16,15 @@ import (
 
 const (
 	defaultLimit = 100
-	// feedTopic is what proof signals with a sealed completion (proof.FeedTopic): the rooms meet in the store, never by import.
+	// feedTopic is what proof signals with a completion that enters a feed (proof.FeedTopic): the rooms meet in the store, never by import.
 	feedTopic = "feed"
 	// maxRecordBytes ends a page early: records with long notes shall not make an answer that a client refuses.
 	maxRecordBytes = 1 << 20
 )
 
 // ListCompletions lists sealed completions in the order in which they were sealed, behind a cursor, without gaps: the place
-// in the feed was taken in the transaction that sealed. A page ends early at about 1 MiB of records. With wait_seconds an
+// in the feed was taken in the transaction that sealed. With claims, those of categories that close on the claim come when they are
+// claimed, too, and again when they are sealed. A page ends early at about 1 MiB of records. With wait_seconds an
 // answer without completions comes only after that time, or when the server stops. With unacknowledged what was acknowledged is
 // left out: who asks so from the empty cursor gets each completion again until it is.
 // Errors: Invalid "cursor_invalid", OutOfRange "cursor_ahead".
@@ -30,13 +32,13 @@ func (s *Service) ListCompletions(ctx context.Context, request *fieldsyncv1.List
 	if _, err := auth.PrincipalFrom(ctx); err != nil {
 		return nil, err
 	}
-	at, err := parseCursor(completionCursor, request.GetCursor(), s.store.ServerEpoch())
+	at, err := parseFeedCursor(request.GetCursor(), s.store.ServerEpoch(), request.GetClaims())
 	if err != nil {
 		return nil, err
 	}
 	var response *fieldsyncv1.ListCompletionsResponse
 	err = s.poll(ctx, feedTopic, request.GetWaitSeconds(), func() (found bool, err error) {
-		response, err = s.listCompletions(ctx, at, pageSize(request.GetLimit()), request.GetUnacknowledged())
+		response, _, err = s.listCompletions(ctx, at, pageSize(request.GetLimit()), request.GetUnacknowledged())
 		return len(response.GetCompletions()) > 0, err
 	})
 	if err != nil {
@@ -54,79 +56,76 @@ func (s *Service) WatchCompletions(ctx context.Context, request *fieldsyncv1.Wat
 	if _, err := auth.PrincipalFrom(ctx); err != nil {
 		return err
 	}
-	at, err := parseCursor(completionCursor, request.GetCursor(), s.store.ServerEpoch())
+	at, err := parseFeedCursor(request.GetCursor(), s.store.ServerEpoch(), request.GetClaims())
 	if err != nil {
 		return err
 	}
 	last := request.GetCursor()
 	return s.follow(ctx, feedTopic, func() (bool, error) {
-		page, err := s.listCompletions(ctx, at, defaultLimit, false)
+		page, behind, err := s.listCompletions(ctx, at, defaultLimit, false)
 		if err != nil {
 			return false, err
 		}
 		if len(page.GetCompletions()) > 0 {
-			last = page.GetCursor()
-			if at, err = parseCursor(completionCursor, last, s.store.ServerEpoch()); err != nil {
-				return false, err
-			}
+			last, at = page.GetCursor(), behind
 		}
 		return page.GetMore(), stream.Send(&fieldsyncv1.WatchCompletionsResponse{Completions: page.GetCompletions(), Cursor: last})
 	})
 }
 
-func (s *Service) listCompletions(ctx context.Context, at cursor, limit int, unacknowledged bool) (*fieldsyncv1.ListCompletionsResponse, error) {
+// listCompletions lists a page, and returns the place behind it.
+func (s *Service) listCompletions(ctx context.Context, at feedCursor, limit int, unacknowledged bool) (*fieldsyncv1.ListCompletionsResponse, feedCursor, error) {
 	response := &fieldsyncv1.ListCompletionsResponse{}
 	err := s.store.View(ctx, func(tx *store.Tx) error {
-		head, err := store.Get(tx, store.FeedHeadKey())
-		if err != nil {
+		if err := at.check(tx, s.store.ServerEpoch()); err != nil {
 			return err
 		}
-		if err := at.check(s.store.ServerEpoch(), head); err != nil {
-			return err
-		}
-		if unacknowledged {
-			done, err := store.Get(tx, store.FeedAcknowledgedKey())
+		var readers []*reader
+		for i, list := range at.lists() {
+			r, stop, err := list.read(tx, at.sequences[i], unacknowledged)
 			if err != nil {
 				return err
 			}
-			at.sequence = max(at.sequence, done.GetSequence())
+			defer stop()
+			readers = append(readers, r)
 		}
-		var size int
-		for stub, err := range store.Scan(tx, store.Feed(), store.FeedKey(at.sequence)) {
-			if err != nil {
-				return err
+		for size := 0; ; {
+			first := earliest(readers...)
+			if first == nil {
+				return nil
 			}
 			if len(response.GetCompletions()) == limit || size >= maxRecordBytes {
 				response.More = true
 				return nil
 			}
-			stored, err := store.Get(tx, store.CompletionKey(stub.GetId()))
+			completion, err := showCompletion(first.completion)
 			if err != nil {
 				return err
 			}
-			if unacknowledged && acknowledged(stored) {
-				continue
-			}
-			completion, err := showCompletion(stored)
-			if err != nil {
-				return err
-			}
-			at.sequence, size = stored.GetFeedSequence(), size+len(stored.GetRecord())
+			size += len(completion.GetRecord())
+			at.sequences[slices.Index(readers, first)] = first.sequence
 			response.Completions, response.Cursor = append(response.Completions, completion), at.bytes()
+			if err := first.advance(unacknowledged); err != nil {
+				return err
+			}
 		}
-		return nil
 	})
-	return response, err
+	return response, at, err
 }
 
+// showCompletion shows a completion as it is: the sealed record, and before that the claim's, which nobody signed.
 func showCompletion(stored *storagev1.Completion) (*fieldsyncv1.Completion, error) {
+	record := stored.GetRecord()
+	if !isSealed(stored) {
+		record = stored.GetClaimedRecord()
+	}
 	decoded := &fieldsyncv1.CompletionRecord{}
-	if err := proto.Unmarshal(stored.GetRecord(), decoded); err != nil {
-		return nil, fmt.Errorf("the signed record of the completion %s is damaged: %w", stored.GetId(), err)
+	if err := proto.Unmarshal(record, decoded); err != nil {
+		return nil, fmt.Errorf("the record of the completion %s is damaged: %w", stored.GetId(), err)
 	}
 	return &fieldsyncv1.Completion{
 		Id:        stored.GetId(),
-		Record:    stored.GetRecord(),
+		Record:    record,
 		Signature: stored.GetSignature(),
 		KeyId:     stored.GetKeyId(),
 		State:     stored.GetState(),

@@ -87,6 +87,9 @@ func TestForeignCursors(t *testing.T) {
 		{"other epoch", "cursor_ahead", cursor{completionCursor, epoch + 2, 1}.bytes()},
 		{"other version", "cursor_invalid", append([]byte{2}, cursor{completionCursor, epoch, 1}.bytes()[1:]...)},
 		{"of another list", "cursor_invalid", cursor{changeCursor, epoch, 1}.bytes()},
+		{"with claims", "", feedCursor{epoch, true, [2]uint64{1, 0}}.bytes()},
+		{"with claims, seals ahead", "cursor_ahead", feedCursor{epoch, true, [2]uint64{2, 0}}.bytes()},
+		{"with claims, short", "cursor_invalid", feedCursor{epoch, true, [2]uint64{1, 0}}.bytes()[:20]},
 		{"short", "cursor_invalid", cursor{completionCursor, epoch, 1}.bytes()[:12]},
 		{"long", "cursor_invalid", append(cursor{completionCursor, epoch, 1}.bytes(), 0)},
 	} {

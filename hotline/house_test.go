@@ -3,6 +3,7 @@ package hotline
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"log/slog"
 	"testing"
 	"time"
@@ -230,6 +231,75 @@ func seal(tx *store.Tx, key ed25519.PrivateKey, completion *storagev1.Completion
 	}
 	tx.Signal(feedTopic)
 	return store.Put(tx, store.FeedKey(completion.GetFeedSequence()), &storagev1.Completion{Id: completion.GetId()})
+}
+
+// announced is a ticket whose task has a claim by which it may be closed, as the room of proof would enter it.
+func (h *house) announced(hotlineID string) (ticket, task, completion string) {
+	h.t.Helper()
+	ticket = h.submit(report(hotlineID, nil))[0].GetTicketId()
+	task = h.task(ticket)
+	completion = h.completion(task, claimed)
+	h.update(func(tx *store.Tx) error {
+		c, err := store.Get(tx, store.CompletionKey(completion))
+		if err != nil {
+			return err
+		}
+		head, err := store.Get(tx, store.ClaimFeedHeadKey())
+		if err != nil {
+			return err
+		}
+		c.ClaimSequence = head.GetSequence() + 1
+		if c.ClaimedRecord, err = proto.Marshal(&fieldsyncv1.CompletionRecord{CompletionId: completion, HotlineId: hotlineID}); err != nil {
+			return err
+		}
+		tx.Signal(feedTopic)
+		return errors.Join(
+			store.Put(tx, store.CompletionKey(completion), c),
+			store.Put(tx, store.ClaimFeedKey(c.GetClaimSequence()), &storagev1.Completion{Id: completion}),
+			store.Put(tx, store.ClaimFeedHeadKey(), &storagev1.SequenceHead{Sequence: c.GetClaimSequence()}),
+		)
+	})
+	return ticket, task, completion
+}
+
+// sealClaim seals a claim, as the last photo's arrival would.
+func (h *house) sealClaim(task, completion string) {
+	h.t.Helper()
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.update(func(tx *store.Tx) error {
+		c, err := store.Get(tx, store.CompletionKey(completion))
+		if err != nil {
+			return err
+		}
+		record, err := store.Get(tx, store.TaskKey(task))
+		if err != nil {
+			return err
+		}
+		c.State = fieldsyncv1.ProofState_PROOF_STATE_SEALED
+		record.Task.Completion.ProofState, record.Task.Completion.Revision = c.GetState(), store.NextRevision(record)
+		return errors.Join(seal(tx, key, c, record.GetTask().GetTicket().GetHotlineId()), store.Put(tx, store.CompletionKey(completion), c), store.SaveTask(tx, record, 0))
+	})
+}
+
+// takeBack opens a task again after its claim, as the rooms of dispatch and proof would.
+func (h *house) takeBack(task, completion string) {
+	h.t.Helper()
+	h.update(func(tx *store.Tx) error {
+		c, err := store.Get(tx, store.CompletionKey(completion))
+		if err != nil {
+			return err
+		}
+		record, err := store.Get(tx, store.TaskKey(task))
+		if err != nil {
+			return err
+		}
+		c.Reopened = &fieldsyncv1.Correction{CompletionId: completion}
+		record.Task.Status.State, record.Task.Status.Revision = fieldsyncv1.TaskState_TASK_STATE_OPEN, store.NextRevision(record)
+		return errors.Join(store.Put(tx, store.CompletionKey(completion), c), store.SaveTask(tx, record, 0), Reopen(tx, c.GetTicketId()))
+	})
 }
 
 // sealed is a ticket whose task has a sealed completion.

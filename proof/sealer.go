@@ -18,7 +18,7 @@ import (
 	"github.com/cong1022/fieldsync/store"
 )
 
-// FeedTopic is signalled when a completion has entered the hotline's feed.
+// FeedTopic is signalled when a completion has entered the hotline's feed, sealed or as a claim.
 const FeedTopic = "feed"
 
 // Sealer signs the records of completions and keeps the log of them. Its methods are safe for concurrent use.
@@ -61,7 +61,36 @@ func (s *Sealer) Claim(tx *store.Tx, record *storagev1.TaskRecord, by auth.Princ
 	if completion.ClaimedLeaf, err = appendLeaf(tx, record, id, receipt.Claimed, completion.GetClaimedRecord()); err != nil {
 		return err
 	}
-	return s.advance(tx, record, revision, completion)
+	if err := s.advance(tx, record, revision, completion); err != nil || completion.GetState() != fieldsyncv1.ProofState_PROOF_STATE_CLAIMED {
+		return err
+	}
+	return announce(tx, record, completion)
+}
+
+// announce gives a claim its place among those that the hotline is told of, where the ticket's category closes on the claim.
+func announce(tx *store.Tx, record *storagev1.TaskRecord, completion *storagev1.Completion) error {
+	closes, err := store.MayClose(tx, record.GetTask())
+	if err != nil || !closes {
+		return err
+	}
+	if completion.ClaimSequence, err = enter(tx, store.ClaimFeedHeadKey(), store.ClaimFeedKey, completion); err != nil {
+		return err
+	}
+	return store.Put(tx, store.CompletionKey(completion.GetId()), completion)
+}
+
+// enter gives a completion the next place in a feed of the hotline's: dense, and in the order of the commits.
+func enter(tx *store.Tx, head store.Key[storagev1.SequenceHead], place func(uint64) store.Key[storagev1.Completion], completion *storagev1.Completion) (uint64, error) {
+	last, err := store.Get(tx, head)
+	if err != nil {
+		return 0, err
+	}
+	next := last.GetSequence() + 1
+	if err := store.Put(tx, place(next), &storagev1.Completion{Id: completion.GetId()}); err != nil {
+		return 0, err
+	}
+	tx.Signal(FeedTopic)
+	return next, store.Put(tx, head, &storagev1.SequenceHead{Sequence: next})
 }
 
 // Deliver enters into the log that the hotline has acknowledged a sealed completion, in the transaction that takes it down.
@@ -129,19 +158,11 @@ func (s *Sealer) seal(tx *store.Tx, record *storagev1.TaskRecord, completion *st
 	if completion.SealedLeaf, err = appendLeaf(tx, record, completion.GetId(), receipt.Sealed, signed); err != nil {
 		return err
 	}
-	head, err := store.Get(tx, store.FeedHeadKey())
-	if err != nil {
-		return err
-	}
-	next := head.GetSequence() + 1
 	completion.State = fieldsyncv1.ProofState_PROOF_STATE_SEALED
 	completion.Record, completion.Signature, completion.KeyId = signed, Sign(s.key, signed), s.kid
-	completion.FeedSequence, completion.SealedAt = next, tx.Timestamp()
-	if err := store.Put(tx, store.FeedKey(next), &storagev1.Completion{Id: completion.GetId()}); err != nil {
-		return err
-	}
-	tx.Signal(FeedTopic)
-	return store.Put(tx, store.FeedHeadKey(), &storagev1.SequenceHead{Sequence: next})
+	completion.SealedAt = tx.Timestamp()
+	completion.FeedSequence, err = enter(tx, store.FeedHeadKey(), store.FeedKey, completion)
+	return err
 }
 
 func marshalRecord(record *fieldsyncv1.CompletionRecord) ([]byte, error) {

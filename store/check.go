@@ -49,7 +49,7 @@ func Check(ctx context.Context, s *Store, o CheckOptions) ([]Finding, error) {
 		c.scopes()
 		c.verdicts()
 		c.evidence()
-		return c.feed()
+		return c.feeds()
 	})
 	return c.found, err
 }
@@ -202,33 +202,54 @@ func (c *checker) verdicts() {
 	}
 }
 
-func (c *checker) feed() error {
-	head, err := Get(c.tx, FeedHeadKey())
+// feeds looks at what the hotline pulls: the sealed completions, and the claims by which a ticket may be closed.
+func (c *checker) feeds() error {
+	err := c.feed("feed", Feed(), FeedHeadKey(), (*storagev1.Completion).GetFeedSequence, func(completion *storagev1.Completion) string {
+		if len(completion.GetRecord()) == 0 || len(completion.GetSignature()) == 0 {
+			return "the completion is not sealed"
+		}
+		return ""
+	})
+	if err != nil {
+		return err
+	}
+	return c.feed("feed of claims", ClaimFeed(), ClaimFeedHeadKey(), (*storagev1.Completion).GetClaimSequence, func(completion *storagev1.Completion) string {
+		if len(completion.GetClaimedRecord()) == 0 {
+			return "the completion has no record of its claim"
+		}
+		return ""
+	})
+}
+
+func (c *checker) feed(name string, entries Prefix[storagev1.Completion], headKey Key[storagev1.SequenceHead],
+	place func(*storagev1.Completion) uint64, lacks func(*storagev1.Completion) string,
+) error {
+	head, err := Get(c.tx, headKey)
 	if err != nil {
 		return err
 	}
 	var last uint64
-	for rest, place := range records(c, Feed()) {
+	for rest, stub := range records(c, entries) {
 		sequence := binary.BigEndian.Uint64(rest)
-		where := fmt.Sprintf("feed, place %d, completion %s", sequence, place.GetId())
+		where := fmt.Sprintf("%s, place %d, completion %s", name, sequence, stub.GetId())
 		if sequence != last+1 {
 			c.addf(where, "it comes after %d", last)
 		}
 		last = sequence
-		completion, err := Get(c.tx, CompletionKey(place.GetId()))
+		completion, err := Get(c.tx, CompletionKey(stub.GetId()))
 		switch {
 		case err != nil:
 			c.addf(where, "%v", err)
 		case completion == nil:
 			c.addf(where, "there is no such completion")
-		case completion.GetFeedSequence() != sequence:
-			c.addf(where, "the completion says that it is at %d", completion.GetFeedSequence())
-		case len(completion.GetRecord()) == 0 || len(completion.GetSignature()) == 0:
-			c.addf(where, "the completion is not sealed")
+		case place(completion) != sequence:
+			c.addf(where, "the completion says that it is at %d", place(completion))
+		case lacks(completion) != "":
+			c.addf(where, "%s", lacks(completion))
 		}
 	}
 	if last != head.GetSequence() {
-		c.addf("feed", "it ends at %d, its head is at %d", last, head.GetSequence())
+		c.addf(name, "it ends at %d, its head is at %d", last, head.GetSequence())
 	}
 	return nil
 }

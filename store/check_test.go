@@ -44,14 +44,18 @@ func TestCheck(t *testing.T) {
 			if err := store.Put(tx, store.FeedKey(n), &storagev1.Completion{Id: string(rune('a' + n))}); err != nil {
 				return err
 			}
+			if err := store.Put(tx, store.ClaimFeedKey(n), &storagev1.Completion{Id: string(rune('a' + n))}); err != nil {
+				return err
+			}
 			if err := store.Put(tx, store.CompletionKey(string(rune('a'+n))), &storagev1.Completion{
-				Id: string(rune('a' + n)), FeedSequence: n, Record: []byte("r"), Signature: []byte("s"),
+				Id: string(rune('a' + n)), FeedSequence: n, Record: []byte("r"), Signature: []byte("s"), ClaimSequence: n, ClaimedRecord: []byte("c"),
 			}); err != nil {
 				return err
 			}
 		}
 		return errors.Join(store.Put(tx, store.MutationHeadKey("d1", 1), &storagev1.MutationHead{Number: 3}),
 			store.Put(tx, store.FeedHeadKey(), &storagev1.SequenceHead{Sequence: 3}),
+			store.Put(tx, store.ClaimFeedHeadKey(), &storagev1.SequenceHead{Sequence: 3}),
 			store.Put(tx, store.UploadKey("u1"), &storagev1.Upload{Id: "u1", Sha256: photo[:], State: fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED}))
 	}
 	for name, c := range map[string]struct {
@@ -100,9 +104,13 @@ func TestCheck(t *testing.T) {
 		"a place in the feed that is gone": {damage: func(tx *store.Tx) error {
 			return store.Delete(tx, store.FeedKey(2))
 		}, want: "it comes after 1"},
+		"a place among the claims that is gone": {damage: func(tx *store.Tx) error {
+			return store.Delete(tx, store.ClaimFeedKey(2))
+		}, want: "feed of claims, place 3, completion d: it comes after 1"},
 		"a completion that is gone": {damage: func(tx *store.Tx) error {
-			return store.Delete(tx, store.CompletionKey("c"))
-		}, want: "completion c: there is no such completion"},
+			return errors.Join(store.Delete(tx, store.CompletionKey("d")), store.Delete(tx, store.ClaimFeedKey(3)),
+				store.Put(tx, store.ClaimFeedHeadKey(), &storagev1.SequenceHead{Sequence: 2}))
+		}, want: "completion d: there is no such completion"},
 		"a photo that is gone": {kept: errors.New("it is not there"), want: "photo u1"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -346,6 +346,18 @@ func FeedKey(sequence uint64) Key[storagev1.Completion] {
 // Feed is the prefix of the hotline's feed.
 func Feed() Prefix[storagev1.Completion] { return newKey("feed").bytes() }
 
+// ClaimFeedHeadKey: claim-feed-head/ — the newest place among the claims that the hotline is told of.
+func ClaimFeedHeadKey() Key[storagev1.SequenceHead] { return newKey("claim-feed-head").bytes() }
+
+// ClaimFeedKey: claim-feed/<sequence> — holds only the id: the completions that may close a ticket before they are sealed, in the order
+// of their claiming.
+func ClaimFeedKey(sequence uint64) Key[storagev1.Completion] {
+	return newKey("claim-feed").number(sequence).bytes()
+}
+
+// ClaimFeed is the prefix of those.
+func ClaimFeed() Prefix[storagev1.Completion] { return newKey("claim-feed").bytes() }
+
 // LogHeadKey: log-head/ — the size of the proof log.
 func LogHeadKey() Key[storagev1.LogHead] { return newKey("log-head").bytes() }
 
@@ -540,6 +552,11 @@ func PostedKey(sum [sha256.Size]byte) Key[storagev1.Posted] {
 
 // FeedAcknowledgedKey: feed-acknowledged/ — up to where the hotline has acknowledged the feed without a gap.
 func FeedAcknowledgedKey() Key[storagev1.Acknowledged] { return newKey("feed-acknowledged").bytes() }
+
+// ClaimFeedAcknowledgedKey: claim-feed-acknowledged/ — the same among the claims.
+func ClaimFeedAcknowledgedKey() Key[storagev1.Acknowledged] {
+	return newKey("claim-feed-acknowledged").bytes()
+}
 
 // ChangesAcknowledgedKey: changes-acknowledged/ — the same in the log of the changes of tickets.
 func ChangesAcknowledgedKey() Key[storagev1.Acknowledged] {

@@ -69,6 +69,10 @@ func TestClosingRuleInEveryChannel(t *testing.T) {
 				if err != nil || status.GetMayClose() != want {
 					t.Errorf("%s: the status is %v, %v", when, status, err)
 				}
+				feed, err := desk.ListCompletions(t.Context(), &fieldsyncv1.ListCompletionsRequest{Claims: true})
+				if (len(feed.GetCompletions()) == 1) != want || err != nil {
+					t.Errorf("%s: the feed with claims is %v, %v", when, feed, err)
+				}
 				word := "<status>open</status>"
 				if want {
 					word = "<status>closed</status>"
@@ -92,6 +96,9 @@ func TestClosingRuleInEveryChannel(t *testing.T) {
 				t.Fatal(err)
 			}
 			agree("claimed", onClaim)
+			if feed, err := desk.ListCompletions(t.Context(), &fieldsyncv1.ListCompletionsRequest{}); err != nil || len(feed.GetCompletions()) != 0 {
+				t.Errorf("claimed: the feed is %v, %v", feed, err)
+			}
 			if err := crew.Upload(t.Context(), nil); err != nil {
 				t.Fatal(err)
 			}
