@@ -126,9 +126,9 @@ func TestReceiptOfAClaim(t *testing.T) {
 		t.Fatalf("held: %+v, the claim's receipt is expected", held)
 	}
 	must2(p.Sync(t.Context()))(t)
-	asked := way.count("/fieldsync.v1.ProofService/")
+	asked := way.proofCalls()
 	_ = p.Upload(t.Context(), nil)
-	if again := way.count("/fieldsync.v1.ProofService/"); again != asked {
+	if again := way.proofCalls(); again != asked {
 		t.Error("the phone asks again before anything can have changed")
 	}
 	way.heal()
@@ -193,9 +193,9 @@ func TestReceiptOfASupersededClaim(t *testing.T) {
 		t.Errorf("the first: %v %v, the second %v", claim, reopened, seal)
 	}
 	ahead.Store(int64(2 * (keptFor + time.Hour)))
-	asked := way.count("/fieldsync.v1.ProofService/")
+	asked := way.proofCalls()
 	must(t, p.Upload(t.Context(), nil))
-	if n := copiesIn(t, p); n != 0 || way.count("/fieldsync.v1.ProofService/") != asked {
+	if n := copiesIn(t, p); n != 0 || way.proofCalls() != asked {
 		t.Errorf("%d photos lie on the phone, for which nothing more will come", n)
 	}
 }
@@ -262,10 +262,10 @@ func (w *waySwitch) cut(prefix string) {
 
 func (w *waySwitch) heal() { w.cut("") }
 
-func (w *waySwitch) count(prefix string) int {
+func (w *waySwitch) proofCalls() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.counts[prefix]
+	return w.counts["/fieldsync.v1.ProofService/"]
 }
 
 // RoundTrip implements http.RoundTripper.

@@ -317,7 +317,7 @@ func leavesOf(tx *store.Tx, task string) (kinds []receipt.Kind, err error) {
 		if err != nil {
 			return nil, err
 		}
-		kinds, number = append(kinds, receipt.Kind(entry.GetKind())), entry.GetPrevious() //nolint:gosec // 1 to 5.
+		kinds, number = append(kinds, receipt.Kind(entry.GetKind())), entry.GetPrevious()
 	}
 	slices.Reverse(kinds)
 	return kinds, nil
