@@ -49,6 +49,43 @@ func TestNearCopiesOfCameraPhotos(t *testing.T) {
 	}
 }
 
+// Protects: what counts as before and after too alike, on photos of real cameras: the same picture, only compressed or brightened, is;
+// one in which a sixth of the view is something else, as after a repair, is not. Real pairs of before and after are not to be had; how
+// the distances lie between these two stands in DESIGN.md.
+func TestBeforeAndAfterOnCameraPhotos(t *testing.T) {
+	photos := cameraPhotos(t)
+	if len(photos) < 3 {
+		t.Skip("no camera photos: see TestNearCopiesOfCameraPhotos")
+	}
+	if testing.Short() {
+		t.Log("left out by -short: all but three of the photos")
+		photos = photos[:3]
+	}
+	for i, photo := range photos {
+		before := hashed(t, photo, 92)
+		for name, after := range map[string]uint64{"compressed": hashed(t, photo, 50), "brighter": hashed(t, brightened(photo, 10), 85)} {
+			if bits := picture.Distance(before, after); bits > alikeBits {
+				t.Errorf("photo %d, %s: %d bits away, which counts as another view", i, name, bits)
+			}
+		}
+		repaired := hashed(t, patched(photo, photos[(i+1)%len(photos)], 0.4), 85)
+		if bits := picture.Distance(before, repaired); bits <= alikeBits {
+			t.Errorf("photo %d, a sixth of it changed: %d bits away, which counts as the same view", i, bits)
+		}
+	}
+}
+
+// patched has something else in the middle: share of the width and of the height.
+func patched(photo, other *image.RGBA, share float64) *image.RGBA {
+	out := image.NewRGBA(photo.Bounds())
+	draw.Copy(out, out.Bounds().Min, photo, photo.Bounds(), draw.Src, nil)
+	size := photo.Bounds().Size()
+	width, height := int(float64(size.X)*share), int(float64(size.Y)*share)
+	corner := photo.Bounds().Min.Add(image.Pt((size.X-width)/2, (size.Y-height)/2))
+	draw.Copy(out, corner, other, image.Rectangle{Max: image.Pt(width, height)}.Add(other.Bounds().Min), draw.Src, nil)
+	return out
+}
+
 // cameraPhotos are different photos, at most 800 pixels a side.
 func cameraPhotos(t *testing.T) (photos []*image.RGBA) {
 	t.Helper()
