@@ -155,7 +155,7 @@ type router struct {
 }
 
 func (s *Service) router(tx *store.Tx) (*router, error) {
-	index, rows, err := s.territory.load(tx)
+	index, rows, err := s.territory.load(tx, s.log)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"github.com/peterstace/simplefeatures/geom"
@@ -34,8 +35,8 @@ type territories struct {
 	rows  []territory.Succession
 }
 
-// load returns what is in force. Names are made anew for each call, since units are renamed without a new version.
-func (t *territories) load(tx *store.Tx) (*territory.Index, []territory.Succession, error) {
+// load returns what is in force, without areas that cannot be read. Names are made anew for each call, since units are renamed without a new version.
+func (t *territories) load(tx *store.Tx, log *slog.Logger) (*territory.Index, []territory.Succession, error) {
 	head, err := store.Get(tx, store.TerritoryHeadKey())
 	if err != nil {
 		return nil, nil, err
@@ -50,7 +51,9 @@ func (t *territories) load(tx *store.Tx) (*territory.Index, []territory.Successi
 			}
 			shape, err := geom.UnmarshalWKB(stored.GetWkb(), geom.NoValidate{}) // It was valid when it was stored.
 			if err != nil {
-				return nil, nil, fmt.Errorf("an area of %s is damaged: %w", stored.GetUnitId(), err)
+				// Tickets come in all the same; those of its places wait for a hand to route them.
+				log.Error("an area is damaged and left out: import the areas again", "unit", stored.GetUnitId(), "error", err)
+				continue
 			}
 			areas = append(areas, territory.Area{Unit: stored.GetUnitId(), Shape: shape})
 		}

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -213,4 +214,35 @@ func TestBadTerritory(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Protects intake from a damaged record: an area that cannot be read is left out, the others route, and what lies in it waits for a hand.
+func TestDamagedArea(t *testing.T) {
+	h := newHouse(t)
+	wantCode(t, h.putAreas(square("p-sai-gon", 106.6, 10.7), square("p-cho-lon", 106.7, 10.7)), "")
+	h.update(func(tx *store.Tx) error {
+		head, err := store.Get(tx, store.TerritoryHeadKey())
+		if err != nil {
+			return err
+		}
+		for number := range uint64(2) {
+			key := store.AreaKey(head.GetAreas(), number)
+			area, err := store.Get(tx, key)
+			if err != nil {
+				return err
+			}
+			if area.GetUnitId() == "p-sai-gon" {
+				area.Wkb = area.GetWkb()[:20]
+				return store.Put(tx, key, area)
+			}
+		}
+		return errors.New("the area is not where it was looked for")
+	})
+	h.territory.index = nil // As after a start.
+	for unit, longitude := range map[string]float64{"p-cho-lon": 106.75, auth.CityUnit: 106.65} {
+		got, err := h.RouteTicket(h.as(admin), &fieldsyncv1.RouteTicketRequest{TicketId: h.ticketAt(auth.CityUnit, 10.75, longitude, "")})
+		if wantCode(t, err, ""); got.GetUnitId() != unit {
+			t.Errorf("at %v: %v, want %s", longitude, got, unit)
+		}
+	}
 }

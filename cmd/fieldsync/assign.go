@@ -38,7 +38,7 @@ an admin.`,
 			order.DueAt = timestamppb.New(at)
 		}
 		return asOperator(*profile, func(o operator) (err error) {
-			if order.TaskId, err = taskOf(cmd.Context(), o, args[0]); err != nil {
+			if order.TaskId, err = taskFor(cmd.Context(), o, args[0]); err != nil {
 				return err
 			}
 			resp, err := o.dispatch().AssignTask(cmd.Context(), order)
@@ -51,8 +51,22 @@ an admin.`,
 	return cmd
 }
 
-// taskOf finds the task that an id means: a task's own, a ticket's, or the hotline's of a ticket.
+// taskOf finds the task that an id means: a task's own, a ticket's, or the hotline's of a ticket. It makes none.
 func taskOf(ctx context.Context, o operator, id string) (string, error) {
+	if _, err := o.dispatch().GetTask(ctx, &fieldsyncv1.GetTaskRequest{TaskId: id}); err == nil || !mayBeAnotherID(err) {
+		return id, err
+	}
+	ticket, err := ticketOf(ctx, o, id)
+	if err == nil && ticket.GetTaskId() == "" {
+		err = fault.New(fault.Precondition, "ticket_without_task",
+			fmt.Sprintf("Phiếu %q chưa thành công việc: hãy giao bằng `fieldsync assign`.", id),
+			fmt.Sprintf("Ticket %q is no task yet: give it to a crew with `fieldsync assign`.", id))
+	}
+	return ticket.GetTaskId(), err
+}
+
+// taskFor is taskOf, and makes a task of a ticket that is none yet.
+func taskFor(ctx context.Context, o operator, id string) (string, error) {
 	if _, err := o.dispatch().GetTask(ctx, &fieldsyncv1.GetTaskRequest{TaskId: id}); err == nil {
 		return id, nil
 	} else if !mayBeAnotherID(err) {
