@@ -43,6 +43,7 @@ require (
 	github.com/SherClockHolmes/webpush-go v1.4.0
 	github.com/makiuchi-d/gozxing v0.1.1
 	github.com/peterstace/simplefeatures v0.50.0
+	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1
 	github.com/tidwall/geojson v1.4.5
 	github.com/tidwall/rtree v1.10.0
 	rsc.io/qr v0.2.0
