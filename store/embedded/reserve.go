@@ -14,8 +14,12 @@ const (
 	reservePieces = 8
 	// openingShare is which part of the reserve is left for the next start: a store on a full disk must open.
 	openingShare = 2
-	// reserveEvery is how often the file system is asked whether somebody has taken its last bytes. Asking takes a microsecond.
-	reserveEvery = 5 * time.Millisecond
+	// reserveFloor is how little is free when a piece is given. Whoever fills a disk stops at its end; what is given before is taken, too.
+	reserveFloor = 2 << 20
+	// reserveEvery is how often the file system is asked whether somebody has taken its last bytes, and reserveSoon how often while less than
+	// the margin is free. Asking takes a microsecond.
+	reserveEvery = 20 * time.Millisecond
+	reserveSoon  = 2 * time.Millisecond
 )
 
 // reserve is a file whose blocks are there and hold nothing: room that others cannot take while a compaction of Badger is under way,
@@ -81,15 +85,21 @@ func (r *reserve) watch() {
 	if r.size == 0 {
 		return
 	}
-	ticker := time.NewTicker(reserveEvery)
-	defer ticker.Stop()
-	r.look()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		select {
 		case <-r.stop:
 			return
-		case <-ticker.C:
-			r.look()
+		case <-timer.C:
+			next := reserveEvery
+			if r.look() < r.margin {
+				next = reserveSoon
+			}
+			if r.size == 0 {
+				return // There can be none here.
+			}
+			timer.Reset(next)
 		}
 	}
 }
@@ -99,13 +109,14 @@ func (r *reserve) close() {
 	<-r.stopped
 }
 
-// look gives a piece where less than one is free, and takes all where there is plenty.
-func (r *reserve) look() {
+// look gives a piece where hardly anything is free, and takes all where there is plenty. It returns what was free.
+func (r *reserve) look() (left uint64) {
 	left, err := r.free(string(r.dir))
 	piece := r.size / reservePieces
 	switch {
 	case err != nil:
-	case r.held > r.size/openingShare && left < uint64(piece): //nolint:gosec // Not negative.
+		return r.margin
+	case r.held > r.size/openingShare && left < reserveFloor:
 		if r.held == r.size {
 			r.log.Warn("store: others have taken the disk's last bytes, the reserve is given to what is under way", "bytes", r.held)
 		}
@@ -116,8 +127,9 @@ func (r *reserve) look() {
 		if err := allocate(r.dir.reserve(), r.size); err != nil {
 			r.log.Info("store: there is no reserve of disk space here", "error", err)
 			r.size = 0
-			return
+			return left
 		}
 		r.held = r.size
 	}
+	return left
 }

@@ -12,7 +12,7 @@ import (
 // bytes and no further once there is room for what is under way, is made whole again, and never holds what the margin needs.
 func TestReserve(t *testing.T) {
 	dir := folder(t.TempDir())
-	const piece = 1 << 20
+	const piece = 2 * reserveFloor
 	var left uint64
 	reserveOf := func(size uint64) *reserve {
 		r := newReserve(dir, Options{ReserveBytes: size, Margins: Margins{Bytes: 10 * piece}, Log: slog.New(slog.DiscardHandler)})
@@ -41,7 +41,7 @@ func TestReserve(t *testing.T) {
 		{"no room beside the margin", 18 * piece, 0},
 		{"room", 18*piece + 1, 8 * piece},
 		{"below the margin", 5 * piece, 8 * piece},
-		{"the last bytes", piece - 1, 7 * piece},
+		{"the last bytes", reserveFloor - 1, 7 * piece},
 		{"still", 0, 6 * piece},
 		{"what was given is free", piece, 6 * piece},
 		{"taken too", 0, 5 * piece},
