@@ -31,24 +31,40 @@ const (
 type client struct {
 	seat
 
-	api    fieldsyncv1connect.SyncServiceClient
-	cursor []byte
-	number uint64
-	next   int
-	ticked map[string]bool
-	// drop closes the client's connections, where it has some of its own.
-	drop func()
+	api       fieldsyncv1connect.SyncServiceClient
+	transport *http.Transport
+	cursor    []byte
+	number    uint64
+	next      int
+	ticked    map[string]bool
 }
 
-func newClient(s seat, transport *http.Transport, url string) *client {
-	return &client{
-		seat: s, cursor: s.Cursor, ticked: make(map[string]bool), drop: transport.CloseIdleConnections,
-		api: fieldsyncv1connect.NewSyncServiceClient(&http.Client{Transport: transport}, url,
-			connect.WithSendGzip(), connect.WithCompressMinBytes(1024), phone.AcceptZstd()), // As the reference phone.
-	}
+func newClient(s seat, transport *http.Transport, api fieldsyncv1connect.SyncServiceClient) *client {
+	return &client{seat: s, cursor: s.Cursor, ticked: make(map[string]bool), transport: transport, api: api}
 }
+
+// newAPI speaks as the reference phone does, for many clients, each over the connections of its own transport: what compresses takes
+// a megabyte, which a phone has once, and five thousand of them in one machine would be the load generator's own load.
+func newAPI(url string) fieldsyncv1connect.SyncServiceClient {
+	return fieldsyncv1connect.NewSyncServiceClient(&http.Client{Transport: ownTransport{}}, url,
+		connect.WithSendGzip(), connect.WithCompressMinBytes(1024), phone.AcceptZstd())
+}
+
+// ownTransport sends what a client calls over the client's own connections.
+type ownTransport struct{}
+
+type transportKey struct{}
+
+// RoundTrip implements http.RoundTripper.
+func (ownTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	return req.Context().Value(transportKey{}).(*http.Transport).RoundTrip(req) //nolint:forcetypeassert // Each client sets it.
+}
+
+// drop closes the client's connections, where it has some of its own.
+func (c *client) drop() { c.transport.CloseIdleConnections() }
 
 func (c *client) as(ctx context.Context) context.Context {
+	ctx = context.WithValue(ctx, transportKey{}, c.transport)
 	if c.Token == "" {
 		return ctx
 	}

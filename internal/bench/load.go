@@ -41,19 +41,19 @@ func (l *load) carryOut(ctx context.Context, o order) (answer, error) {
 	switch o.Op {
 	case opSeats:
 		l.wire = &wire{}
-		transport := l.wire.transport()
+		transport, api := l.wire.transport(), newAPI(o.URL)
 		l.resident = make([]*client, len(o.Seats))
 		for i, s := range o.Seats {
-			l.resident[i] = newClient(s, transport, o.URL)
+			l.resident[i] = newClient(s, transport, api)
 		}
 		return answer{}, nil
 	case opEmpty:
 		w := &wire{}
-		transport := w.transport()
+		transport, api := w.transport(), newAPI(o.URL)
 		defer transport.CloseIdleConnections()
 		clients := make([]*client, o.Count)
 		for i := range clients {
-			clients[i] = newClient(seat{}, transport, o.URL)
+			clients[i] = newClient(seat{}, transport, api)
 		}
 		return repeatedly(ctx, w, clients, o.For, (*client).empty), nil
 	case opPull:
@@ -97,13 +97,13 @@ func (l *load) close() error {
 
 // own gives each client a connection of its own, which it has not opened yet. A nil client has no seat.
 func own(clients []*client, w *wire, url string) []*client {
-	fresh := make([]*client, len(clients))
+	fresh, api := make([]*client, len(clients)), newAPI(url)
 	for i, c := range clients {
 		var s seat
 		if c != nil {
 			s = c.seat
 		}
-		fresh[i] = newClient(s, w.transport(), url)
+		fresh[i] = newClient(s, w.transport(), api)
 	}
 	return fresh
 }

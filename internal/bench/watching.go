@@ -104,7 +104,7 @@ func (w *watching) change(ctx context.Context, o order) (answer, error) {
 		expected += len(phones)
 		var err error
 		if o.Desk == nil {
-			_, err = phones[0].api.AwaitChange(ctx, &fieldsyncv1.AwaitChangeRequest{Sequence: groupOf(crew)})
+			_, err = phones[0].api.AwaitChange(phones[0].as(ctx), &fieldsyncv1.AwaitChangeRequest{Sequence: groupOf(crew)})
 		} else {
 			caller := client{seat: *o.Desk}
 			held := phones[0].Held

@@ -384,13 +384,13 @@ func coldStart(ctx context.Context, b *bench) error {
 		}
 	}
 	house := &side{name: "starting the server", run: start(roleServe, b.serveOrder(dir), func(url string) error {
-		c := newClient(f.seats[0], (&wire{}).transport(), url)
+		c := newClient(f.seats[0], (&wire{}).transport(), newAPI(url))
 		defer c.drop()
 		_, err := c.first(ctx, tasks)
 		return err
 	})}
 	bare := &side{name: "starting an empty server", run: start(roleFloor, order{Op: opListen, Dir: b.folder()}, func(url string) error {
-		c := newClient(seat{}, (&wire{}).transport(), url+"/empty")
+		c := newClient(seat{}, (&wire{}).transport(), newAPI(url+"/empty"))
 		defer c.drop()
 		_, err := c.empty(ctx)
 		return err
