@@ -38,15 +38,26 @@ func free(dir string) (Margins, error) {
 	if limit.Cur == unix.RLIM_INFINITY {
 		return left, nil
 	}
-	open, err := os.ReadDir("/proc/self/fd")
+	used, err := openDescriptors()
 	if err != nil {
 		return Margins{}, err
 	}
 	left.Descriptors = 0
-	if used := uint64(len(open)); used < limit.Cur {
+	if used < limit.Cur {
 		left.Descriptors = limit.Cur - used
 	}
 	return left, nil
+}
+
+// openDescriptors counts what the process has open. Since Linux 6.2 the size of the folder says it (proc(5), /proc/pid/fd/); before,
+// it is 0, and the folder is read: with ten thousand phones connected that is work, and it is asked ten times a second.
+func openDescriptors() (uint64, error) {
+	const folder = "/proc/self/fd"
+	if info, err := os.Stat(folder); err == nil && info.Size() > 0 {
+		return uint64(info.Size()), nil
+	}
+	open, err := os.ReadDir(folder)
+	return uint64(len(open)), err
 }
 
 // freeBytes asks the file system of dir.
