@@ -35,31 +35,32 @@ func Put[T any, M message[T]](tx *Tx, key Key[T], record M) error {
 	if err != nil {
 		return fmt.Errorf("encoding the record of %q: %w", key, err)
 	}
-	tx.saw(key, value)
+	tx.wrote(key, value)
 	return tx.kv.Set(key, value)
 }
 
 // Delete removes the record under key, if there is one.
 func Delete[T any](tx *Tx, key Key[T]) error {
-	tx.saw(key, nil)
+	tx.wrote(key, nil)
 	return tx.kv.Delete(key)
 }
 
 func (tx *Tx) get(key []byte) ([]byte, error) {
-	if value, ok := tx.seen[string(key)]; ok {
-		return value, nil
+	if seen := tx.seen[string(key)]; seen != nil {
+		return *seen, nil
 	}
 	value, err := tx.kv.Get(key)
-	if err == nil {
-		tx.saw(key, value)
+	if err == nil && tx.seen != nil {
+		tx.seen[string(key)] = &value
 	}
 	return value, err
 }
 
-// saw notes what lies under key now, nil for nothing.
-func (tx *Tx) saw(key, value []byte) {
-	if tx.seen != nil {
-		tx.seen[string(key)] = value
+// wrote notes what lies under key now, nil for nothing, where it was read before: most of what a transaction writes it does not
+// read again.
+func (tx *Tx) wrote(key, value []byte) {
+	if seen := tx.seen[string(key)]; seen != nil {
+		*seen = value
 	}
 }
 

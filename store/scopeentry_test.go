@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -44,6 +45,15 @@ func TestEntriesAreDecodedAsByProtobuf(t *testing.T) {
 		if err != nil || !proto.Equal(got, want) {
 			t.Fatalf("%v, error %v, not %v", got, err, want)
 		}
+		general, err := proto.MarshalOptions{Deterministic: true}.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if own := encodePlain(want); own != nil && !bytes.Equal(own, general) {
+			t.Fatalf("encoded as %x, not %x", own, general)
+		} else if own == nil && !hasMore(want) {
+			t.Fatalf("%v is left to the general encoder", want)
+		}
 	})
 }
 
@@ -64,6 +74,15 @@ func FuzzEntry(f *testing.F) {
 		got, err := decodeEntry(nil, value)
 		if (err != nil) != (wrong != nil) || err == nil && !proto.Equal(got, want) {
 			t.Fatalf("%v, error %v, not %v, error %v", got, err, want, wrong)
+		}
+		if err != nil {
+			return
+		}
+		if own := encodePlain(got); own != nil {
+			again := new(storagev1.ScopeEntry)
+			if err := proto.Unmarshal(own, again); err != nil || !proto.Equal(again, want) {
+				t.Fatalf("%v became %v, error %v", want, again, err)
+			}
 		}
 	})
 }

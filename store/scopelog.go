@@ -179,7 +179,7 @@ func moveEntry(tx *Tx, scope Scope, task string, place uint64, change func(entry
 		head.Tasks++
 		head.Digest += TaskDigest(task, entry.GetRevision())
 	}
-	if err := Put(tx, ScopeEntryKey(scope, head.GetSequence()), entry); err != nil {
+	if err := putEntry(tx, scope, head.GetSequence(), entry); err != nil {
 		return 0, err
 	}
 	tx.Signal(scope.Topic())

@@ -143,7 +143,7 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 	err := s.engine.Update(ctx, func(kv KV) error {
 		// A rerun starts from nothing: what the run before signalled was discarded with its writes.
 		tx := s.begin(kv)
-		tx.seen, tx.heads = make(map[string][]byte, seenAtOnce), make(map[Scope]*storagev1.ScopeHead)
+		tx.seen, tx.heads = make(map[string]*[]byte, seenAtOnce), make(map[Scope]*storagev1.ScopeHead)
 		if err := fn(tx); err != nil {
 			return err
 		}
@@ -185,9 +185,9 @@ type Tx struct {
 	now     time.Time
 	random  io.Reader
 	signals map[string]struct{}
-	// seen is what a read-write transaction has read and written so far: a head that ten changes of one batch raise, or a task
-	// that is loaded by one function and compared by another, is fetched once. Nil in a View, which reads each key once.
-	seen map[string][]byte
+	// seen is what a read-write transaction has read so far, as it has written it since: a task that is loaded by one function and
+	// compared by another is fetched once. Nil in a View, which reads each key once.
+	seen map[string]*[]byte
 	// heads are those of the scopes whose logs have grown in a read-write transaction. Each is written once, at its end: ten changes of
 	// one batch raise a head ten times.
 	heads map[Scope]*storagev1.ScopeHead
