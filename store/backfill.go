@@ -13,9 +13,10 @@ const (
 	// A step of a backfill is one transaction: so many records, or fewer of so many bytes, since each may be written once more.
 	stepRecords = 100
 	stepBytes   = MaxTransactionBytes / 8
-	// stepRest is how long it pauses between two steps, so that it takes its share and no more beside a server's work: at most 5,000
-	// records a second.
-	stepRest = 20 * time.Millisecond
+	// stepRest is how many times as long as the step before it took it pauses between two, and leastRest how long at least: it takes its
+	// share and no more beside a server's work, and less the busier the server is, since a step then waits longer itself.
+	stepRest  = 9
+	leastRest = 20 * time.Millisecond
 	// stepRetry is how long it waits after a step that failed, as when the disk is full.
 	stepRetry = time.Minute
 	// toldEvery is after how many records the log hears of it.
@@ -32,11 +33,12 @@ func Backfill[T any, M message[T]](ctx context.Context, s *Store, log *slog.Logg
 	for told := uint64(0); ; {
 		var state *storagev1.Backfill
 		var entered bool
+		began := time.Now() //nolint:forbidigo // How long the machine took, whatever time it is.
 		err := s.Update(ctx, func(tx *Tx) (err error) {
 			state, entered, err = backfillStep(tx, name, prefix, enter)
 			return err
 		})
-		rest := stepRest
+		rest := max(leastRest, stepRest*time.Since(began)) //nolint:forbidigo // The same.
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // As it says: the next start goes on.

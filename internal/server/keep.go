@@ -93,8 +93,8 @@ func (k *keeper) reach() *fieldsyncv1.BackupReach {
 	return &fieldsyncv1.BackupReach{History: k.store.ServerEpoch(), Position: position, BackedUp: backedUp}
 }
 
-// besideWork keeps the checks that nobody waits for to a fifth of a processor: after a start all phones come back at once.
-const besideWork = 4
+// besideWork keeps the checks that nobody waits for to a tenth of a processor: after a start all phones come back at once.
+const besideWork = 9
 
 // runChecks checks the records beside the start, and everything each night.
 func (k *keeper) runChecks(ctx context.Context) error {
