@@ -5,3 +5,6 @@ var AppendRemoval = appendRemoval
 
 // MaxSteps is how many steps an entry keeps.
 const MaxSteps = maxSteps
+
+// Steps is how many steps an entry has.
+func (e LogEntry) Steps() int { return len(e.steps) }

@@ -5,7 +5,6 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
@@ -26,77 +25,79 @@ const (
 	stepRevision = 2
 )
 
-// decodeEntry decodes an entry of a scope's log. It is what each change of a task and each line of each delta costs, and with 16
-// steps most of the general decoder's work is one allocation a step: here they lie side by side. What is not written as this version
-// writes it is left to the general one.
-func decodeEntry(key Key[storagev1.ScopeEntry], value []byte) (*storagev1.ScopeEntry, error) {
-	if entry := plainEntry(value); entry != nil {
-		return entry, nil
+// step is a storage.Step: sixteen of them lie side by side, where messages of their own would take a kilobyte.
+type step struct{ sequence, revision uint64 }
+
+// decodeEntry decodes an entry of a scope's log, its steps apart. It is what each change of a task and each line of each delta costs. What
+// is not written as this version writes it is left to the general decoder.
+func decodeEntry(key Key[storagev1.ScopeEntry], value []byte) (*storagev1.ScopeEntry, []step, error) {
+	if entry, steps := plainEntry(value); entry != nil {
+		return entry, steps, nil
 	}
-	return decode[storagev1.ScopeEntry](key, value)
+	entry, err := decode[storagev1.ScopeEntry](key, value)
+	if err != nil {
+		return nil, nil, err
+	}
+	steps := make([]step, 0, len(entry.GetSteps())+1)
+	for _, s := range entry.GetSteps() {
+		steps = append(steps, step{s.GetSequence(), s.GetRevision()})
+	}
+	entry.Steps = nil
+	return entry, steps, nil
 }
 
 // plainEntry returns nil where there is anything that it does not know.
-func plainEntry(value []byte) *storagev1.ScopeEntry {
+func plainEntry(value []byte) (*storagev1.ScopeEntry, []step) {
 	entry := &storagev1.ScopeEntry{}
-	var steps []storagev1.Step
+	var steps []step
 	for rest := value; len(rest) > 0; {
 		number, kind, n := protowire.ConsumeTag(rest)
 		if n < 0 {
-			return nil
+			return nil, nil
 		}
 		rest = rest[n:]
 		switch kind {
 		case protowire.VarintType:
 			v, n := protowire.ConsumeVarint(rest)
 			if n < 0 || !setNumber(entry, number, v) {
-				return nil
+				return nil, nil
 			}
 			rest = rest[n:]
 		case protowire.BytesType:
 			b, n := protowire.ConsumeBytes(rest)
 			if n < 0 {
-				return nil
+				return nil, nil
 			}
-			rest = rest[n:]
 			switch number {
 			case entryTask:
 				if !utf8.Valid(b) {
-					return nil
+					return nil, nil
 				}
 				entry.TaskId = string(b)
 			case entrySteps:
 				sequence, revision, ok := twoNumbers(b)
 				if !ok {
-					return nil
+					return nil, nil
 				}
-				if steps == nil {
-					steps = make([]storagev1.Step, 0, maxSteps)
+				if steps == nil { // The rest is at least so many of them; and one is appended when the entry moves.
+					steps = make([]step, 0, min(maxSteps, len(rest)/(n+1)+1)+1)
 				}
-				if len(steps) == cap(steps) {
-					return nil // More than are ever written: what points into the slice must stay where it is.
-				}
-				steps = append(steps, storagev1.Step{Sequence: sequence, Revision: revision})
+				steps = append(steps, step{sequence, revision})
 			case entryAt:
 				seconds, nanos, ok := twoNumbers(b)
 				if !ok || entry.GetAt() != nil {
-					return nil
+					return nil, nil
 				}
 				entry.At = &timestamppb.Timestamp{Seconds: int64(seconds), Nanos: int32(nanos)} //nolint:gosec // As they were encoded.
 			default:
-				return nil
+				return nil, nil
 			}
+			rest = rest[n:]
 		default:
-			return nil
+			return nil, nil
 		}
 	}
-	if len(steps) > 0 {
-		entry.Steps = make([]*storagev1.Step, len(steps), maxSteps+1) // One is appended when the entry moves.
-		for i := range steps {
-			entry.Steps[i] = &steps[i]
-		}
-	}
-	return entry
+	return entry, steps
 }
 
 func setNumber(entry *storagev1.ScopeEntry, number protowire.Number, v uint64) bool {
@@ -138,44 +139,24 @@ func twoNumbers(b []byte) (first, second uint64, ok bool) {
 	return first, second, true
 }
 
-// putEntry stores an entry at a place of a scope's log, encoded as the general encoder does it, in one pass.
-func putEntry(tx *Tx, scope Scope, place uint64, entry *storagev1.ScopeEntry) error {
-	key := ScopeEntryKey(scope, place)
-	value := encodePlain(entry)
-	if value == nil {
-		return Put(tx, key, entry)
-	}
-	tx.wrote(key, value)
-	return tx.kv.Set(key, value)
-}
-
-// encodePlain returns nil where there is anything that plainEntry does not know.
-func encodePlain(entry *storagev1.ScopeEntry) []byte {
-	if !utf8.ValidString(entry.GetTaskId()) || hasMore(entry) || entry.GetAt() != nil && hasMore(entry.GetAt()) {
-		return nil
-	}
-	to := make([]byte, 0, 64+len(entry.GetTaskId())+len(entry.GetSteps())*24)
+// encodeEntry encodes an entry with its steps as the general encoder does it, in one pass.
+func encodeEntry(entry *storagev1.ScopeEntry, steps []step) []byte {
+	to := make([]byte, 0, 64+len(entry.GetTaskId())+len(steps)*24)
 	if id := entry.GetTaskId(); id != "" {
 		to = protowire.AppendString(protowire.AppendTag(to, entryTask, protowire.BytesType), id)
 	}
 	to = appendNumber(to, entryRevision, entry.GetRevision())
 	to = appendNumber(to, entryEntered, entry.GetEntered())
-	for _, step := range entry.GetSteps() {
-		if hasMore(step) {
-			return nil
-		}
-		to = appendTwo(to, entrySteps, step.GetSequence(), step.GetRevision())
+	for _, s := range steps {
+		to = appendTwo(to, entrySteps, s.sequence, s.revision)
 	}
 	to = appendNumber(to, entryRemoved, protowire.EncodeBool(entry.GetRemoved()))
 	to = appendNumber(to, entryReason, uint64(entry.GetReason())) //nolint:gosec // An enum is encoded like this, a negative one in ten bytes.
 	if at := entry.GetAt(); at != nil {
 		to = appendTwo(to, entryAt, uint64(at.GetSeconds()), uint64(at.GetNanos())) //nolint:gosec // The same.
 	}
-	return to
+	return append(to, entry.ProtoReflect().GetUnknown()...) // What a later version has added.
 }
-
-// hasMore tells whether a message holds what a later version has added.
-func hasMore(m proto.Message) bool { return len(m.ProtoReflect().GetUnknown()) > 0 }
 
 func appendNumber(to []byte, number protowire.Number, v uint64) []byte {
 	if v == 0 {
@@ -191,12 +172,19 @@ func appendTwo(to []byte, number protowire.Number, first, second uint64) []byte 
 		appendNumber(appendNumber(two[:0], stepSequence, first), stepRevision, second))
 }
 
-// getEntry returns the entry at a place of a scope's log, nil where there is none.
-func getEntry(tx *Tx, scope Scope, place uint64) (*storagev1.ScopeEntry, error) {
+// getEntry returns the entry at a place of a scope's log, nil where there is none, with its steps.
+func getEntry(tx *Tx, scope Scope, place uint64) (*storagev1.ScopeEntry, []step, error) {
 	key := ScopeEntryKey(scope, place)
 	value, err := tx.get(key)
 	if err != nil || value == nil {
-		return nil, err
+		return nil, nil, err
 	}
 	return decodeEntry(key, value)
+}
+
+// putEntry stores it.
+func putEntry(tx *Tx, scope Scope, place uint64, entry *storagev1.ScopeEntry, steps []step) error {
+	key, value := ScopeEntryKey(scope, place), encodeEntry(entry, steps)
+	tx.wrote(key, value)
+	return tx.kv.Set(key, value)
 }

@@ -29,11 +29,12 @@ func (s Scope) Topic() string { return "scope/" + string(s) }
 // maxSteps bounds an entry. A phone that is more changes of one task behind gets that task whole.
 const maxSteps = 16
 
-// LogEntry is an entry of a scope's log with its place.
+// LogEntry is an entry of a scope's log with its place. Its steps are not in the message: RevisionAt answers from them.
 type LogEntry struct {
 	*storagev1.ScopeEntry
 
 	Sequence uint64
+	steps    []step
 }
 
 // RevisionAt tells which revision of the task a replica holds that has read the log up to cursor: 0 where it holds none of
@@ -46,11 +47,11 @@ func (e LogEntry) RevisionAt(cursor uint64) uint64 {
 		return e.GetRevision()
 	}
 	var revision uint64
-	for _, step := range e.GetSteps() {
-		if step.GetSequence() > cursor {
+	for _, s := range e.steps {
+		if s.sequence > cursor {
 			break
 		}
-		revision = step.GetRevision()
+		revision = s.revision
 	}
 	return revision
 }
@@ -86,9 +87,9 @@ func ScanLog(tx *Tx, scope Scope, after uint64) iter.Seq2[LogEntry, error] {
 				yield(LogEntry{}, err)
 				return
 			}
-			entry, err := decodeEntry(pair.Key, pair.Value)
+			entry, steps, err := decodeEntry(pair.Key, pair.Value)
 			sequence := binary.BigEndian.Uint64(pair.Key[len(prefix):])
-			if !yield(LogEntry{entry, sequence}, err) || err != nil {
+			if !yield(LogEntry{entry, sequence, steps}, err) || err != nil {
 				return
 			}
 		}
@@ -109,12 +110,12 @@ func appendChange(tx *Tx, scope Scope, task string, place, revision uint64) (uin
 			}
 		}
 	}
-	return moveEntry(tx, scope, task, place, func(entry *storagev1.ScopeEntry, next uint64) bool {
+	return moveEntry(tx, scope, task, place, func(entry *LogEntry, next uint64) bool {
 		if place == 0 || entry.GetRemoved() {
-			entry.Entered, entry.Steps = next, nil
+			entry.Entered, entry.steps = next, nil
 		} else {
-			steps := append(entry.GetSteps(), &storagev1.Step{Sequence: place, Revision: entry.GetRevision()})
-			entry.Steps = steps[max(0, len(steps)-maxSteps):]
+			steps := append(entry.steps, step{place, entry.GetRevision()})
+			entry.steps = steps[max(0, len(steps)-maxSteps):]
 		}
 		entry.Revision, entry.Removed, entry.Reason = revision, false, 0
 		return true
@@ -131,11 +132,11 @@ func appendRemoval(tx *Tx, scope Scope, task string, place uint64, reason fields
 		}
 		place = where.GetSequence()
 	}
-	to, err := moveEntry(tx, scope, task, place, func(entry *storagev1.ScopeEntry, _ uint64) bool {
+	to, err := moveEntry(tx, scope, task, place, func(entry *LogEntry, _ uint64) bool {
 		if place == 0 || entry.GetRemoved() {
 			return false
 		}
-		entry.Steps, entry.Removed, entry.Reason = nil, true, reason
+		entry.steps, entry.Removed, entry.Reason = nil, true, reason
 		return true
 	})
 	if err != nil || to == place {
@@ -146,14 +147,14 @@ func appendRemoval(tx *Tx, scope Scope, task string, place uint64, reason fields
 
 // moveEntry takes the task's entry out of its place in the scope's log, lets change it, puts it at the end under the next
 // sequence, and returns that. place is 0 where the task has no entry yet. Where change says no, the log stays as it is.
-func moveEntry(tx *Tx, scope Scope, task string, place uint64, change func(entry *storagev1.ScopeEntry, next uint64) bool) (uint64, error) {
+func moveEntry(tx *Tx, scope Scope, task string, place uint64, change func(entry *LogEntry, next uint64) bool) (uint64, error) {
 	head, err := Head(tx, scope)
 	if err != nil {
 		return 0, err
 	}
-	entry := &storagev1.ScopeEntry{TaskId: task}
+	entry := LogEntry{ScopeEntry: &storagev1.ScopeEntry{TaskId: task}, Sequence: place}
 	if place != 0 {
-		if entry, err = getEntry(tx, scope, place); err != nil {
+		if entry.ScopeEntry, entry.steps, err = getEntry(tx, scope, place); err != nil {
 			return 0, err
 		}
 		if entry.GetTaskId() != task {
@@ -161,7 +162,7 @@ func moveEntry(tx *Tx, scope Scope, task string, place uint64, change func(entry
 		}
 	}
 	wasHere, was := place != 0 && !entry.GetRemoved(), entry.GetRevision()
-	if !change(entry, head.GetSequence()+1) {
+	if !change(&entry, head.GetSequence()+1) {
 		return place, nil
 	}
 	if place != 0 {
@@ -179,7 +180,7 @@ func moveEntry(tx *Tx, scope Scope, task string, place uint64, change func(entry
 		head.Tasks++
 		head.Digest += TaskDigest(task, entry.GetRevision())
 	}
-	if err := putEntry(tx, scope, head.GetSequence(), entry); err != nil {
+	if err := putEntry(tx, scope, head.GetSequence(), entry.ScopeEntry, entry.steps); err != nil {
 		return 0, err
 	}
 	tx.Signal(scope.Topic())

@@ -139,8 +139,8 @@ func (h history) compare(tx *store.Tx, scope store.Scope) error {
 }
 
 func (h history) compareRevisions(entry store.LogEntry) error {
-	if len(entry.GetSteps()) > store.MaxSteps {
-		return fmt.Errorf("%s has %d steps", entry.GetTaskId(), len(entry.GetSteps()))
+	if entry.Steps() > store.MaxSteps {
+		return fmt.Errorf("%s has %d steps", entry.GetTaskId(), entry.Steps())
 	}
 	stay := h.stay(entry.GetTaskId())
 	known := uint64(len(h)) + 1 // From here on the replica's revision is known.
