@@ -40,6 +40,9 @@ func dispatchBoard(ctx context.Context, b *bench) (err error) {
 		return err
 	}
 	b.figure("board.load", milliseconds(time.Since(begun)), "ms", 0, nil)
+	if err := v.holds(crews * tasks); err != nil {
+		return err
+	}
 	for _, look := range []struct {
 		name   string
 		filter *fieldsyncv1.BoardFilter
@@ -74,6 +77,19 @@ func (v *viewing) page(filter *fieldsyncv1.BoardFilter) (ids []string, err error
 		ids = append(ids, r.GetTaskId())
 	}
 	return ids, err
+}
+
+// holds is an error where the board has not as many tasks: it would be measured over less than it claims.
+func (v *viewing) holds(want int) error {
+	resp, err := v.service.GetWorkload(v.as, &fieldsyncv1.GetWorkloadRequest{})
+	if err != nil {
+		return err
+	}
+	all := resp.GetTotal()
+	if held := int(all.GetOpen() + all.GetAssigned() + all.GetAccepted() + all.GetStarted() + all.GetPaused()); held != want {
+		return fmt.Errorf("the board holds %d tasks, not %d", held, want)
+	}
+	return nil
 }
 
 // plain reads the records of as many tasks by their keys.

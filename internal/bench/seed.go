@@ -140,6 +140,15 @@ func unitOf(crew int) string { return fmt.Sprintf("phuong-%03d", crew/crewsPerUn
 
 // fillTasks returns what the manned crews hold.
 func fillTasks(ctx context.Context, st *store.Store, p plan, f *fleet, progress func(int)) (map[string][]heldTask, error) {
+	err := st.Update(ctx, func(tx *store.Tx) (err error) {
+		for crew := 0; crew < p.crews; crew += crewsPerUnit { // All of them: the city's board shows what its units have.
+			err = errors.Join(err, store.Put(tx, store.UnitKey(unitOf(crew)), &fieldsyncv1.Unit{Id: unitOf(crew), Name: "Phường " + unitOf(crew)}))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
 	held := make(map[string][]heldTask)
 	reports := newWriter(st.Now())
 	total, size := p.crews*p.tasks, 0
@@ -268,10 +277,7 @@ func (f *fleet) enrol(ctx context.Context, st *store.Store, p plan) error {
 }
 
 func putCrew(tx *store.Tx, crew, unit string, members int) error {
-	err := errors.Join(
-		store.Put(tx, store.UnitKey(unit), &fieldsyncv1.Unit{Id: unit, Name: "Phường " + unit}),
-		store.Put(tx, store.CrewKey(crew), &fieldsyncv1.Crew{Id: crew, UnitId: unit, Name: "Tổ " + crew}),
-	)
+	err := store.Put(tx, store.CrewKey(crew), &fieldsyncv1.Crew{Id: crew, UnitId: unit, Name: "Tổ " + crew})
 	for i := range members {
 		id := memberID(crew, i)
 		err = errors.Join(err,
