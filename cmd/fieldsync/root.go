@@ -13,6 +13,7 @@ import (
 
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
+	"github.com/cong1022/fieldsync/internal/server"
 )
 
 // Run runs the command line and returns the exit status: 0 for success, 1 for an error, which it has printed. It ends early
@@ -52,10 +53,12 @@ của tổ, việc làm khi mất sóng được gửi về, và báo cáo hoàn
 		Example: `  fieldsync demo                      # the whole story in a minute, then a server to play with
   fieldsync serve --config city.yaml  # a server for a city
   fieldsync phone --help              # a crew's phone on the command line`,
+		Version:       server.Version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().Var(new(languageFlag), "lang", "language of messages: vi or en (default: from LC_ALL or LANG, else vi)")
+	root.InitDefaultVersionFlag()
 	root.InitDefaultHelpFlag() // Else cobra takes what follows --help for its value.
 	root.AddCommand(
 		newDemoCommand(), newServeCommand(), group(newPhoneCommand()),

@@ -62,6 +62,7 @@ func printStatus(w io.Writer, s *fieldsyncv1.GetStatusResponse, lang string) {
 		ready = sentence("KHÔNG", "NO", lang)
 	}
 	row("Sẵn sàng", "Ready", "%s", ready)
+	row("Phiên bản", "Version", "%s", s.GetVersion())
 	printBackup(row, s.GetBackup(), lang)
 	for _, c := range []struct {
 		vi, en string

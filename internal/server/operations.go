@@ -19,7 +19,7 @@ const firstFindings = 100
 
 // GetStatus implements the RPC of that name.
 func (k *keeper) GetStatus(ctx context.Context, _ *fieldsyncv1.GetStatusRequest) (*fieldsyncv1.GetStatusResponse, error) {
-	resp := &fieldsyncv1.GetStatusResponse{Unready: k.unready(), Journal: new(fieldsyncv1.JournalStatus)}
+	resp := &fieldsyncv1.GetStatusResponse{Unready: k.unready(), Journal: new(fieldsyncv1.JournalStatus), Version: Version()}
 	j := k.engine.Journal()
 	resp.Journal.First, resp.Journal.Last = j.First(), j.Last()
 	for _, s := range j.Segments() {

@@ -43,6 +43,7 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err 
 	if err := checkWritable(config.Data); err != nil {
 		return nil, err
 	}
+	log.InfoContext(ctx, "fieldsync starts", "version", Version(), "data", config.Data)
 	engineOptions := config.engineOptions()
 	engineOptions.Log = log
 	engine, err := embedded.OpenWith(filepath.Join(config.Data, "store"), engineOptions)

@@ -76,7 +76,9 @@ type GetStatusResponse struct {
 	// What the data folder's file system and the process have left, and what is kept free.
 	Room []*Room `protobuf:"bytes,6,rep,name=room,proto3" json:"room,omitempty"`
 	// What is kept for a time.
-	Retained      []*Retained `protobuf:"bytes,7,rep,name=retained,proto3" json:"retained,omitempty"`
+	Retained []*Retained `protobuf:"bytes,7,rep,name=retained,proto3" json:"retained,omitempty"`
+	// Which build the server runs: the version of the module or of the commit, of Go, and the platform.
+	Version       string `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -158,6 +160,13 @@ func (x *GetStatusResponse) GetRetained() []*Retained {
 		return x.Retained
 	}
 	return nil
+}
+
+func (x *GetStatusResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
 }
 
 // The journal.
@@ -814,7 +823,7 @@ var File_fieldsync_v1_operations_proto protoreflect.FileDescriptor
 const file_fieldsync_v1_operations_proto_rawDesc = "" +
 	"\n" +
 	"\x1dfieldsync/v1/operations.proto\x12\ffieldsync.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xea\x02\n" +
+	"\x10GetStatusRequest\"\x84\x03\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aunready\x18\x01 \x03(\tR\aunready\x125\n" +
 	"\ajournal\x18\x02 \x01(\v2\x1b.fieldsync.v1.JournalStatusR\ajournal\x122\n" +
@@ -824,7 +833,8 @@ const file_fieldsync_v1_operations_proto_rawDesc = "" +
 	"\n" +
 	"full_check\x18\x05 \x01(\v2\x19.fieldsync.v1.CheckReportR\tfullCheck\x12&\n" +
 	"\x04room\x18\x06 \x03(\v2\x12.fieldsync.v1.RoomR\x04room\x122\n" +
-	"\bretained\x18\a \x03(\v2\x16.fieldsync.v1.RetainedR\bretained\"\xa1\x01\n" +
+	"\bretained\x18\a \x03(\v2\x16.fieldsync.v1.RetainedR\bretained\x12\x18\n" +
+	"\aversion\x18\b \x01(\tR\aversion\"\xa1\x01\n" +
 	"\rJournalStatus\x12\x14\n" +
 	"\x05files\x18\x01 \x01(\rR\x05files\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x14\n" +
