@@ -14,8 +14,11 @@ import (
 	"path/filepath"
 	"time"
 
+	"buf.build/go/protovalidate"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/hotline/webhook"
 	"github.com/cong1022/fieldsync/internal/outward"
 	"github.com/cong1022/fieldsync/media"
@@ -44,6 +47,7 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err 
 		return nil, err
 	}
 	log.InfoContext(ctx, "fieldsync starts", "version", Version(), "data", config.Data)
+	go compileRules()
 	engineOptions := config.engineOptions()
 	engineOptions.Log = log
 	engine, err := embedded.OpenWith(filepath.Join(config.Data, "store"), engineOptions)
@@ -107,6 +111,14 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err 
 		return nil, fmt.Errorf("taking the port (key listen): %w", err)
 	}
 	return s, nil
+}
+
+// compileRules compiles the rules of what phones come back with, beside the opening of the store: else the first of them would wait for it
+// as long as for all the rest.
+func compileRules() {
+	for _, m := range []proto.Message{&fieldsyncv1.SyncRequest{}, &fieldsyncv1.Mutation{}} {
+		_ = protovalidate.Validate(m) // An empty one is wrong, of course.
+	}
 }
 
 // openSender makes what sends pushes: to browsers always, which takes no account anywhere; to phones by FCM where it is configured.

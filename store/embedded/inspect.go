@@ -7,12 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/dgraph-io/badger/v4/table"
 	"github.com/dgraph-io/ristretto/v2/z"
+	"golang.org/x/sync/errgroup"
 )
 
 // damagedFile lies in the index once a table was found damaged while the store was open. A compaction may have read of that
@@ -46,14 +48,19 @@ func inspect(dir string, whole bool) ([]inspectable, error) {
 		return nil, &IndexError{fmt.Errorf("%s: %w", file.Name(), err)}
 	}
 	var tables []inspectable
+	var looks errgroup.Group
+	looks.SetLimit(runtime.GOMAXPROCS(0)) // Whoever starts the server waits for it.
 	for id, t := range manifest.Tables {
 		one := inspectable{table.NewFilename(id, dir), t.Compression}
-		if err := one.inspect(whole); err != nil {
-			return nil, &IndexError{fmt.Errorf("%s: %w", one.path, err)}
-		}
 		tables = append(tables, one)
+		looks.Go(func() error {
+			if err := one.inspect(whole); err != nil {
+				return &IndexError{fmt.Errorf("%s: %w", one.path, err)}
+			}
+			return nil
+		})
 	}
-	return tables, nil
+	return tables, looks.Wait()
 }
 
 func (t inspectable) inspect(whole bool) (err error) {
