@@ -22,11 +22,18 @@ type message[T any] interface {
 
 // Get returns the record under key, or nil where there is none.
 func Get[T any, M message[T]](tx *Tx, key Key[T]) (M, error) {
+	record, _, err := GetSized[T, M](tx, key)
+	return record, err
+}
+
+// GetSized is Get, and tells how many bytes the record has: adding up a task's takes a third as long as decoding it.
+func GetSized[T any, M message[T]](tx *Tx, key Key[T]) (record M, size int, err error) {
 	value, err := tx.get(key)
 	if err != nil || value == nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return decode[T, M](key, value)
+	record, err = decode[T, M](key, value)
+	return record, len(value), err
 }
 
 // Put stores the record under key, in the place of whatever lay there.

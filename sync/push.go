@@ -68,7 +68,7 @@ func (e *Engine) push(ctx context.Context, p auth.Principal, req *fieldsyncv1.Sy
 			return nil, err
 		}
 		for _, task := range changed {
-			e.tasks.put(task.record.GetTask()) // Of which this very call's delta is going to tell.
+			e.tasks.put(task.record.GetTask(), task.size) // Of which this very call's delta is going to tell.
 		}
 		verdicts, batch = append(verdicts, judged...), batch[len(judged):]
 	}
@@ -424,11 +424,11 @@ func (c *chunk) load(id string) (*loadedTask, error) {
 	if task, ok := c.tasks[id]; ok {
 		return task, nil
 	}
-	record, err := store.Get(c.tx, store.TaskKey(id))
+	record, size, err := store.GetSized(c.tx, store.TaskKey(id))
 	if err != nil {
 		return nil, err
 	}
-	task := &loadedTask{record: record, size: proto.Size(record)}
+	task := &loadedTask{record: record, size: size}
 	c.tasks[id] = task
 	c.bytes += task.size
 	return task, nil

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"sync"
 
-	"google.golang.org/protobuf/proto"
-
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/store"
 )
@@ -32,14 +30,14 @@ func (m *taskMemory) load(tx *store.Tx, entry store.LogEntry) (*fieldsyncv1.Task
 	if task := m.get(entry.GetTaskId(), entry.GetRevision()); task != nil {
 		return task, nil
 	}
-	record, err := store.Get(tx, store.TaskKey(entry.GetTaskId()))
+	record, size, err := store.GetSized(tx, store.TaskKey(entry.GetTaskId()))
 	if err != nil {
 		return nil, err
 	}
 	if record == nil {
 		return nil, fmt.Errorf("the log names the task %s, which is not stored", entry.GetTaskId())
 	}
-	m.put(record.GetTask())
+	m.put(record.GetTask(), size)
 	return record.GetTask(), nil
 }
 
@@ -54,9 +52,8 @@ func (m *taskMemory) get(id string, revision uint64) *fieldsyncv1.Task {
 	return nil
 }
 
-// put remembers a task as a committed transaction left it.
-func (m *taskMemory) put(task *fieldsyncv1.Task) {
-	size := proto.Size(task)
+// put remembers a task as a committed transaction left it, of about so many bytes.
+func (m *taskMemory) put(task *fieldsyncv1.Task, size int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.young == nil || m.bytes+size > rememberedBytes {

@@ -54,7 +54,8 @@ func TestTaskMemoryIsBounded(t *testing.T) {
 	var m taskMemory
 	text := strings.Repeat("x", 10<<10)
 	for i := range 4 * rememberedBytes / len(text) {
-		m.put(&fieldsyncv1.Task{Id: fmt.Sprint(i), Revision: 1, Ticket: &fieldsyncv1.TicketFacet{Description: text}})
+		task := &fieldsyncv1.Task{Id: fmt.Sprint(i), Revision: 1, Ticket: &fieldsyncv1.TicketFacet{Description: text}}
+		m.put(task, proto.Size(task))
 	}
 	held := 0
 	for _, tasks := range []map[string]*fieldsyncv1.Task{m.young, m.aged} {
