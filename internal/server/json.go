@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -102,7 +103,8 @@ func unmarshalMutation(text []byte) (*fieldsyncv1.Mutation, error) {
 	if err := json.Compact(&compact, text); err != nil {
 		return nil, err
 	}
-	mutation.UnreadJson = compact.String()
+	// JSON is UTF-8 (RFC 8259, section 8.1). What is not would be a mutation that cannot be stored, and would hold up those behind it.
+	mutation.UnreadJson = strings.ToValidUTF8(compact.String(), "\uFFFD")
 	return mutation, nil
 }
 

@@ -26,9 +26,10 @@ func TestUnknownJSONIsKept(t *testing.T) {
 			{"number": "3", "taskId": "TASK", "complete": {"outcome": "OUTCOME_FIXED_BY_MAGIC", "note": "xong"}},
 			{"number": "4", "taskId": "TASK", "addNote": {"text": 17}},
 			{"number": "5", "taskId": "TASK", "addNote": {"text": "năm", "mood": "vui"}},
-			{"number": "6", "taskId": "TASK", "addNote": {"text": "sáu"}}
+			{"number": "6", "taskId": "TASK", "new`+"\xff"+`": "bảy"},
+			{"number": "7", "taskId": "TASK", "addNote": {"text": "sáu"}}
 		]}`, "TASK", task)
-	want := []string{"applied", "intent_unknown", "mutation_invalid", "intent_unknown", "applied", "applied"}
+	want := []string{"applied", "intent_unknown", "mutation_invalid", "intent_unknown", "applied", "intent_unknown", "applied"}
 	var first string
 	for range 2 {
 		got := do(t, client(t, false, token), http.MethodPost, r.url+syncPath, "application/json; charset=utf-8", strings.NewReader(body))
@@ -51,7 +52,7 @@ func TestUnknownJSONIsKept(t *testing.T) {
 	}
 	kept, err := fieldsyncv1connect.NewSupportServiceClient(client(t, false, r.token(t, "sep")), r.url).
 		ListQuarantined(t.Context(), &fieldsyncv1.ListQuarantinedRequest{})
-	if err != nil || len(kept.GetMutations()) != 3 {
+	if err != nil || len(kept.GetMutations()) != 4 {
 		t.Fatalf("%v, %v", kept, err)
 	}
 	if said := kept.GetMutations()[0].GetMutation().GetUnreadJson(); said != strings.ReplaceAll(weather, "TASK", task) {
@@ -75,7 +76,7 @@ func TestUnknownJSONIsKept(t *testing.T) {
 func FuzzJSONRequest(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `{"mutations":[{"number":"1","addNote":{"text":"x"}},{"number":2,"new":{}}]}`, `{"mutations":[{"number":-1}]}`,
-		`{"mutations":null,"cursor":"AQ=="}`, `{"mutations":[{"number":1e3,"number":2}]}`, "\xff", `{"clock":{"wall":"1970-01-01T00:00:00Z"}}`,
+		`{"mutations":null,"cursor":"AQ=="}`, `{"mutations":[{"number":1e3,"number":2}]}`, "\xff", "{\"mutations\":[{\"new\xff\":\"0\",\"number\":0}]}", `{"clock":{"wall":"1970-01-01T00:00:00Z"}}`,
 	} {
 		f.Add([]byte(seed))
 	}
