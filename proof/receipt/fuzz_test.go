@@ -19,6 +19,7 @@ func FuzzCheckpoint(f *testing.F) {
 	f.Add(original)
 	f.Add(append(bytes.Clone(original), "— another.example/witness AAAAAAAAAAAA\n"...))
 	f.Add(append(bytes.Clone(body), "\n\n"...))
+	f.Add([]byte("\n\n"))
 	f.Add([]byte("a\n9007199254740992\nAAAA\n\n— a AAAAAAAA\n"))
 	secret, _, err := receipt.NewWitness("1022.example/witness")
 	if err != nil {

@@ -66,6 +66,9 @@ func (w Witness) Cosign(checkpoint []byte, at time.Time) ([]byte, error) {
 	if end < 0 || !bytes.HasSuffix(checkpoint, []byte("\n")) {
 		return nil, checkpointMalformed()
 	}
+	if _, ok := parseCheckpoint(string(checkpoint[:end+1])); !ok {
+		return nil, checkpointMalformed()
+	}
 	seconds := uint64(at.Unix()) //nolint:gosec // Not before 1970.
 	raw := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, w.hash), seconds)
 	raw = append(raw, ed25519.Sign(w.key, cosigned(seconds, checkpoint[:end+1]))...)
