@@ -90,7 +90,7 @@ func (h *house) cutAndResumed() {
 		t.Errorf("the photo is %v", got)
 	}
 	if sealed := h.sealed.Load(); sealed != 1 {
-		t.Errorf("PhotosVerified took effect %d times, want 1", sealed)
+		t.Errorf("PhotosChanged took effect %d times, want 1", sealed)
 	}
 	if head := logHead(t, h, store.CrewScope("crew-1")); head != 2 {
 		t.Errorf("the crew's log stands at %d, want 2: the task and its verified photo", head)
@@ -223,7 +223,7 @@ func (h *house) severalTasks() {
 		}
 	}
 	if sealed := h.sealed.Load(); sealed != 2 {
-		t.Errorf("PhotosVerified took effect %d times, want once for each of two tasks", sealed)
+		t.Errorf("PhotosChanged took effect %d times, want once for each of two tasks", sealed)
 	}
 	h.mustBe("t3", onPhone)
 	if third := phone.declare("t3", "p0"); third.GetState() != verified {
@@ -254,7 +254,7 @@ func (h *house) commitsAtOnce() {
 	}
 	all.Wait()
 	if puts, sealed := counted.puts.Load(), h.sealed.Load(); puts != 1 || sealed != 1 {
-		t.Errorf("the original was put %d times and PhotosVerified took effect %d times, want 1 and 1", puts, sealed)
+		t.Errorf("the original was put %d times and PhotosChanged took effect %d times, want 1 and 1", puts, sealed)
 	}
 	h.mustHaveNoBytes()
 }

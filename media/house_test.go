@@ -65,7 +65,7 @@ type house struct {
 	store *store.Store
 	blobs media.Blobs
 	spool string
-	// verified is called by PhotosVerified; sealed counts the calls whose transaction was not discarded by verified.
+	// verified is called by PhotosChanged; sealed counts the calls whose transaction was not discarded by verified.
 	verified func(record *storagev1.TaskRecord) error
 	sealed   atomic.Int32
 	server   *httptest.Server
@@ -130,7 +130,7 @@ func (h *house) start() {
 	log := slog.New(slog.DiscardHandler)
 	service, err := media.Open(media.Options{
 		Store: h.store, Blobs: h.blobs, SpoolDir: h.spool, Spool: h.bucket, SpoolBytes: h.spoolBytes, Log: log,
-		PhotosVerified: func(_ *store.Tx, record *storagev1.TaskRecord, _ uint64) error {
+		PhotosChanged: func(_ *store.Tx, record *storagev1.TaskRecord, _ uint64) error {
 			if h.verified != nil {
 				if err := h.verified(record); err != nil {
 					return err

@@ -202,7 +202,7 @@ func TestLargePhoto(t *testing.T) {
 		t.Errorf("committed again: %v", again)
 	}
 	if sealed := h.sealed.Load(); sealed != 2 {
-		t.Errorf("PhotosVerified took effect %d times, want once for each of two states", sealed)
+		t.Errorf("PhotosChanged took effect %d times, want once for each of two states", sealed)
 	}
 }
 

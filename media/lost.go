@@ -94,11 +94,3 @@ func (s *Service) unsettlePhotos(tx *store.Tx, record *storagev1.TaskRecord, upl
 	}
 	return store.SaveTask(tx, record, fieldsyncv1.RemovalReason_REMOVAL_REASON_UNSPECIFIED)
 }
-
-// photosChanged tells whoever keeps completions that a task's photos have come, or gone.
-func (s *Service) photosChanged(tx *store.Tx, record *storagev1.TaskRecord, revision uint64) error {
-	if s.photosVerified == nil {
-		return nil
-	}
-	return s.photosVerified(tx, record, revision)
-}

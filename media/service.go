@@ -51,10 +51,11 @@ type Options struct {
 	UploadTTL time.Duration
 	// Log hears of photos by their ids only.
 	Log *slog.Logger
-	// PhotosVerified is called in each transaction that changes the state of photos of a task, once per task, with the task as it will
-	// be stored and the new revision, which it sets on what it changes. It must have no effect outside the transaction:
-	// it may run more than once. Its error discards the transaction; the next Commit tries again. Nil calls nothing.
-	PhotosVerified func(tx *store.Tx, record *storagev1.TaskRecord, revision uint64) error
+	// PhotosChanged is called in each transaction that changes the state of photos of a task, be it that they have come, are damaged or
+	// were lost: once per task, with the task as it will be stored and the new revision, which it sets on what it changes. It must
+	// have no effect outside the transaction: it may run more than once. Its error discards the transaction; the next Commit or
+	// DeclarePhoto tries again. Nil calls nothing.
+	PhotosChanged func(tx *store.Tx, record *storagev1.TaskRecord, revision uint64) error
 }
 
 // Service implements the MediaService and what goes beside it by plain HTTP.
@@ -68,7 +69,7 @@ type Service struct {
 	linkSecret     []byte
 	log            *slog.Logger
 	uploadTTL      time.Duration
-	photosVerified func(tx *store.Tx, record *storagev1.TaskRecord, revision uint64) error
+	photosChanged func(tx *store.Tx, record *storagev1.TaskRecord, revision uint64) error
 	// holdsChanged wakes the worker that tells the object store of legal holds.
 	holdsChanged chan struct{}
 	orphansAfter time.Duration
@@ -92,6 +93,9 @@ func Open(o Options) (*Service, error) {
 	if o.UploadTTL == 0 {
 		o.UploadTTL = defaultUploadTTL
 	}
+	if o.PhotosChanged == nil {
+		o.PhotosChanged = func(*store.Tx, *storagev1.TaskRecord, uint64) error { return nil }
+	}
 	if o.Spool == nil {
 		dir, err := openDirSpool(o.SpoolDir)
 		if err != nil {
@@ -109,7 +113,7 @@ func Open(o Options) (*Service, error) {
 	}
 	s := &Service{
 		store: o.Store, blobs: o.Blobs, spool: spool, tus: tus, commits: memorylocker.New(), looks: newLooks(), log: o.Log, uploadTTL: o.UploadTTL,
-		photosVerified: o.PhotosVerified, holdsChanged: make(chan struct{}, 1), orphansAfter: o.OrphansAfter,
+		photosChanged: o.PhotosChanged, holdsChanged: make(chan struct{}, 1), orphansAfter: o.OrphansAfter,
 	}
 	if s.linkSecret, err = openLinkSecret(context.Background(), o.Store); err != nil {
 		return nil, fmt.Errorf("preparing the secret of photo links: %w", err)
