@@ -123,24 +123,12 @@ func announce(tx *store.Tx, task *fieldsyncv1.Task, crew string, recall bool) er
 	if crew == "" {
 		return nil
 	}
-	for member, err := range store.Scan(tx, store.CrewMembers(crew), nil) {
+	for device, err := range crewDevices(tx, crew) {
 		if err != nil {
 			return err
 		}
-		for stub, err := range store.Scan(tx, store.MemberDevices(member.GetId()), nil) {
-			if err != nil {
-				return err
-			}
-			device, err := store.Get(tx, store.DeviceKey(stub.GetId()))
-			if err != nil {
-				return err
-			}
-			if device.GetRevokedAt() != nil {
-				continue
-			}
-			if err := announceTo(tx, task, device, crew, recall); err != nil {
-				return err
-			}
+		if err := announceTo(tx, task, device, crew, recall); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -129,7 +129,7 @@ func TestCrewWork(t *testing.T) {
 	wantEqual(t, "the crew's work", got.GetWork(), work)
 	_, err = h.GetCrewWork(h.as(choLonDesk), &fieldsyncv1.GetCrewWorkRequest{CrewId: "cay-xanh"})
 	wantCode(t, err, "crew_unknown")
-	if !CanDo(work, "fallen-tree") || CanDo(work, "flooding") || !CanDo(nil, "flooding") {
+	if !canDo(work, "fallen-tree") || canDo(work, "flooding") || !canDo(nil, "flooding") {
 		t.Error("skills")
 	}
 	for text, want := range map[string]bool{
@@ -144,11 +144,11 @@ func TestCrewWork(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if OnShift(work, at.UTC()) != want {
+		if onShift(work, at.UTC()) != want {
 			t.Errorf("%s: on shift %v", text, !want)
 		}
 	}
-	if !OnShift(nil, start) {
+	if !onShift(nil, start) {
 		t.Error("a crew without shifts always works")
 	}
 }

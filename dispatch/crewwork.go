@@ -61,18 +61,18 @@ func (s *Service) GetCrewWork(ctx context.Context, request *fieldsyncv1.GetCrewW
 		if work == nil {
 			work = &fieldsyncv1.CrewWork{CrewId: request.GetCrewId()}
 		}
-		response.Work, response.OnShift = work, OnShift(work, tx.Now())
+		response.Work, response.OnShift = work, onShift(work, tx.Now())
 		return err
 	})
 }
 
-// CanDo tells whether a crew has the skill for a category. One of which nothing was said can do all.
-func CanDo(work *fieldsyncv1.CrewWork, category string) bool {
+// canDo tells whether a crew has the skill for a category. One of which nothing was said can do all.
+func canDo(work *fieldsyncv1.CrewWork, category string) bool {
 	return len(work.GetSkills()) == 0 || slices.Contains(work.GetSkills(), category)
 }
 
-// OnShift tells whether a crew works at a moment. One of which nothing was said always does.
-func OnShift(work *fieldsyncv1.CrewWork, at time.Time) bool {
+// onShift tells whether a crew works at a moment. One of which nothing was said always does.
+func onShift(work *fieldsyncv1.CrewWork, at time.Time) bool {
 	return len(work.GetShifts()) == 0 || slices.ContainsFunc(work.GetShifts(), func(shift *fieldsyncv1.Shift) bool {
 		today := calendar.DayOf(at)
 		return within(shift, today, at) || within(shift, today.Add(-1), at) // One that began yesterday may last until now.

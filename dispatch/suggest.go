@@ -130,7 +130,7 @@ func (r *rating) skill(tx *store.Tx, work *fieldsyncv1.CrewWork, id string) erro
 	switch {
 	case len(work.GetSkills()) == 0:
 		r.say(anyPoints, "skill_any", "Tổ nhận mọi loại việc.", "Takes all kinds of work.")
-	case CanDo(work, id):
+	case canDo(work, id):
 		r.say(skillPoints, "skill_fits", fmt.Sprintf("Chuyên về loại việc này: %s.", vi), fmt.Sprintf("Is trained for this kind of work: %s.", en))
 	default:
 		r.say(0, "skill_missing", fmt.Sprintf("Không chuyên về loại việc này: %s.", vi), fmt.Sprintf("Is not trained for this kind of work: %s.", en))
@@ -143,7 +143,7 @@ func (r *rating) shift(work *fieldsyncv1.CrewWork, now time.Time) {
 	switch {
 	case len(work.GetShifts()) == 0:
 		r.say(shiftPoints, "shift_any", "Tổ không có ca cố định.", "Has no fixed shifts.")
-	case OnShift(work, now):
+	case onShift(work, now):
 		r.say(shiftPoints, "shift_on", "Đang trong ca.", "Is on shift.")
 	default:
 		r.say(0, "shift_off", "Đang ngoài ca.", "Is off shift.")
@@ -200,29 +200,17 @@ func (r *rating) distance(tx *store.Tx, crew *fieldsyncv1.Crew, task *fieldsyncv
 func (r *rating) phones(tx *store.Tx, crew *fieldsyncv1.Crew) error {
 	var newest time.Time
 	phones := 0
-	for member, err := range store.Scan(tx, store.CrewMembers(crew.GetId()), nil) {
+	for device, err := range crewDevices(tx, crew.GetId()) {
 		if err != nil {
 			return err
 		}
-		for stub, err := range store.Scan(tx, store.MemberDevices(member.GetId()), nil) {
-			if err != nil {
-				return err
-			}
-			device, err := store.Get(tx, store.DeviceKey(stub.GetId()))
-			if err != nil {
-				return err
-			}
-			if device.GetRevokedAt() != nil {
-				continue
-			}
-			phones++
-			status, err := store.Get(tx, store.DeviceStatusKey(stub.GetId()))
-			if err != nil {
-				return err
-			}
-			if seen := status.GetSeenAt(); seen != nil && seen.AsTime().After(newest) {
-				newest = seen.AsTime()
-			}
+		phones++
+		status, err := store.Get(tx, store.DeviceStatusKey(device.GetId()))
+		if err != nil {
+			return err
+		}
+		if seen := status.GetSeenAt(); seen != nil && seen.AsTime().After(newest) {
+			newest = seen.AsTime()
 		}
 	}
 	silent := tx.Now().Sub(newest)

@@ -1,6 +1,8 @@
 package dispatch
 
 import (
+	"iter"
+
 	"github.com/cong1022/fieldsync/auth"
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
@@ -68,15 +70,11 @@ func wakeCrew(tx *store.Tx, task *fieldsyncv1.Task, picks func(*fieldsyncv1.Memb
 }
 
 func wakeMember(tx *store.Tx, member string, hint *storagev1.PushHint) (pushes uint32, err error) {
-	for stub, err := range store.Scan(tx, store.MemberDevices(member), nil) {
+	for device, err := range memberDevices(tx, member) {
 		if err != nil {
 			return pushes, err
 		}
-		device, err := store.Get(tx, store.DeviceKey(stub.GetId()))
-		if err != nil {
-			return pushes, err
-		}
-		if device.GetPush() == nil || device.GetRevokedAt() != nil {
+		if device.GetPush() == nil {
 			continue
 		}
 		one := &storagev1.PushHint{DeviceId: device.GetId(), Visible: hint.GetVisible(), TaskId: hint.GetTaskId(), AssignmentEpoch: hint.GetAssignmentEpoch()}
@@ -86,4 +84,40 @@ func wakeMember(tx *store.Tx, member string, hint *storagev1.PushHint) (pushes u
 		pushes++
 	}
 	return pushes, nil
+}
+
+// crewDevices yields the devices of a crew's members that are not revoked. An error ends it.
+func crewDevices(tx *store.Tx, crew string) iter.Seq2[*storagev1.Device, error] {
+	return func(yield func(*storagev1.Device, error) bool) {
+		for member, err := range store.Scan(tx, store.CrewMembers(crew), nil) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for device, err := range memberDevices(tx, member.GetId()) {
+				if !yield(device, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// memberDevices is the same of one member.
+func memberDevices(tx *store.Tx, member string) iter.Seq2[*storagev1.Device, error] {
+	return func(yield func(*storagev1.Device, error) bool) {
+		for stub, err := range store.Scan(tx, store.MemberDevices(member), nil) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			device, err := store.Get(tx, store.DeviceKey(stub.GetId()))
+			if err == nil && device.GetRevokedAt() != nil {
+				continue
+			}
+			if !yield(device, err) || err != nil {
+				return
+			}
+		}
+	}
 }
