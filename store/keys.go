@@ -291,11 +291,6 @@ func ResolvedKey(device string, epoch uint32, number uint64, payload [sha256.Siz
 // ResolvedAll is the prefix of everything that was taken out of the quarantine.
 func ResolvedAll() Prefix[storagev1.Quarantined] { return newKey("resolved").bytes() }
 
-// Verdicts is the prefix of the verdicts on a device's mutations under an install epoch.
-func Verdicts(device string, epoch uint32) Prefix[storagev1.VerdictRecord] {
-	return newKey("verdict").text(device).number(uint64(epoch)).bytes()
-}
-
 // QuarantinedAll is the prefix of everything in quarantine.
 func QuarantinedAll() Prefix[storagev1.Quarantined] { return newKey("quarantined").bytes() }
 
@@ -308,11 +303,6 @@ func Uploads() Prefix[storagev1.Upload] { return newKey("upload").bytes() }
 // DeviceUploadKey: device-upload/<device>/<SHA-256 of the original> — holds only the id: a device sends a photo once.
 func DeviceUploadKey(device string, sha []byte) Key[storagev1.Upload] {
 	return newKey("device-upload").text(device).raw(sha).bytes()
-}
-
-// DeviceUploads is the prefix of the uploads of a device.
-func DeviceUploads(device string) Prefix[storagev1.Upload] {
-	return newKey("device-upload").text(device).bytes()
 }
 
 // OpenUploadKey: open-upload/<device>/<upload> — holds only the id: what a device has declared and not committed yet, so that
