@@ -16,8 +16,6 @@ import (
 
 const (
 	defaultLimit = 100
-	// feedTopic is what proof signals with a completion that enters a feed (proof.FeedTopic): the rooms meet in the store, never by import.
-	feedTopic = "feed"
 	// maxRecordBytes ends a page early: records with long notes shall not make an answer that a client refuses.
 	maxRecordBytes = 1 << 20
 )
@@ -37,7 +35,7 @@ func (s *Service) ListCompletions(ctx context.Context, request *fieldsyncv1.List
 		return nil, err
 	}
 	var response *fieldsyncv1.ListCompletionsResponse
-	err = s.poll(ctx, feedTopic, request.GetWaitSeconds(), func() (found bool, err error) {
+	err = s.poll(ctx, store.FeedTopic, request.GetWaitSeconds(), func() (found bool, err error) {
 		response, _, err = s.listCompletions(ctx, at, pageSize(request.GetLimit()), request.GetUnacknowledged())
 		return len(response.GetCompletions()) > 0, err
 	})
@@ -61,7 +59,7 @@ func (s *Service) WatchCompletions(ctx context.Context, request *fieldsyncv1.Wat
 		return err
 	}
 	last := request.GetCursor()
-	return s.follow(ctx, feedTopic, func() (bool, error) {
+	return s.follow(ctx, store.FeedTopic, func() (bool, error) {
 		page, behind, err := s.listCompletions(ctx, at, defaultLimit, false)
 		if err != nil {
 			return false, err

@@ -229,7 +229,7 @@ func seal(tx *store.Tx, key ed25519.PrivateKey, completion *storagev1.Completion
 	if err := store.Put(tx, store.FeedHeadKey(), &storagev1.SequenceHead{Sequence: completion.GetFeedSequence()}); err != nil {
 		return err
 	}
-	tx.Signal(feedTopic)
+	tx.Signal(store.FeedTopic)
 	return store.Put(tx, store.FeedKey(completion.GetFeedSequence()), &storagev1.Completion{Id: completion.GetId()})
 }
 
@@ -252,7 +252,7 @@ func (h *house) announced(hotlineID string) (ticket, task, completion string) {
 		if c.ClaimedRecord, err = proto.Marshal(&fieldsyncv1.CompletionRecord{CompletionId: completion, HotlineId: hotlineID}); err != nil {
 			return err
 		}
-		tx.Signal(feedTopic)
+		tx.Signal(store.FeedTopic)
 		return errors.Join(
 			store.Put(tx, store.CompletionKey(completion), c),
 			store.Put(tx, store.ClaimFeedKey(c.GetClaimSequence()), &storagev1.Completion{Id: completion}),

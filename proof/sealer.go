@@ -18,9 +18,6 @@ import (
 	"github.com/cong1022/fieldsync/store"
 )
 
-// FeedTopic is signalled when a completion has entered the hotline's feed, sealed or as a claim.
-const FeedTopic = "feed"
-
 // Sealer signs the records of completions and keeps the log of them. Its methods are safe for concurrent use.
 type Sealer struct {
 	store  *store.Store
@@ -89,7 +86,7 @@ func enter(tx *store.Tx, head store.Key[storagev1.SequenceHead], place func(uint
 	if err := store.Put(tx, place(next), &storagev1.Completion{Id: completion.GetId()}); err != nil {
 		return 0, err
 	}
-	tx.Signal(FeedTopic)
+	tx.Signal(store.FeedTopic)
 	return next, store.Put(tx, head, &storagev1.SequenceHead{Sequence: next})
 }
 

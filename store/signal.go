@@ -2,6 +2,10 @@ package store
 
 import "sync"
 
+// FeedTopic is signalled when a completion has entered the hotline's feed, sealed or as a claim. Whoever seals and whoever hands over
+// never import each other: they meet here.
+const FeedTopic = "feed"
+
 // hub wakes whoever waits for a topic. It carries no data and loses none: a subscriber that is woken reads the store.
 type hub struct {
 	mu     sync.Mutex

@@ -159,7 +159,7 @@ func (h *house) seal(n int) (ids []string) {
 			next := head.GetSequence() + 1
 			change := &fieldsyncv1.TicketChange{TicketId: id, HotlineId: "1022-" + id}
 			ids = append(ids, id)
-			tx.Signal(feedTopic)
+			tx.Signal(store.FeedTopic)
 			err = errors.Join(
 				store.Put(tx, store.FeedHeadKey(), &storagev1.SequenceHead{Sequence: next}),
 				store.Put(tx, store.FeedKey(next), &storagev1.Completion{Id: id}),

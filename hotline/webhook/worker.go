@@ -29,8 +29,6 @@ const (
 	maxWaiting = 100
 	// tick is how often the worker looks without being woken.
 	tick = 30 * time.Second
-	// feedTopic is what proof signals with a sealed completion.
-	feedTopic = "feed"
 )
 
 // pauses are the growing pauses between tries: the last try is three days and a quarter after the first.
@@ -61,7 +59,7 @@ func New(o Options) *Worker { return &Worker{o: o, client: outward.NewClient(o.A
 func (w *Worker) Run(ctx context.Context) error {
 	defer w.client.CloseIdleConnections()
 	var wakes []<-chan struct{}
-	for _, topic := range []string{hotline.WebhooksTopic, feedTopic, store.TicketChangesTopic} {
+	for _, topic := range []string{hotline.WebhooksTopic, store.FeedTopic, store.TicketChangesTopic} {
 		wake, stop := w.o.Store.Subscribe(topic)
 		defer stop()
 		wakes = append(wakes, wake)
