@@ -68,19 +68,19 @@ func (p Principal) Scope() (store.Scope, error) {
 }
 
 // SeesAll tells whether the principal may read what the dispatchers of any unit read.
-func (p Principal) SeesAll() bool { return p.Role == supervisor || p.DispatchesAll() }
+func (p Principal) SeesAll() bool { return p.Role == supervisor || p.dispatchesAll() }
 
 // SeesUnit tells whether the principal may read what the unit's dispatchers read.
 func (p Principal) SeesUnit(unit string) bool { return p.Role == supervisor || p.Dispatches(unit) }
 
-// DispatchesAll tells whether the principal dispatches for all units.
-func (p Principal) DispatchesAll() bool {
+// dispatchesAll tells whether the principal dispatches for all units.
+func (p Principal) dispatchesAll() bool {
 	return p.Role == admin || (p.Role == dispatcher || p.Role == head) && p.UnitID == CityUnit
 }
 
 // Dispatches tells whether the principal may change what belongs to the unit, as its dispatchers do.
 func (p Principal) Dispatches(unit string) bool {
-	return p.DispatchesAll() || (p.Role == dispatcher || p.Role == head) && p.UnitID == unit
+	return p.dispatchesAll() || (p.Role == dispatcher || p.Role == head) && p.UnitID == unit
 }
 
 // Appoints tells whether the principal may make somebody of the role, and issue enrolment codes for such a member, in the units

@@ -117,8 +117,8 @@ func SaveCheck(data string, c Checked) error {
 	return journal.SyncDir(data)
 }
 
-// LoadCheck returns the newest full check's outcome: nil where there is none, or none that can be read.
-func LoadCheck(data string) (*Checked, error) {
+// loadCheck returns the newest full check's outcome: nil where there is none, or none that can be read.
+func loadCheck(data string) (*Checked, error) {
 	text, err := os.ReadFile(filepath.Join(data, checkFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil //nolint:nilnil // There was no check, and that is no error.

@@ -37,7 +37,7 @@ type keeper struct {
 func newKeeper(ctx context.Context, config Config, engine *embedded.Engine, st *store.Store, blobs media.Blobs, log *slog.Logger) (*keeper, error) {
 	k := &keeper{config: config, engine: engine, store: st, blobs: blobs, log: log, stopped: make(chan struct{})}
 	var err error
-	if k.full, err = LoadCheck(config.Data); err != nil {
+	if k.full, err = loadCheck(config.Data); err != nil {
 		log.WarnContext(ctx, "what the last check had found is not known", "error", err)
 	}
 	if k.full != nil && len(k.full.Findings) > 0 {
