@@ -30,7 +30,8 @@ type Options struct {
 	Region string
 	// Bucket is made where it is missing.
 	Bucket string
-	// AccessKey and SecretKey need the rights to get and put objects, to ask for the bucket, and to make it if it is missing.
+	// AccessKey and SecretKey need the rights to get, put, list and remove objects, to put legal holds, to ask for the bucket and its
+	// object lock, and to make it if it is missing.
 	AccessKey, SecretKey string
 	// LockYears is for how many years an original cannot be changed or removed but by those with the right to bypass governance
 	// (S3 object lock, governance mode). 0 leaves the lock out. It needs a bucket made with object lock, as Open makes one

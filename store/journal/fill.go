@@ -4,6 +4,14 @@ import (
 	"os"
 )
 
+const (
+	// fillBytes is how much is filled at a time. A sync of a record waits for that much of it at most.
+	fillBytes = 1 << 20
+	// fillBelow is up to which mean size of records filling pays: it saves a change of the file's length with each record, and
+	// costs each byte once more.
+	fillBelow = 128 << 10
+)
+
 // fillLater fills the newest segment with zeros beside its use, from some way behind a place, which is where its next record
 // begins, up to where it is full, or until records are large. What it does not come to costs time, and nothing else: a record behind the file's end has
 // the file made longer. So what goes wrong here, as a full disk, is left to the appending, which finds out by itself.

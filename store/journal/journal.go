@@ -88,14 +88,6 @@ const segmentSuffix = ".journal"
 
 func segmentName(first uint64) string { return fmt.Sprintf("%020d%s", first, segmentSuffix) }
 
-const (
-	// fillBytes is how much is filled at a time. A sync of a record waits for that much of it at most.
-	fillBytes = 1 << 20
-	// fillBelow is up to which mean size of records filling pays: it saves a change of the file's length with each record, and
-	// costs each byte once more.
-	fillBelow = 128 << 10
-)
-
 // scan reads a segment and gives each record to yield, where there is one. It returns the last good record's number and
 // where the next one would begin. Where the file does not end there the error is a *DamageError.
 func scan(s Segment, journal uint64, yield func(sequence uint64, payload []byte) error) (last uint64, end int64, err error) {
