@@ -25,7 +25,7 @@ const (
 	oldestFormat = 1
 )
 
-// Store is an Engine with records, a clock and signals. All methods are safe for concurrent use.
+// Store is an Engine with records, a clock and signals. All methods but RenewEpoch are safe for concurrent use.
 type Store struct {
 	engine Engine
 	clock  func() time.Time
@@ -92,7 +92,7 @@ const (
 
 // RenewEpoch makes this store another one than it was: after a restore, what phones and the hotline have read may be ahead of
 // what it holds, and the epoch tells them so. kept is the commit time of the newest record that was restored: what came after it may
-// be lost. It is durable when RenewEpoch returns.
+// be lost. It is durable when RenewEpoch returns. Nobody else may use the store meanwhile.
 func (s *Store) RenewEpoch(ctx context.Context, kept time.Time) error {
 	return s.Update(ctx, func(tx *Tx) error {
 		meta, err := Get(tx, MetaKey())

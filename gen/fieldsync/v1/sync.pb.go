@@ -1268,7 +1268,7 @@ type SyncResponse struct {
 	Head *ScopeHead `protobuf:"bytes,8,opt,name=head,proto3" json:"head,omitempty"`
 	// The server's time.
 	ServerTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
-	// How far the server's backup goes. Absent where the server keeps none, and in the deltas of a watch.
+	// How far the server's backup goes; as far as the answer where the server keeps none. Absent in the deltas of a watch.
 	Reach *BackupReach `protobuf:"bytes,10,opt,name=reach,proto3" json:"reach,omitempty"`
 	// Until when the phone may keep citizens' names and phone numbers without another answer: after it, it erases them and gets
 	// them again by a sync without a cursor. In the server's time. Absent: without limit.
