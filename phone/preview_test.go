@@ -2,9 +2,12 @@ package phone
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"image"
 	"image/jpeg"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -20,16 +23,7 @@ func TestPreviewsGoFirst(t *testing.T) {
 	r.sync()
 	var large [2]string
 	for i := range large {
-		picture := image.NewGray(image.Rect(0, 0, 800, 600))
-		source := rand.New(rand.NewPCG(uint64(i), 7))
-		for j := range picture.Pix {
-			picture.Pix[j] = byte(source.Uint32())
-		}
-		var encoded bytes.Buffer
-		must(t, jpeg.Encode(&encoded, picture, nil))
-		file := filepath.Join(t.TempDir(), "large.jpg")
-		must(t, os.WriteFile(file, encoded.Bytes(), 0o600))
-		id, err := r.Photo("t1", file, PhotoFacts{})
+		id, err := r.Photo("t1", noisyFile(t, uint64(i)), PhotoFacts{})
 		must(t, err)
 		large[i] = id
 	}
@@ -56,6 +50,55 @@ func TestPreviewsGoFirst(t *testing.T) {
 			}
 		}
 	})
+}
+
+// An app that is stopped while a preview is on its way sends it with the next upload: what was broken off has not been refused.
+func TestPreviewBrokenOffGoesLater(t *testing.T) {
+	r := newRig(t)
+	r.assign("t1")
+	r.sync()
+	id, err := r.Photo("t1", noisyFile(t, 1), PhotoFacts{})
+	must(t, err)
+	r.sync()
+	must(t, r.Close())
+	ctx, stop := context.WithCancel(t.Context())
+	r.o.HTTPClient = &http.Client{Transport: roundTrip(func(request *http.Request) (*http.Response, error) {
+		if request.Method == http.MethodPut {
+			stop()
+		}
+		return http.DefaultTransport.RoundTrip(request)
+	})}
+	r.open()
+	if err := r.Upload(ctx, nil); !errors.Is(err, context.Canceled) {
+		t.Fatalf("an upload that is broken off: %v", err)
+	}
+	r.o.HTTPClient = nil
+	r.restart()
+	must(t, r.Upload(t.Context(), nil))
+	r.server.do(func() {
+		if r.server.previews[id] == nil || len(r.server.kept) != 1 {
+			t.Errorf("%d previews and %d originals arrived, want 1 and 1", len(r.server.previews), len(r.server.kept))
+		}
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// noisyFile is a photo over the size from which on a preview is sent.
+func noisyFile(t *testing.T, seed uint64) string {
+	t.Helper()
+	picture := image.NewGray(image.Rect(0, 0, 800, 600))
+	source := rand.New(rand.NewPCG(seed, 7))
+	for i := range picture.Pix {
+		picture.Pix[i] = byte(source.Uint32())
+	}
+	var encoded bytes.Buffer
+	must(t, jpeg.Encode(&encoded, picture, nil))
+	file := filepath.Join(t.TempDir(), "large.jpg")
+	must(t, os.WriteFile(file, encoded.Bytes(), 0o600))
+	return file
 }
 
 func appendBytes(file string, more []byte) error {
