@@ -70,7 +70,7 @@ func dropAPIKeys(tx *store.Tx, member string) error {
 }
 
 // ByAPIKey returns whoever calls with an API key: its member, as long as that has the role hotline. For the GeoReport face,
-// whose clients can do nothing else. PermissionDenied "api_key_invalid".
+// whose clients can do nothing else. Denied "api_key_invalid".
 func (s *Service) ByAPIKey(ctx context.Context, key string) (p Principal, err error) {
 	err = s.st.View(ctx, func(tx *store.Tx) error {
 		stored, err := store.Get(tx, store.APIKeyKey(sha256.Sum256([]byte(key))))

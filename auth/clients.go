@@ -89,7 +89,7 @@ func (s *Service) RegisterClient(ctx context.Context, req *fieldsyncv1.RegisterC
 }
 
 // parseClientKey reads a SubjectPublicKeyInfo and tells with which algorithms (RFC 7518, RFC 8037) its holder may sign.
-// InvalidArgument "client_key_invalid".
+// Invalid "client_key_invalid".
 func parseClientKey(der []byte) (key crypto.PublicKey, algorithms []string, canonical []byte, err error) {
 	parsed, err := x509.ParsePKIXPublicKey(der)
 	if err == nil {

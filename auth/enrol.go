@@ -17,7 +17,7 @@ import (
 //
 // A revoked key stays revoked: "device_revoked", the code unspent. Whoever had the phone may have copied what the key
 // protected; a phone that was found again makes a new key and becomes a new device. Besides the errors that identity.proto
-// names, InvalidArgument "public_key_invalid".
+// names, Invalid "public_key_invalid".
 func (s *Service) Enrol(ctx context.Context, req *fieldsyncv1.EnrolRequest) (*fieldsyncv1.EnrolResponse, error) {
 	key, der, err := parseDeviceKey(req.GetPublicKey())
 	if err != nil {

@@ -273,7 +273,7 @@ func thumbprint(members string) string {
 }
 
 // parseDeviceKey reads a SubjectPublicKeyInfo. It returns the key and its one canonical encoding, so that a key is known
-// again however it was encoded. InvalidArgument "public_key_invalid".
+// again however it was encoded. Invalid "public_key_invalid".
 func parseDeviceKey(der []byte) (*ecdsa.PublicKey, []byte, error) {
 	parsed, err := x509.ParsePKIXPublicKey(der)
 	if err != nil {

@@ -166,7 +166,7 @@ var rights = map[string][]fieldsyncv1.Role{
 func IsPublic(procedure string) bool { return slices.Contains(public, procedure) }
 
 // Allowed tells whether a caller may call the procedure ("/fieldsync.v1.SyncService/Sync"); p is nil where nobody knows who
-// calls. Unauthenticated "token_missing", "device_revoked", PermissionDenied "role_denied". A procedure that nobody has thought of is denied.
+// calls. Unauthenticated "token_missing", "device_revoked", Denied "role_denied". A procedure that nobody has thought of is denied.
 func Allowed(procedure string, p *Principal) error {
 	switch {
 	case IsPublic(procedure):

@@ -52,7 +52,7 @@ func (p Principal) InCrew() bool { return inCrew(p.Role) }
 func inCrew(role fieldsyncv1.Role) bool { return role == crew || role == lead }
 
 // Scope is what the principal syncs: a crew's members the crew, a unit's dispatchers and its head the unit, the city's
-// supervisor the unit CityUnit. PermissionDenied "scope_none" for others.
+// supervisor the unit CityUnit. Denied "scope_none" for others.
 func (p Principal) Scope() (store.Scope, error) {
 	switch p.Role {
 	case crew, lead:

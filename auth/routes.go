@@ -36,7 +36,7 @@ var routes = []Right{
 var viewers = []fieldsyncv1.Role{crew, lead, dispatcher, head, supervisor, admin}
 
 // Routed puts the table before a mux whose "/" serves the RPCs, which have their own gate. A call that its role does not reach
-// is refused before anything of it is read: Unauthenticated "token_missing", PermissionDenied "role_denied". A pattern that
+// is refused before anything of it is read: Unauthenticated "token_missing", Denied "role_denied". A pattern that
 // nobody has thought of is not found.
 func Routed(mux *http.ServeMux, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -73,7 +73,7 @@ func (s *Service) GetReview(ctx context.Context, request *fieldsyncv1.GetReviewR
 	})
 }
 
-// ResolveReview settles what waits about a task. No phone is waked: what the crew does is the same before and after. Errors:
+// ResolveReview settles what waits about a task. No phone is woken: what the crew does is the same before and after. Errors:
 // NotFound "task_unknown", Precondition "review_none", "review_resolved", "review_moved".
 func (s *Service) ResolveReview(ctx context.Context, request *fieldsyncv1.ResolveReviewRequest) (*fieldsyncv1.ResolveReviewResponse, error) {
 	p, err := dispatcher(ctx)

@@ -25,7 +25,7 @@ const (
 // megapixel, better 8 KiB. It is shown as the photo's thumbnail until the original has come, and proves nothing. Safe to
 // repeat. It is durable when 204 is answered.
 //
-// Errors: NotFound "photo_unknown" (not of this device), InvalidArgument "preview_invalid", Unavailable "photo_store_unavailable".
+// Errors: NotFound "photo_unknown" (not of this device), Invalid "preview_invalid", Unavailable "photo_store_unavailable".
 func (s *Service) servePreview(w http.ResponseWriter, r *http.Request) {
 	if err := s.takePreview(r); err != nil {
 		faultwire.WriteHTTP(w, r, s.log, err)

@@ -99,7 +99,7 @@ func (s *Service) serveUpload(w http.ResponseWriter, r *http.Request) {
 // serveCreation answers the POST of a client that cannot be given an upload's URL, such as TUSKit, sent to the path that Declare
 // gave: it creates nothing, and names the same URL, absolute, since not every client resolves another. Bytes that are here stay.
 //
-// Errors: PreconditionFailed (412) for another version of tus, InvalidArgument "upload_length_differs".
+// Errors: PreconditionFailed (412) for another version of tus, Invalid "upload_length_differs".
 func (s *Service) serveCreation(w http.ResponseWriter, r *http.Request, upload *storagev1.Upload) {
 	if r.Header.Get("Tus-Resumable") != tusVersion {
 		w.WriteHeader(http.StatusPreconditionFailed)

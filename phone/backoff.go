@@ -9,10 +9,10 @@ import (
 	"github.com/cong1022/fieldsync/internal/fault"
 )
 
-// Backoff says how long to wait before the next attempt: a random time up to a bound that doubles with each failure ("full
+// backoff says how long to wait before the next attempt: a random time up to a bound that doubles with each failure ("full
 // jitter"), so that a thousand phones that lost the server at once do not all come back at once. The zero value waits up to
 // 1 second first and 5 minutes at the most. Not for several goroutines.
-type Backoff struct {
+type backoff struct {
 	// Min is the first bound and Max the last.
 	Min, Max time.Duration
 
@@ -21,7 +21,7 @@ type Backoff struct {
 
 // Next counts a failure and returns the wait after it: at least half of Min, and never less than atLeast, which is what
 // the server asked for.
-func (b *Backoff) Next(atLeast time.Duration) time.Duration {
+func (b *backoff) Next(atLeast time.Duration) time.Duration {
 	low, high := b.Min, b.Max
 	if low <= 0 {
 		low = time.Second
@@ -35,10 +35,10 @@ func (b *Backoff) Next(atLeast time.Duration) time.Duration {
 }
 
 // Reset forgets the failures.
-func (b *Backoff) Reset() { b.failures = 0 }
+func (b *backoff) Reset() { b.failures = 0 }
 
 // Wait waits as Next says, or until ctx ends, whose error it then returns.
-func (b *Backoff) Wait(ctx context.Context, atLeast time.Duration) error {
+func (b *backoff) Wait(ctx context.Context, atLeast time.Duration) error {
 	timer := time.NewTimer(b.Next(atLeast))
 	defer timer.Stop()
 	select {

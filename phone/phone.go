@@ -86,7 +86,7 @@ type Phone struct {
 	chunk      int
 	pages      pages
 	changed    func(Report)
-	retry      Backoff
+	retry      backoff
 	patience   patience
 	// deaths counts the streams in a row that died young.
 	deaths atomic.Int32
@@ -138,7 +138,7 @@ func newPhone(dir string, db *bolt.DB, o Options) *Phone {
 		dir: dir, db: db,
 		http: o.HTTPClient, clock: o.Clock, bootID: o.BootID, monotonic: o.Monotonic, position: o.Position, log: o.Log,
 		appVersion: o.AppVersion, chunk: o.ChunkBytes,
-		changed: o.Changed, patience: defaultPatience(), retry: Backoff{Min: o.RetryMin, Max: o.RetryMax},
+		changed: o.Changed, patience: defaultPatience(), retry: backoff{Min: o.RetryMin, Max: o.RetryMax},
 		random: o.Random, noSync: o.NoSync, fail: o.Fail,
 		syncing: make(chan struct{}, 1), uploading: make(chan struct{}, 1), refreshing: make(chan struct{}, 1),
 		recorded: make(chan struct{}, 1),

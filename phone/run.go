@@ -34,7 +34,7 @@ func (p *Phone) Run(ctx context.Context) error {
 }
 
 // round syncs, uploads and waits until there is reason for another.
-func (p *Phone) round(ctx context.Context, photoRetry *Backoff) error {
+func (p *Phone) round(ctx context.Context, photoRetry *backoff) error {
 	select {
 	case <-p.recorded: // What was recorded before this sync goes with it.
 	default:

@@ -94,10 +94,13 @@ func (p *Phone) Sync(ctx context.Context) (Report, error) {
 		return report, p.deliver(ctx, &report)
 	}
 	mend := mending{phone: p, report: &report}
+	offeredAgain := false
 	for {
 		answer, request, err := p.exchange(ctx)
 		code := fault.CodeOf(err)
-		if fallenBehind[code] {
+		// Once: what is judged then is kept anew, and would be offered for as long as the server does not know a later install epoch.
+		if fallenBehind[code] && !offeredAgain {
+			offeredAgain = true
 			offered, kerr := p.offerKept()
 			if kerr != nil {
 				return report, kerr

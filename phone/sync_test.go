@@ -297,7 +297,7 @@ func TestRecordedDuringSync(t *testing.T) {
 
 // Waits grow with failures, never below what the server asks for, never above the bound, and start anew after a success.
 func TestBackoff(t *testing.T) {
-	b := Backoff{Min: time.Second, Max: time.Minute}
+	b := backoff{Min: time.Second, Max: time.Minute}
 	for range 100 {
 		if d := b.Next(0); d < time.Second/2 || d > time.Minute {
 			t.Fatal("wait", d)
@@ -313,7 +313,7 @@ func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		var zero Backoff
+		var zero backoff
 		if zero.Wait(ctx, time.Hour) == nil {
 			t.Error("waited over the end of its context")
 		}

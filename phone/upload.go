@@ -88,7 +88,7 @@ func (p *Phone) Upload(ctx context.Context, progress Progress) error {
 type uploader struct {
 	phone    *Phone
 	progress Progress
-	retry    Backoff
+	retry    backoff
 	// failures counts attempts in a row that came to nothing, across photos: when the server is away, the first photo waits
 	// for it and the others get one attempt each.
 	failures int

@@ -61,7 +61,7 @@ func (q question) places(before time.Time, id string) (prefix store.Prefix[stora
 	return store.AuditOf(kind, subject), after
 }
 
-// ListAuditEntries implements the RPC of that name. Errors: InvalidArgument "page_token_invalid".
+// ListAuditEntries implements the RPC of that name. Errors: Invalid "page_token_invalid".
 func (l *Log) ListAuditEntries(ctx context.Context, req *fieldsyncv1.ListAuditEntriesRequest) (*fieldsyncv1.ListAuditEntriesResponse, error) {
 	if _, err := auth.PrincipalFrom(ctx); err != nil {
 		return nil, err

@@ -29,7 +29,7 @@ type Options struct {
 	Log   *slog.Logger
 	// Hotline takes in what is reported.
 	Hotline *hotline.Service
-	// ByAPIKey tells who calls with an API key. PermissionDenied "api_key_invalid" for nobody.
+	// ByAPIKey tells who calls with an API key. Denied "api_key_invalid" for nobody.
 	ByAPIKey func(ctx context.Context, key string) (auth.Principal, error)
 	// Jurisdiction is the jurisdiction_id of this city. Requests that name another are refused, those that name none are
 	// taken. Empty: every request is taken.
