@@ -11,13 +11,18 @@ import (
 	"github.com/cong1022/fieldsync/phone"
 )
 
-// enrol opens a device in a folder of its own and enrols it with the code.
-func (s *story) enrol(ctx context.Context, folder, code string, air http.RoundTripper) (*phone.Phone, error) {
+// openPhone opens the device in a folder of its own; air is its network, nil for one without trouble.
+func (s *story) openPhone(folder string, air http.RoundTripper) (*phone.Phone, error) {
 	o := phone.Options{AppVersion: "demo", RetryMin: 20 * time.Millisecond, RetryMax: 200 * time.Millisecond}
 	if air != nil {
 		o.HTTPClient = &http.Client{Transport: air}
 	}
-	p, err := phone.Open(filepath.Join(s.options.Data, folder), o)
+	return phone.Open(filepath.Join(s.options.Data, folder), o)
+}
+
+// enrol opens a device and enrols it with the code.
+func (s *story) enrol(ctx context.Context, folder, code string, air http.RoundTripper) (*phone.Phone, error) {
+	p, err := s.openPhone(folder, air)
 	if err != nil {
 		return nil, err
 	}
@@ -85,10 +90,7 @@ func (s *story) restartBinh() error {
 	if err := s.binh.Close(); err != nil {
 		return err
 	}
-	reopened, err := phone.Open(filepath.Join(s.options.Data, "phone-binh"), phone.Options{
-		HTTPClient: &http.Client{Transport: s.airBinh}, AppVersion: "demo",
-		RetryMin: 20 * time.Millisecond, RetryMax: 200 * time.Millisecond,
-	})
+	reopened, err := s.openPhone("phone-binh", s.airBinh)
 	if err != nil {
 		return err
 	}

@@ -3,9 +3,6 @@ package demo
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 
@@ -17,7 +14,7 @@ import (
 // keepReceipts fetches the receipt of each completion and the log's public key, checks every receipt and every photo against
 // nothing but the key, and leaves all of it in the data folder.
 func (s *story) keepReceipts(ctx context.Context) (text, error) {
-	keyFile, err := s.logKeys(ctx)
+	keyFile, err := s.published(ctx, "fieldsync-log-keys.txt")
 	if err != nil {
 		return text{}, err
 	}
@@ -68,20 +65,4 @@ func (s *story) keepReceipts(ctx context.Context) (text, error) {
 			"%[1]d receipts, %[2]d photos, %[3]d leaves in the log: checked without the server", len(s.sealed), photos, leaves),
 		errors.Join(expect(photos == 4 && leaves == 6, "%d photos and %d leaves, 4 and 6 are expected", photos, leaves),
 			os.WriteFile(filepath.Join(s.options.Data, "log.pub"), keyFile, 0o600))
-}
-
-func (s *story) logKeys(ctx context.Context) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.server.URL()+"/.well-known/fieldsync-log-keys.txt", nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the log's keys: %s", resp.Status)
-	}
-	return io.ReadAll(resp.Body)
 }

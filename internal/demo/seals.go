@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 
@@ -55,24 +56,19 @@ func (s *story) checkSeals(ctx context.Context) (text, error) {
 		expect(photos == 4, "%d photos are proven, 4 were taken", photos)
 }
 
-// proofKeys fetches the public keys that the server publishes.
+// proofKeys are the public keys with which completions are signed.
 func (s *story) proofKeys(ctx context.Context) (map[string]ed25519.PublicKey, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.server.URL()+"/.well-known/fieldsync-proof-keys.json", nil)
+	said, err := s.published(ctx, "fieldsync-proof-keys.json")
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
 	var set struct {
 		Keys []struct {
 			Kid string `json:"kid"`
 			X   string `json:"x"`
 		} `json:"keys"`
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&set); err != nil {
+	if err := json.Unmarshal(said, &set); err != nil {
 		return nil, err
 	}
 	keys := make(map[string]ed25519.PublicKey)
@@ -82,4 +78,21 @@ func (s *story) proofKeys(ctx context.Context) (map[string]ed25519.PublicKey, er
 		}
 	}
 	return keys, nil
+}
+
+// published fetches what the server tells everybody.
+func (s *story) published(ctx context.Context, name string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.server.URL()+"/.well-known/"+name, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s", name, resp.Status)
+	}
+	return io.ReadAll(resp.Body)
 }
