@@ -106,7 +106,8 @@ func withoutErased(ticket *storagev1.Ticket, in *fieldsyncv1.TicketIntake) *fiel
 	return in
 }
 
-// ofCitizen finds the tickets, oldest first.
+// ofCitizen finds the tickets, oldest first. By a telephone number it reads all tickets: the index of reporters may still be filling, and
+// who asks for erasure must not be told that nothing is held.
 func (s *Service) ofCitizen(ctx context.Context, citizen *fieldsyncv1.Citizen) (tickets []*storagev1.Ticket, err error) {
 	return tickets, s.store.View(ctx, func(tx *store.Tx) error {
 		if id := citizen.GetTicketId(); id != "" {
