@@ -133,7 +133,7 @@ func (q *quotas) byDevice(s *Rooms) func(http.Handler) http.Handler {
 				faultwire.WriteHTTP(w, r, s.log, errDeviceBusy())
 				return
 			}
-			if r.Method == http.MethodPatch || r.Method == http.MethodPut {
+			if sendsPhoto(r) {
 				uploads, own := q.uploads.Add(1), device.uploads.Add(1)
 				defer q.uploads.Add(-1)
 				defer device.uploads.Add(-1)
@@ -157,6 +157,13 @@ func (q *quotas) byDevice(s *Rooms) func(http.Handler) http.Handler {
 			}
 		})
 	}
+}
+
+// sendsPhoto tells whether a request carries bytes of a photo: of tus, also in the form for clients that know no PATCH (tus 1.0,
+// "X-HTTP-Method-Override").
+func sendsPhoto(r *http.Request) bool {
+	return r.Method == http.MethodPatch || r.Method == http.MethodPut ||
+		r.Method == http.MethodPost && r.Header.Get("X-Http-Method-Override") != ""
 }
 
 // compressed tells whether a call's messages are or may be, in any of the three protocols.

@@ -143,10 +143,11 @@ func TestStormBehindOneAddress(t *testing.T) {
 	}
 }
 
-// Protects: so many photos at once as are configured, and so many calls of one device; what is refused is told to come again, and the
-// place is free once a call is over.
+// Protects: so many photos at once as are configured, however the client spells PATCH, and so many calls of one device; what is refused
+// is told to come again, and the place is free once a call is over.
 func TestUnderWay(t *testing.T) {
 	type under struct{ device, method string }
+	const overridden = "POST as PATCH"
 	config := EdgeConfig{DeviceCalls: 3, Uploads: 3, DeviceUploads: 2}
 	q := newQuotas(config, time.Now)
 	rooms := &Rooms{}
@@ -157,7 +158,9 @@ func TestUnderWay(t *testing.T) {
 	}))
 	call := func(u under) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
-		r := httptest.NewRequestWithContext(t.Context(), u.method, "/", http.NoBody)
+		method, as, _ := strings.Cut(u.method, " as ")
+		r := httptest.NewRequestWithContext(t.Context(), method, "/", http.NoBody)
+		r.Header.Set("X-HTTP-Method-Override", as)
 		through.ServeHTTP(w, r.WithContext(auth.WithPrincipal(r.Context(), auth.Principal{DeviceID: u.device})))
 		return w
 	}
@@ -175,9 +178,10 @@ func TestUnderWay(t *testing.T) {
 	hold(under{"a", http.MethodPatch})
 	hold(under{"a", http.MethodPut})
 	refused(under{"a", http.MethodPatch}, http.StatusServiceUnavailable, "uploads_busy")
+	refused(under{"a", overridden}, http.StatusServiceUnavailable, "uploads_busy")
 	hold(under{"a", http.MethodPost})
 	refused(under{"a", http.MethodPost}, http.StatusTooManyRequests, "device_busy")
-	hold(under{"b", http.MethodPatch})
+	hold(under{"b", overridden})
 	refused(under{"c", http.MethodPatch}, http.StatusServiceUnavailable, "uploads_busy")
 	for range 4 {
 		leave <- struct{}{}
