@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/MicahParks/jwkset"
 	"github.com/MicahParks/keyfunc/v3"
@@ -77,6 +78,7 @@ type Provider struct {
 	kids          map[string]bool
 	fetched, next time.Time
 	reason        error
+	asking        chan struct{} // Closed when the question under way is answered. nil: there is none.
 }
 
 // New returns a provider without asking it anything. Its error names what the configuration lacks.
@@ -149,7 +151,8 @@ func (p *Provider) identity(claims jwt.MapClaims) (Identity, error) {
 		return Identity{}, errInvalid()
 	}
 	member := texts(claims, p.o.MemberClaim)
-	if len(member) != 1 || member[0] == "" {
+	// Ids are ASCII, and what is not must not become so: the lower case of the Kelvin sign (U+212A) is k.
+	if len(member) != 1 || member[0] == "" || strings.ContainsFunc(member[0], func(c rune) bool { return c > unicode.MaxASCII }) {
 		return Identity{}, errDenied()
 	}
 	return Identity{
@@ -205,23 +208,47 @@ func translated(table map[string]string, names []string) []string {
 }
 
 // keysFor returns the provider's keys, asked for anew if they are old or lack the kid and the last question is long enough ago.
+//
+// Only those wait for the answer whom it may concern: a kid that is known goes on at once, unless the keys are old and the provider
+// answered the last time. So neither bogus kids nor a provider that takes a call and says nothing hold up whoever has a good token.
 func (p *Provider) keysFor(ctx context.Context, kid string) (keyfunc.Keyfunc, error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	now := p.o.Now()
-	if (p.keys == nil || !p.kids[kid] || now.Sub(p.fetched) >= maxAge) && !now.Before(p.next) {
+	known, old := p.kids[kid], now.Sub(p.fetched) >= maxAge
+	if p.asking == nil && (!known || old) && !now.Before(p.next) {
 		p.next = now.Add(pause)
-		// Whoever asked first may hang up: the answer is for all who wait.
-		if keys, kids, err := p.fetch(context.WithoutCancel(ctx)); err != nil {
-			p.reason = err
-		} else {
-			p.keys, p.kids, p.fetched, p.reason = keys, kids, now, nil
+		p.asking = make(chan struct{})
+		// Whoever asked first may hang up: the answer is for all who wait. It ends by itself, see patience.
+		go p.ask(context.WithoutCancel(ctx), now)
+	}
+	asking := p.asking
+	wait := asking != nil && (!known || old && p.reason == nil)
+	p.mu.Unlock()
+	if wait {
+		select {
+		case <-asking:
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.keys == nil {
 		return nil, errUnavailable()
 	}
 	return p.keys, nil
+}
+
+// ask asks the provider once and tells those who wait.
+func (p *Provider) ask(ctx context.Context, at time.Time) {
+	keys, kids, err := p.fetch(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reason = err; err == nil {
+		p.keys, p.kids, p.fetched = keys, kids, at
+	}
+	close(p.asking)
+	p.asking = nil
 }
 
 // Trouble is why the provider's keys could not be had the last time; nil where they could. For the log.

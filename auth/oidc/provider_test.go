@@ -34,12 +34,19 @@ type issuer struct {
 	down  bool
 	name  string // What it calls itself; its address where empty.
 	asked int
+	hang  func() // What it does before it answers.
 }
 
 func newIssuer(tb testing.TB) *issuer {
 	tb.Helper()
 	i := &issuer{}
 	i.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		i.mu.Lock()
+		hang := i.hang
+		i.mu.Unlock()
+		if hang != nil && strings.HasSuffix(r.URL.Path, "/openid-configuration") {
+			hang()
+		}
 		i.mu.Lock()
 		defer i.mu.Unlock()
 		var answer any
@@ -191,6 +198,7 @@ func TestVerify(t *testing.T) {
 		{"noise", "a.b.c", invalid},
 		{"too large", rs(kid("k1"), with("x", strings.Repeat("a", 1<<20))), invalid},
 		{"nobody", rs(kid("k1"), with("preferred_username", nil)), denied},
+		{"another person's name in letters that only look like it", rs(kid("k1"), with("preferred_username", "\u212ahanh")), denied},
 		{"two persons", rs(kid("k1"), with("preferred_username", []string{"a", "b"})), denied},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -294,6 +302,70 @@ func TestProviderDown(t *testing.T) {
 	c.now = c.now.Add(2 * maxAge)
 	if got := try(); got != "" {
 		t.Errorf("down again, with keys that are known: %q", got)
+	}
+}
+
+// Protects: whoever has a good token never waits for a provider that takes the question and says nothing: neither because somebody else
+// came with a bogus kid, nor because the keys have become old and the provider did not answer the last time.
+func TestProviderHangs(t *testing.T) {
+	i, c := newIssuer(t), &clock{time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC)}
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.keys = []map[string]string{rsaKey("k", key)}
+	p := newProvider(t, i, c)
+	try := func(kid string) string {
+		_, err := p.Verify(t.Context(), sign(t, jwt.SigningMethodRS256, key, map[string]any{"kid": kid}, jwt.MapClaims{
+			"iss": i.URL + "/realms/city", "aud": "fieldsync", "preferred_username": "chi", "exp": c.now.Add(time.Hour).Unix(),
+		}))
+		return fault.CodeOf(err)
+	}
+	if got := try("k"); got != "" {
+		t.Fatal(got)
+	}
+	hanging := make(chan struct{})
+	asked := make(chan struct{}, 2)
+	i.set(func() { i.hang = func() { asked <- struct{}{}; <-hanging } })
+	c.now = c.now.Add(pause)
+	bogus := make(chan string, 1)
+	go func() { bogus <- try("bogus") }()
+	<-asked
+	if got := try("k"); got != "" {
+		t.Errorf("beside a bogus kid: %s", got)
+	}
+	waited := len(bogus) > 0
+	close(hanging)
+	if waited {
+		t.Fatal("a good token waited until the provider was given up")
+	}
+	if got := <-bogus; got != "provider_token_invalid" {
+		t.Errorf("a bogus kid: %s", got)
+	}
+
+	// The keys are old and the provider fails: from then on nobody waits for it.
+	i.set(func() { i.hang, i.down = nil, true })
+	c.now = c.now.Add(maxAge)
+	if got := try("k"); got != "" || p.Trouble() == nil {
+		t.Fatalf("old keys, provider down: %q %v", got, p.Trouble())
+	}
+	hanging = make(chan struct{})
+	i.set(func() { i.hang, i.down = func() { asked <- struct{}{}; <-hanging }, false })
+	c.now = c.now.Add(pause)
+	if got := try("k"); got != "" {
+		t.Errorf("old keys, provider hangs: %s", got)
+	}
+	<-asked // It was asked, and is at it still.
+	p.mu.Lock()
+	asking := p.asking
+	p.mu.Unlock()
+	close(hanging)
+	if asking == nil {
+		t.Fatal("a good token waited until the provider was given up")
+	}
+	<-asking
+	if p.Trouble() != nil {
+		t.Errorf("the provider answers again: %v", p.Trouble())
 	}
 }
 
