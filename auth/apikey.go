@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
+	"net/http"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/store"
 )
 
@@ -70,8 +72,9 @@ func dropAPIKeys(tx *store.Tx, member string) error {
 }
 
 // ByAPIKey returns whoever calls with an API key: its member, as long as that has the role hotline. For the GeoReport face,
-// whose clients can do nothing else. Denied "api_key_invalid".
-func (s *Service) ByAPIKey(ctx context.Context, key string) (p Principal, err error) {
+// whose clients can do nothing else. Denied "api_key_invalid", which Options.Attempts hears of where a key was given.
+func (s *Service) ByAPIKey(r *http.Request, key string) (p Principal, err error) {
+	ctx := r.Context()
 	err = s.st.View(ctx, func(tx *store.Tx) error {
 		stored, err := store.Get(tx, store.APIKeyKey(sha256.Sum256([]byte(key))))
 		if err != nil {
@@ -90,8 +93,11 @@ func (s *Service) ByAPIKey(ctx context.Context, key string) (p Principal, err er
 		p = Principal{MemberID: member.GetId(), Role: hotline}
 		return nil
 	})
-	if err == nil {
+	switch {
+	case err == nil:
 		tellCaller(ctx, p)
+	case fault.KindOf(err) == fault.Denied && key != "":
+		s.tell(ctx, Attempt{Act: "api_key", Address: r.RemoteAddr, Outcome: fault.CodeOf(err)})
 	}
 	return p, err
 }

@@ -1,6 +1,8 @@
 package auth
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -25,13 +27,13 @@ func TestAPIKeys(t *testing.T) {
 	}
 	refused := func(name, key string) {
 		t.Helper()
-		if _, err := h.ByAPIKey(t.Context(), key); fault.CodeOf(err) != "api_key_invalid" {
+		if _, err := h.ByAPIKey(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), key); fault.CodeOf(err) != "api_key_invalid" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	first, second := issue("hotline", false), issue("hotline", false)
 	for _, key := range []string{first, second} {
-		if p, err := h.ByAPIKey(t.Context(), key); err != nil || p != (Principal{MemberID: "hotline", Role: hotline}) {
+		if p, err := h.ByAPIKey(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), key); err != nil || p != (Principal{MemberID: "hotline", Role: hotline}) {
 			t.Errorf("a good key: %+v %v", p, err)
 		}
 	}

@@ -8,10 +8,11 @@ import (
 	"github.com/cong1022/fieldsync/internal/fault"
 )
 
-// Attempt is a token that was asked for, or one that was shown and refused, as whoever keeps count of these hears of it
+// Attempt is a token that was asked for, or a token or key that was shown and refused, as whoever keeps count of these hears of it
 // (Options.Attempts): neither the token nor anything else of what was sent is part of it.
 type Attempt struct {
-	// Act is what was attempted: "POST /oauth/token", or "Authorization: Bearer" for a token that came with a call of any kind.
+	// Act is what was attempted: "POST /oauth/token", or "Authorization: Bearer" for a token that came with a call of any kind,
+	// or "api_key".
 	Act string
 	// Address is where it came from, with or without a port.
 	Address string

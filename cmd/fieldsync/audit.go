@@ -24,7 +24,7 @@ func newAuditCommand() *cobra.Command {
 		Short: "Tell who did what to whom, when, and from where",
 		Long: `List the audit log, the newest first: every change that somebody made by the server's calls, every refusal, readings that go beyond the
 work of the day, commands that were run on the server's own machine (such as restore), and tokens: those that systems asked for, and
-those that were refused, like ones of a minute as one entry with their number. Without flags, all of it. What crews record stands in the
+those that were refused (API keys, too), like ones of a minute as one entry with their number. Without flags, all of it. What crews record stands in the
 tasks themselves. --csv and --json are for export. Takes a shell that is enrolled as an admin or as the city's supervisor; to look is an
 act of its own and enters the log.`,
 		Example: `  fieldsync audit --ticket 1022-2026-00042
@@ -32,6 +32,7 @@ act of its own and enters the log.`,
   fieldsync audit --device 06fgxk2v9d3n8s5t1q7r --limit 20
   fieldsync audit --act 'fieldsync '              # commands on the server's machine
   fieldsync audit --act 'Authorization: Bearer'   # tokens that were refused
+  fieldsync audit --act api_key                   # and keys of GeoReport clients
   fieldsync audit --act IdentityService/ --from 2026-11-01 --until 2026-12-01 --csv > november.csv`,
 		Args: cobra.NoArgs,
 	}

@@ -30,7 +30,7 @@ type Options struct {
 	// Hotline takes in what is reported.
 	Hotline *hotline.Service
 	// ByAPIKey tells who calls with an API key. Denied "api_key_invalid" for nobody.
-	ByAPIKey func(ctx context.Context, key string) (auth.Principal, error)
+	ByAPIKey func(r *http.Request, key string) (auth.Principal, error)
 	// Jurisdiction is the jurisdiction_id of this city. Requests that name another are refused, those that name none are
 	// taken. Empty: every request is taken.
 	Jurisdiction string
@@ -213,7 +213,7 @@ func (f *Face) read(w http.ResponseWriter, r *request, open bool) error {
 		return nil
 	}
 	var err error
-	r.by, err = f.o.ByAPIKey(r.Context(), r.form.Get("api_key"))
+	r.by, err = f.o.ByAPIKey(r.Request, r.form.Get("api_key"))
 	return err
 }
 

@@ -19,7 +19,7 @@ import (
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 )
 
-// Protects: whoever asks for a token or is refused with one stands in the audit log: systems and devices by their ids, strangers by their
+// Protects: whoever asks for a token or is refused with one, or with an API key that only reads, stands in the audit log: systems and devices by their ids, strangers by their
 // address; no token, proof or assertion stands there. A token whose time is over is nothing to tell.
 func TestTokensAreAudited(t *testing.T) {
 	r := settled(t, testConfig(t))
@@ -81,6 +81,9 @@ func TestTokensAreAudited(t *testing.T) {
 	if got := do(t, anyone, http.MethodPost, r.url+"/fieldsync.v1.IdentityService/Refresh", "application/json", strings.NewReader(string(refresh))); !strings.Contains(got.body, `"proof_invalid: `) {
 		t.Errorf("refresh: %s", got.body)
 	}
+	for _, key := range []string{"fsk_GUESS", "fsk_GUESS", ""} { // Who brings no key has only looked.
+		do(t, anyone, http.MethodGet, r.url+"/open311/v2/requests.json?jurisdiction_id=hochiminhcity.gov.vn&api_key="+key, "", nil)
+	}
 	list, err := r.audit.ListAuditEntries(boss, &fieldsyncv1.ListAuditEntriesRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +96,7 @@ func TestTokensAreAudited(t *testing.T) {
 		}
 		seen = append(seen, strings.Join([]string{e.GetAct(), e.GetOutcome(), e.GetAddress(), e.GetMemberId(), e.GetDeviceId() + about}, "|"))
 		text := protojson.Format(e)
-		for _, secret := range []string{lost, forged, assertion, "a.b.c"} {
+		for _, secret := range []string{lost, forged, assertion, "a.b.c", "fsk_GUESS"} {
 			if strings.Contains(text, secret) {
 				t.Errorf("a secret stands in %s", text)
 			}
@@ -104,6 +107,7 @@ func TestTokensAreAudited(t *testing.T) {
 		"POST /oauth/token|invalid_client|127.0.0.1|| device=" + registered.GetClientId() + " member=tong-dai",
 		"Authorization: Bearer|device_revoked|127.0.0.1|an|" + device,
 		"Authorization: Bearer|token_invalid|127.0.0.1||",
+		"api_key|api_key_invalid|127.0.0.1||",
 		"IdentityService/Refresh|proof_invalid|127.0.0.1|| device=" + device + " member=an",
 	} {
 		found := 0
