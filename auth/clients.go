@@ -59,9 +59,7 @@ func (s *Service) RegisterClient(ctx context.Context, req *fieldsyncv1.RegisterC
 			return err
 		}
 		if known != nil {
-			return fault.New(fault.Precondition, "client_key_known",
-				"Khóa này đã được đăng ký hoặc đã bị thu hồi: hãy tạo khóa mới.",
-				"This key is registered already, or was revoked: make a new one.")
+			return errClientKeyKnown()
 		}
 		if id, err = tx.NewID(); err != nil {
 			return err
@@ -86,6 +84,12 @@ func (s *Service) RegisterClient(ctx context.Context, req *fieldsyncv1.RegisterC
 	}
 	s.o.Log.InfoContext(ctx, "client registered", "client", id, "member", req.GetMemberId(), "by", p.MemberID)
 	return &fieldsyncv1.RegisterClientResponse{ClientId: id, Audience: s.o.Issuer}, nil
+}
+
+func errClientKeyKnown() error {
+	return fault.New(fault.Precondition, "client_key_known",
+		"Khóa này đã được đăng ký hoặc đã bị thu hồi: hãy tạo khóa mới.",
+		"This key is registered already, or was revoked: make a new one.")
 }
 
 // parseClientKey reads a SubjectPublicKeyInfo and tells with which algorithms (RFC 7518, RFC 8037) its holder may sign.

@@ -17,7 +17,7 @@ import (
 //
 // A revoked key stays revoked: "device_revoked", the code unspent. Whoever had the phone may have copied what the key
 // protected; a phone that was found again makes a new key and becomes a new device. Besides the errors that identity.proto
-// names, Invalid "public_key_invalid".
+// names, Invalid "public_key_invalid", and Precondition "client_key_known" for the key of a registered client.
 func (s *Service) Enrol(ctx context.Context, req *fieldsyncv1.EnrolRequest) (*fieldsyncv1.EnrolResponse, error) {
 	key, der, err := parseDeviceKey(req.GetPublicKey())
 	if err != nil {
@@ -121,6 +121,9 @@ func enrolKey(tx *store.Tx, der []byte, member string) (*storagev1.Device, error
 	}
 	if device.GetRevokedAt() != nil {
 		return nil, errKeyRevoked()
+	}
+	if device.GetClient() { // Else the client would be another member's from now on, and nothing that it could refresh.
+		return nil, errClientKeyKnown()
 	}
 	if before := device.GetMemberId(); before != member && before != "" {
 		if err := store.Delete(tx, store.MemberDeviceKey(before, device.GetId())); err != nil {

@@ -300,6 +300,29 @@ func TestEnrolRevokedKey(t *testing.T) {
 	}
 }
 
+// Protects: the key of a registered system stays that system's: a code makes it nobody's phone, and is not spent on it.
+func TestEnrolClientKey(t *testing.T) {
+	h := openHouse(t)
+	p := newPhone(t)
+	client, err := h.RegisterClient(h.as(t, h.enrolled(t, "boss")), &fieldsyncv1.RegisterClientRequest{MemberId: "hotline", Name: "1022", PublicKey: p.der})
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := h.code(t, "crew-a")
+	_, err = h.tryEnrol(t, p, code)
+	wantCode(t, err, fault.Precondition, "client_key_known")
+	h.update(t, func(tx *store.Tx) error {
+		device, err := store.Get(tx, store.DeviceKey(client.GetClientId()))
+		if device.GetMemberId() != "hotline" || !device.GetClient() {
+			t.Errorf("the client is now %v", device)
+		}
+		return err
+	})
+	if _, err := h.tryEnrol(t, newPhone(t), code); err != nil {
+		t.Errorf("the code was spent: %v", err)
+	}
+}
+
 // Protects: what must stay secret, and what names people, reaches no log.
 func TestLogsHoldNoSecrets(t *testing.T) {
 	h := openHouse(t)
