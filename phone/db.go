@@ -79,6 +79,8 @@ type state struct {
 	Lease lease `json:"lease,omitzero"`
 	// Revoked: the server has said so. Nothing is read any more; what was recorded is still delivered.
 	Revoked bool `json:"revoked,omitempty"`
+	// Scrub: something was erased that still lies in pages which are free, see scrub.
+	Scrub bool `json:"scrub,omitempty"`
 }
 
 type head struct {
@@ -168,6 +170,8 @@ func saveState(tx *bolt.Tx, st *state) error { return putJSON(tx.Bucket(bucketSt
 
 // view runs f over a consistent snapshot.
 func (p *Phone) view(f func(tx *bolt.Tx, st *state) error) error {
+	p.reading.RLock()
+	defer p.reading.RUnlock()
 	return p.db.View(func(tx *bolt.Tx) error {
 		st, err := loadState(tx)
 		if err != nil {

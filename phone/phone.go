@@ -66,7 +66,8 @@ type Options struct {
 	Random io.Reader
 	// NoSync leaves out every fsync: what is recorded survives the process, but no power cut. For simulations.
 	NoSync bool
-	// Fail is asked ahead of each transaction ("commit") and each copy of a photo ("copy"): an error stands for storage that
+	// Fail is asked ahead of each transaction ("commit"), each copy of a photo ("copy") and each overwriting of what was erased ("scrub"):
+	// an error stands for storage that
 	// fails there, and nothing is stored. For simulations. Default: nothing fails.
 	Fail func(step string) error
 }
@@ -76,6 +77,7 @@ type Options struct {
 type Phone struct {
 	dir        string
 	db         *bolt.DB
+	reading    sync.RWMutex // Held by each view, for scrub to wait for those under way. No view is opened within another.
 	http       *http.Client
 	clock      func() time.Time
 	bootID     string
@@ -190,6 +192,7 @@ func (p *Phone) prepare() error {
 	if err := p.lapse(); err != nil {
 		return err
 	}
+	p.scrub()
 	if err := p.sweepPhotos(); err != nil {
 		return err
 	}

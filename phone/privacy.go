@@ -58,12 +58,16 @@ func (p *Phone) lapse() error {
 	}); err != nil || !lapsed {
 		return err
 	}
-	return p.update(func(tx *bolt.Tx, st *state) error {
+	if err := p.update(func(tx *bolt.Tx, st *state) error {
 		p.log.Info("the lease on personal data is over", "until", st.Lease.Until)
-		st.Lease = lease{}
+		st.Lease, st.Scrub = lease{}, true
 		st.forget()
 		return eraseReporters(tx)
-	})
+	}); err != nil {
+		return err
+	}
+	p.scrub()
+	return nil
 }
 
 // eraseReporters takes the citizens out of the tasks held.
@@ -89,15 +93,19 @@ func eraseReporters(tx *bolt.Tx) error {
 // wipe does what a revoked phone is told to: it erases all that it holds of tasks and citizens. What was recorded here and the
 // photos stay until they are delivered.
 func (p *Phone) wipe(ctx context.Context) error {
-	return p.update(func(tx *bolt.Tx, st *state) error {
+	if err := p.update(func(tx *bolt.Tx, st *state) error {
 		if st.Revoked {
 			return nil
 		}
 		p.log.WarnContext(ctx, "this device is revoked: its replica is erased", "device_id", st.DeviceID)
-		st.Revoked, st.Token, st.Lease = true, "", lease{}
+		st.Revoked, st.Scrub, st.Token, st.Lease = true, true, "", lease{}
 		st.forget()
 		return empty(tx, bucketReplica)
-	})
+	}); err != nil {
+		return err
+	}
+	p.scrub()
+	return nil
 }
 
 // deliver sends what a revoked phone still has, into quarantine. It returns the reason why nothing else is done once nothing is

@@ -1,8 +1,16 @@
 package phone
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
@@ -119,18 +127,23 @@ func TestReleasedToAnewDevice(t *testing.T) {
 // the next sync.
 func TestPersonalDataIsOnLoan(t *testing.T) {
 	c := newCity(t)
-	submitted, err := fieldsyncv1connect.NewHotlineServiceClient(c.admin, c.url).SubmitTickets(t.Context(), &fieldsyncv1.SubmitTicketsRequest{
-		Tickets: []*fieldsyncv1.TicketIntake{{
-			HotlineId: "1022-7", Category: "fallen-tree", Title: "Cây đổ", Address: "Lê Lợi",
+	var tickets []*fieldsyncv1.TicketIntake // More than the pages of the phone's file that the next transactions use again.
+	for i := range 20 {
+		tickets = append(tickets, &fieldsyncv1.TicketIntake{
+			HotlineId: fmt.Sprint("1022-7-", i), Category: "fallen-tree", Title: "Cây đổ", Address: "Lê Lợi", Description: strings.Repeat("Cây. ", 200),
 			Reporter: &fieldsyncv1.Reporter{Name: "Trần Thị Hoa", Phone: "0909000111"},
-		}},
-	})
+		})
+	}
+	submitted, err := fieldsyncv1connect.NewHotlineServiceClient(c.admin, c.url).SubmitTickets(t.Context(), &fieldsyncv1.SubmitTicketsRequest{Tickets: tickets})
 	must(t, err)
-	created, err := c.desk.CreateTask(t.Context(), &fieldsyncv1.CreateTaskRequest{TicketId: submitted.GetResults()[0].GetTicketId()})
-	must(t, err)
-	id := created.GetTask().GetId()
-	_, err = c.desk.AssignTask(t.Context(), &fieldsyncv1.AssignTaskRequest{TaskId: id, CrewId: "to-1"})
-	must(t, err)
+	var id string
+	for _, ticket := range submitted.GetResults() {
+		created, err := c.desk.CreateTask(t.Context(), &fieldsyncv1.CreateTaskRequest{TicketId: ticket.GetTicketId()})
+		must(t, err)
+		id = created.GetTask().GetId()
+		_, err = c.desk.AssignTask(t.Context(), &fieldsyncv1.AssignTaskRequest{TaskId: id, CrewId: "to-1"})
+		must(t, err)
+	}
 	var wall, boot time.Duration
 	p := c.enrol(Options{
 		Clock: func() time.Time { return time.Now().Add(wall) }, BootID: "boot", Monotonic: func() time.Duration { return time.Hour + boot },
@@ -154,8 +167,17 @@ func TestPersonalDataIsOnLoan(t *testing.T) {
 	if name() == "" {
 		t.Error("the lease is over too early")
 	}
+	held := func() bool {
+		t.Helper()
+		file, err := os.ReadFile(filepath.Join(p.dir, "phone.db"))
+		must(t, err)
+		return bytes.Contains(file, []byte("0909000111"))
+	}
+	if !held() {
+		t.Error("the phone's file has not what it should hold, so that what follows tells nothing")
+	}
 	wall = 73 * time.Hour
-	if name() != "" {
+	if name() != "" || held() {
 		t.Error("the lease is over, and the citizen is still on the phone")
 	}
 	sync()
@@ -164,4 +186,31 @@ func TestPersonalDataIsOnLoan(t *testing.T) {
 		t.Error("a wall clock that was set back has lengthened the lease")
 	}
 	sync()
+
+	// Revoked; the phone is killed between the erasure and its end, and started again.
+	p.fail = func(string) error {
+		revoked := false
+		must(t, p.view(func(_ *bolt.Tx, st *state) error { revoked = st.Revoked; return nil }))
+		if revoked {
+			return errors.New("killed")
+		}
+		return nil
+	}
+	var device string
+	must(t, p.view(func(_ *bolt.Tx, st *state) error { device = st.DeviceID; return nil }))
+	_, err = fieldsyncv1connect.NewIdentityServiceClient(c.admin, c.url).RevokeDevice(t.Context(), &fieldsyncv1.RevokeDeviceRequest{DeviceId: device})
+	must(t, err)
+	if _, err := p.Sync(t.Context()); err == nil {
+		t.Fatal("a revoked phone syncs")
+	}
+	if !held() {
+		t.Error("the erasure has overwritten its pages though it was killed before")
+	}
+	must(t, p.Close())
+	again, err := Open(p.dir, Options{})
+	must(t, err)
+	if held() {
+		t.Error("a revoked phone's file still holds the citizen")
+	}
+	must(t, again.Close())
 }
