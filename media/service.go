@@ -60,15 +60,15 @@ type Options struct {
 
 // Service implements the MediaService and what goes beside it by plain HTTP.
 type Service struct {
-	store          *store.Store
-	blobs          Blobs
-	spool          spool
-	tus            http.Handler
-	commits        *memorylocker.MemoryLocker
-	looks          *looks
-	linkSecret     []byte
-	log            *slog.Logger
-	uploadTTL      time.Duration
+	store         *store.Store
+	blobs         Blobs
+	spool         spool
+	tus           http.Handler
+	commits       *memorylocker.MemoryLocker
+	looks         *looks
+	linkSecret    []byte
+	log           *slog.Logger
+	uploadTTL     time.Duration
 	photosChanged func(tx *store.Tx, record *storagev1.TaskRecord, revision uint64) error
 	// holdsChanged wakes the worker that tells the object store of legal holds.
 	holdsChanged chan struct{}

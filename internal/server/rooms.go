@@ -146,7 +146,7 @@ func Compose(ctx context.Context, parts Parts) (_ *Rooms, err error) {
 	})
 	s.media, err = media.Open(media.Options{ //nolint:contextcheck // Its sweep at the start is short and must come to its end.
 		Store: s.store, Blobs: parts.Blobs, SpoolDir: parts.SpoolDir, Spool: parts.Spool, SpoolBytes: parts.SpoolBytes, Log: s.log,
-		UploadTTL:      days(parts.Retention.UploadsDays),
+		UploadTTL:     days(parts.Retention.UploadsDays),
 		PhotosChanged: s.advance, OrphansAfter: parts.OrphansAfter,
 	})
 	return s, err
