@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/cong1022/fieldsync/auth"
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
@@ -76,15 +78,35 @@ func batchTooLarge() error {
 		fmt.Sprintf("The batch is too large (at most %d KiB): split it into smaller ones and send those.", MaxBatchBytes>>10))
 }
 
-// checkTimes refuses times that no JSON answer could show again: one would poison every list that it is in.
+// A ticket's times lie between these. What is counted from them, a deadline above all, is a time that every answer can show.
+var (
+	earliestReport = time.Date(1970, time.January, 1, 0, 0, 0, 0, time.UTC)
+	latestReport   = time.Date(2200, time.January, 1, 0, 0, 0, 0, time.UTC)
+)
+
+// checkTimes refuses times that no JSON answer could show again, or from which such a time would come: one would poison every list
+// that it is in.
 func checkTimes(in *fieldsyncv1.TicketIntake) error {
-	reported, fixed := in.GetReportedAt(), in.GetPosition().GetFixedAt()
-	if (reported == nil || reported.IsValid()) && (fixed == nil || fixed.IsValid()) {
+	possible := func(at *timestamppb.Timestamp) bool {
+		return at == nil || at.IsValid() && !at.AsTime().Before(earliestReport) && at.AsTime().Before(latestReport)
+	}
+	if possible(in.GetReportedAt()) && possible(in.GetPosition().GetFixedAt()) {
 		return nil
 	}
 	return fault.New(fault.Invalid, "ticket_time_invalid",
-		fmt.Sprintf("Phiếu %s có thời điểm không hợp lệ (reported_at hoặc position.fixed_at).", in.GetHotlineId()),
-		fmt.Sprintf("The ticket %s has an invalid time (reported_at or position.fixed_at).", in.GetHotlineId()))
+		fmt.Sprintf("Phiếu %s có thời điểm không hợp lệ (reported_at hoặc position.fixed_at): hãy ghi từ năm 1970 đến 2199.", in.GetHotlineId()),
+		fmt.Sprintf("The ticket %s has an invalid time (reported_at or position.fixed_at): write one of the years 1970 to 2199.", in.GetHotlineId()))
+}
+
+// withoutNowhere leaves out a position of exactly 0/0, in the Gulf of Guinea: what systems and phones write that know none. Kept, all
+// such reports would be likely duplicates of each other.
+func withoutNowhere(in *fieldsyncv1.TicketIntake) *fieldsyncv1.TicketIntake {
+	if at := in.GetPosition(); at == nil || at.GetLatitude() != 0 || at.GetLongitude() != 0 {
+		return in
+	}
+	in = proto.CloneOf(in)
+	in.Position = nil
+	return in
 }
 
 // TakeIn stores a report, which keeps the rules of SubmitTickets, as a new ticket, or as an update of the one that the hotline
@@ -106,7 +128,7 @@ func (a *arrivals) takeIn(in *fieldsyncv1.TicketIntake) (*fieldsyncv1.SubmitTick
 	if err != nil {
 		return nil, err
 	}
-	in = withoutErased(ticket, in)
+	in = withoutNowhere(withoutErased(ticket, in))
 	result := &fieldsyncv1.SubmitTicketsResponse_Result{
 		HotlineId: in.GetHotlineId(),
 		TicketId:  ticket.GetId(),

@@ -95,6 +95,24 @@ func TestUpdateReachesTheTask(t *testing.T) {
 	}
 }
 
+// Protects hints and routing from reports that say 0/0 for want of a position: they have none, and a second one changes nothing.
+func TestNowhereIsNoPosition(t *testing.T) {
+	h := newHouse(t)
+	at := func(id string, position *fieldsyncv1.Position) *fieldsyncv1.SubmitTicketsResponse_Result {
+		return h.submit(report(id, func(in *fieldsyncv1.TicketIntake) { in.Position = position }))[0]
+	}
+	nowhere := at("1022-1", &fieldsyncv1.Position{})
+	if again := at("1022-1", &fieldsyncv1.Position{}); again.GetResult() != fieldsyncv1.IntakeResult_INTAKE_RESULT_UNCHANGED {
+		t.Errorf("the same once more: %v", again)
+	}
+	equator := at("1022-2", &fieldsyncv1.Position{Longitude: 106.7})
+	for id, has := range map[string]bool{nowhere.GetTicketId(): false, equator.GetTicketId(): true} {
+		if ticket := h.ticket(id); ticket == nil || (ticket.GetFacts().GetPosition() != nil) != has {
+			t.Errorf("has a position %t: %v", has, ticket)
+		}
+	}
+}
+
 // Protects all-or-none: a call with one bad ticket leaves nothing of the good ones.
 func TestSubmitAllOrNone(t *testing.T) {
 	h := newHouse(t)
@@ -104,6 +122,10 @@ func TestSubmitAllOrNone(t *testing.T) {
 	}{
 		{"unit_unknown", func(in *fieldsyncv1.TicketIntake) { in.UnitId = "nowhere" }},
 		{"ticket_time_invalid", func(in *fieldsyncv1.TicketIntake) { in.ReportedAt = &timestamppb.Timestamp{Nanos: -1} }},
+		{"ticket_time_invalid", func(in *fieldsyncv1.TicketIntake) { // Its deadline would lie beyond what JSON can show.
+			in.ReportedAt = timestamppb.New(time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))
+		}},
+		{"ticket_time_invalid", func(in *fieldsyncv1.TicketIntake) { in.ReportedAt = timestamppb.New(time.Time{}) }},
 		{"ticket_time_invalid", func(in *fieldsyncv1.TicketIntake) {
 			in.Position.FixedAt = &timestamppb.Timestamp{Seconds: 1 << 60}
 		}},

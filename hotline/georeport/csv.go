@@ -29,9 +29,11 @@ var columns = map[string]func(*request) *text{
 	"address":            func(r *request) *text { return &r.Address },
 	"dia-chi":            func(r *request) *text { return &r.Address },
 	"lat":                func(r *request) *text { return &r.Lat },
+	"latitude":           func(r *request) *text { return &r.Lat },
 	"vi-do":              func(r *request) *text { return &r.Lat },
 	"long":               func(r *request) *text { return &r.Long },
 	"lng":                func(r *request) *text { return &r.Long },
+	"longitude":          func(r *request) *text { return &r.Long },
 	"kinh-do":            func(r *request) *text { return &r.Long },
 	"requested-datetime": func(r *request) *text { return &r.Requested },
 	"reported-at":        func(r *request) *text { return &r.Requested },
@@ -69,6 +71,11 @@ func newTable(r *bufio.Reader) (*table, error) {
 		head = head[3:]
 	}
 	first, _, _ := bytes.Cut(head, []byte("\n"))
+	if bytes.IndexByte(bytes.TrimSuffix(first, []byte("\r")), '\r') >= 0 { // All of the file would be its first line, and no row of it be told.
+		return nil, &fileError{
+			1, "các dòng kết thúc bằng CR đơn (kiểu Macintosh cũ): hãy lưu lại thành CSV UTF-8", "its lines end in CR alone (an old Macintosh's): save it as CSV in UTF-8",
+		}
+	}
 	t := &table{lines: &bounded{r: r}, line: 1}
 	t.csv = csv.NewReader(t.lines)
 	t.csv.ReuseRecord = true

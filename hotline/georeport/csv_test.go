@@ -16,10 +16,11 @@ import (
 // separators, quotation marks and line breaks; and the same ticket as from JSON.
 func TestCSV(t *testing.T) {
 	for name, file := range map[string]string{
-		"commas":     "service_request_id,service_name,description,address,lat,long,requested_datetime\n1022-1,Cây ngã đổ,\"Cây me, bật gốc\",120 Nơ Trang Long,10.8113,106.6957,2026-11-23T07:40:00+07:00\n",
-		"semicolons": "\xef\xbb\xbfMã phiếu;Lĩnh vực;Nội dung;Địa chỉ;Vĩ độ;Kinh độ;Thời gian;Ghi chú riêng\r\n1022-1;Cây ngã đổ;Cây me, bật gốc;120 Nơ Trang Long;10.8113;106.6957;2026-11-23T07:40:00+07:00;bỏ qua\r\n",
-		"tabs":       "Mã phiếu\tLĩnh vực\tNội dung\tĐịa chỉ\tVĩ độ\tKinh độ\tThời gian\n1022-1\tCây ngã đổ\tCây me, bật gốc\t120 Nơ Trang Long\t10.8113\t106.6957\t2026-11-23T07:40:00+07:00",
-		"json":       `[{"service_request_id":"1022-1","service_name":"Cây ngã đổ","description":"Cây me, bật gốc","address":"120 Nơ Trang Long","lat":10.8113,"long":106.6957,"requested_datetime":"2026-11-23T07:40:00+07:00"}]`,
+		"commas":                      "service_request_id,service_name,description,address,lat,long,requested_datetime\n1022-1,Cây ngã đổ,\"Cây me, bật gốc\",120 Nơ Trang Long,10.8113,106.6957,2026-11-23T07:40:00+07:00\n",
+		"semicolons":                  "\xef\xbb\xbfMã phiếu;Lĩnh vực;Nội dung;Địa chỉ;Vĩ độ;Kinh độ;Thời gian;Ghi chú riêng\r\n1022-1;Cây ngã đổ;Cây me, bật gốc;120 Nơ Trang Long;10.8113;106.6957;2026-11-23T07:40:00+07:00;bỏ qua\r\n",
+		"other names of the position": "service_request_id,service_name,description,address,Latitude,Longitude,requested_datetime\n1022-1,Cây ngã đổ,\"Cây me, bật gốc\",120 Nơ Trang Long,10.8113,106.6957,2026-11-23T07:40:00+07:00\n",
+		"tabs":                        "Mã phiếu\tLĩnh vực\tNội dung\tĐịa chỉ\tVĩ độ\tKinh độ\tThời gian\n1022-1\tCây ngã đổ\tCây me, bật gốc\t120 Nơ Trang Long\t10.8113\t106.6957\t2026-11-23T07:40:00+07:00",
+		"json":                        `[{"service_request_id":"1022-1","service_name":"Cây ngã đổ","description":"Cây me, bật gốc","address":"120 Nơ Trang Long","lat":10.8113,"long":106.6957,"requested_datetime":"2026-11-23T07:40:00+07:00"}]`,
 	} {
 		tickets, bad, err := readAll(strings.NewReader(file))
 		if err != nil || len(bad) > 0 || len(tickets) != 1 {
@@ -62,6 +63,7 @@ func TestBrokenCSV(t *testing.T) {
 	for name, file := range map[string]string{
 		"no id":        "ten,loai\n1,2\n",
 		"utf-16":       "\xff\xfem\x00a\x00",
+		"CR alone":     "ma_phieu,loai\r1,a\r2,b\r",
 		"a page":       "<html><body>404</body></html>",
 		"a long row":   "ma_phieu,loai\n1,a\n2,\"" + strings.Repeat("x\n", MaxRowBytes),
 		"a long head":  strings.Repeat("x", 2*MaxRowBytes),

@@ -129,6 +129,7 @@ func TestRefusals(t *testing.T) {
 		{"no service", "requests", report("service_code", ""), 400, "parameter_invalid"},
 		{"an unknown service", "requests", report("service_code", "ufo"), 404, "service_unknown"},
 		{"no place", "requests", report("lat", "", "long", ""), 400, "parameter_invalid"},
+		{"0/0 for want of a place", "requests", report("lat", "0", "long", "0.0"), 400, "parameter_invalid"},
 		{"half a place", "requests", report("lat", ""), 400, "parameter_invalid"},
 		{"a place that is none", "requests", report("lat", "ten"), 400, "parameter_invalid"},
 		{"a place off the Earth", "requests", report("lat", "91"), 400, "parameter_invalid"},

@@ -193,6 +193,9 @@ func readPosition(lat, long string) (*fieldsyncv1.Position, error) {
 	if northErr != nil || eastErr != nil {
 		return nil, parameter("lat, long", "phải là hai số thập phân", "must be two decimal numbers")
 	}
+	if north == 0 && east == 0 {
+		return nil, nil //nolint:nilnil // What clients write that know no position.
+	}
 	return &fieldsyncv1.Position{Latitude: north, Longitude: east}, nil
 }
 
