@@ -1,11 +1,13 @@
 package dispatch
 
 import (
+	"bytes"
 	"context"
 	_ "embed" // For the seed.
+	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+	"io"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -25,20 +27,44 @@ const maxCategories = 500
 //go:embed seed/categories.json
 var seedCategories []byte
 
-// ReadCategories reads a file of categories: one category as JSON, or an array of them, in the form that ListCategories
-// answers. Errors: Invalid "categories_malformed".
+// ReadCategories reads a file of categories: one category as JSON, several one behind the other (JSON lines), or an array of them,
+// in the form that ListCategories answers. Errors: Invalid "categories_malformed", with the number of the category that cannot be read.
 func ReadCategories(text []byte) ([]*fieldsyncv1.Category, error) {
-	var list fieldsyncv1.ListCategoriesResponse
-	wrapped := slices.Concat([]byte(`{"categories":`), text, []byte(`}`))
-	if one := (&fieldsyncv1.Category{}); protojson.Unmarshal(text, one) == nil {
-		return []*fieldsyncv1.Category{one}, nil
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	list, err := jsonValues(text)
+	if err == nil && len(list) == 1 && list[0][0] == '[' {
+		array := list[0]
+		list = nil
+		err = json.Unmarshal(array, &list)
 	}
-	if err := protojson.Unmarshal(wrapped, &list); err != nil {
+	if err != nil {
 		return nil, fault.New(fault.Invalid, "categories_malformed",
-			fmt.Sprintf("Không đọc được tệp loại việc: %v.", err),
-			fmt.Sprintf("This is no file of categories: %v.", err))
+			fmt.Sprintf("Không đọc được tệp loại việc, JSON sai: %v.", err), fmt.Sprintf("This is no file of categories, its JSON is wrong: %v.", err))
 	}
-	return list.GetCategories(), nil
+	categories := make([]*fieldsyncv1.Category, len(list))
+	for i, value := range list {
+		categories[i] = &fieldsyncv1.Category{}
+		if err := protojson.Unmarshal(value, categories[i]); err != nil {
+			return nil, fault.New(fault.Invalid, "categories_malformed",
+				fmt.Sprintf("Không đọc được loại việc thứ %d của tệp: %v.", i+1, err),
+				fmt.Sprintf("Category %d of the file cannot be read: %v.", i+1, err))
+		}
+	}
+	return categories, nil
+}
+
+// jsonValues are the values that stand one behind the other in a text.
+func jsonValues(text []byte) (values []json.RawMessage, err error) {
+	for decoder := json.NewDecoder(bytes.NewReader(text)); ; {
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
+			if errors.Is(err, io.EOF) && len(values) > 0 {
+				return values, nil
+			}
+			return nil, err
+		}
+		values = append(values, value)
+	}
 }
 
 // PutCategories creates categories or replaces them, all of the call or none. Errors: Denied "role_denied", Invalid

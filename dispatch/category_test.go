@@ -1,10 +1,13 @@
 package dispatch
 
 import (
+	"bytes"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -85,6 +88,45 @@ func TestBadCategories(t *testing.T) {
 	}
 	_, err := ReadCategories([]byte(`[{"id": "a", "deadline": 5}]`))
 	wantCode(t, err, "categories_malformed")
+}
+
+// Protects the way of categories through a file: what is printed, one a line, is taken back as it is, as are one alone and an array.
+func TestReadCategories(t *testing.T) {
+	seed, err := ReadCategories(seedCategories)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines [][]byte
+	for _, category := range seed {
+		line, err := protojson.Marshal(category)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, line)
+	}
+	for name, test := range map[string]struct {
+		text []byte
+		want []*fieldsyncv1.Category
+	}{
+		"lines":              {bytes.Join(lines, []byte("\n")), seed},
+		"lines from Windows": {slices.Concat([]byte("\ufeff"), bytes.Join(lines, []byte("\r\n"))), seed},
+		"an array":           {slices.Concat([]byte(" [\n"), bytes.Join(lines, []byte(",\n")), []byte("]\n")), seed},
+		"one":                {lines[0], seed[:1]},
+	} {
+		got, err := ReadCategories(test.text)
+		if err != nil || !slices.EqualFunc(got, test.want, func(a, b *fieldsyncv1.Category) bool { return proto.Equal(a, b) }) {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	for text, number := range map[string]string{
+		"{\"id\":\"a\"}\n{\"id\":\"b\",\"foo\":1}": "Category 2", `[{"id":"a"},{"id":"b"},{"deadlineWorkingDays":-1}]`: "Category 3", `[{"id":"a"},`: "JSON", "": "JSON",
+	} {
+		_, err := ReadCategories([]byte(text))
+		wantCode(t, err, "categories_malformed")
+		if err == nil || !strings.Contains(err.Error(), number) {
+			t.Errorf("%s: %v does not say %s", text, err, number)
+		}
+	}
 }
 
 // Protects the checklist of a category: a task gets it, unless whoever creates the task says another one.

@@ -185,6 +185,7 @@ func TestRead(t *testing.T) {
 	}{
 		"good":                {head + "2027-01-01,holiday,Tết,New Year,luật\n", nil},
 		"good, of a PC":       {"\ufeff" + strings.ReplaceAll(head+"2027-01-01,holiday,Tết,New Year,luật\n", "\n", "\r\n"), nil},
+		"good, semicolons":    {"\ufeff" + strings.ReplaceAll(head, ",", ";") + "2027-01-01;holiday;Tết;New Year;luật, điều 112\r\n", nil},
 		"good, JSON":          {`[{"date":"2027-01-01","kind":"holiday","vi":"Tết","en":"New Year","source":"luật"}]`, nil},
 		"two verdicts":        {head + "2027-01-01,holiday,a,b,c\n2027-01-04,holiday,a,b,c\n2027-01-01,day-off,a,b,c\n", []int{4}},
 		"the same twice":      {head + "2027-01-01,holiday,a,b,c\n2027-01-01,holiday,a,b,c\n", []int{3}},

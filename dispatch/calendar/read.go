@@ -72,8 +72,7 @@ func readJSON(text []byte, bad *rows.Errors) (list []Row) {
 }
 
 func readCSV(text []byte, bad *rows.Errors) (list []Row) {
-	reader := csv.NewReader(bytes.NewReader(text))
-	reader.FieldsPerRecord = -1
+	reader := rows.CSV(text)
 	for first := true; ; first = false {
 		record, err := reader.Read()
 		if errors.Is(err, io.EOF) {

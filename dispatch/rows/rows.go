@@ -3,6 +3,8 @@
 package rows
 
 import (
+	"bytes"
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"strings"
@@ -63,3 +65,18 @@ type listed struct{ *Errors }
 
 // Error implements error.
 func (l listed) Error() string { return fmt.Sprintf("%d bad rows", len(l.Rows)) }
+
+// CSV reads the rows of a file as office programs write it: with a byte order mark or without, separated by commas, semicolons or
+// tabs, whichever the first line has most of. Rows may differ in their number of cells.
+func CSV(text []byte) *csv.Reader {
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	first, _, _ := bytes.Cut(text, []byte("\n"))
+	reader := csv.NewReader(bytes.NewReader(text))
+	reader.FieldsPerRecord = -1
+	for _, separator := range ";\t" {
+		if bytes.Count(first, []byte(string(separator))) > bytes.Count(first, []byte(string(reader.Comma))) {
+			reader.Comma = separator
+		}
+	}
+	return reader
+}

@@ -32,15 +32,29 @@ type feature struct {
 
 // ReadAreas reads a GeoJSON FeatureCollection (RFC 7946) of Polygons and MultiPolygons. Each feature names its unit in the property
 // "unit"; a unit may have several features. An error of package rows names each bad feature by its number: one without a unit, one
-// whose polygon crosses itself, one that lies nowhere on the Earth.
+// whose polygon crosses itself, one that lies nowhere on the Earth. A file whose "crs" names anything but WGS 84 is bad as a whole.
 func ReadAreas(text []byte) ([]Area, error) {
 	var collection struct {
 		Type     string            `json:"type"`
 		Features []json.RawMessage `json:"features"`
+		// GeoJSON of before RFC 7946 named another datum here, and office programs still do: VN-2000 lies some 200 m from WGS 84.
+		CRS struct {
+			Properties struct {
+				Name string `json:"name"`
+			} `json:"properties"`
+		} `json:"crs"`
 	}
 	var bad rows.Errors
-	if err := json.Unmarshal(bytes.TrimPrefix(text, []byte("\ufeff")), &collection); err != nil || collection.Type != "FeatureCollection" || len(collection.Features) == 0 {
+	if err := json.Unmarshal(bytes.TrimPrefix(text, []byte("\ufeff")), &collection); err != nil {
+		bad.Add(1, fmt.Sprintf("tệp không phải là JSON đúng, có thể bị cắt: %v", err), fmt.Sprintf("the file is not valid JSON, it may be cut off: %v", err))
+		return nil, bad.Err()
+	}
+	if collection.Type != "FeatureCollection" || len(collection.Features) == 0 {
 		bad.Add(1, "tệp không phải là GeoJSON FeatureCollection có ít nhất một feature", "the file is no GeoJSON FeatureCollection with at least one feature")
+		return nil, bad.Err()
+	}
+	if name := collection.CRS.Properties.Name; name != "" && !strings.HasSuffix(name, "CRS84") && !strings.HasSuffix(name, ":4326") {
+		bad.Add(1, fmt.Sprintf("tọa độ theo hệ %s: hãy xuất lại theo WGS 84 (EPSG:4326)", name), fmt.Sprintf("its coordinates are of %s: export it in WGS 84 (EPSG:4326)", name))
 		return nil, bad.Err()
 	}
 	var areas []Area
@@ -65,6 +79,9 @@ func readArea(raw json.RawMessage) (area Area, vi, en string) {
 	if unit == "" {
 		return area, `thiếu thuộc tính "unit" (mã đơn vị)`, `lacks the property "unit" (a unit's id)`
 	}
+	if len(f.Geometry) == 0 || string(f.Geometry) == "null" {
+		return area, unit + " không có hình (geometry): hãy vẽ, hoặc bỏ feature này", unit + " has no geometry: draw it, or leave the feature out"
+	}
 	shape, err := geom.UnmarshalGeoJSON(f.Geometry)
 	if err != nil {
 		what := err.Error()
@@ -79,6 +96,12 @@ func readArea(raw json.RawMessage) (area Area, vi, en string) {
 	if low.X < -180 || high.X > 180 || low.Y < -90 || high.Y > 90 {
 		return area, fmt.Sprintf("%s nằm ngoài Trái Đất: GeoJSON ghi kinh độ trước, vĩ độ sau", unit),
 			fmt.Sprintf("%s lies nowhere on the Earth: GeoJSON has longitude before latitude", unit)
+	}
+	for _, part := range shape.Dump() {
+		if low, high, _ := part.Envelope().MinMaxXYs(); high.X-low.X > 180 {
+			return area, unit + " rộng hơn nửa Trái Đất: vùng qua kinh tuyến 180° phải cắt đôi ở đó (RFC 7946, 3.1.9)",
+				unit + " is wider than half of the Earth: what crosses the meridian of 180° is cut in two there (RFC 7946, 3.1.9)"
+		}
 	}
 	return Area{Unit: unit, Shape: shape.ForceCoordinatesType(geom.DimXY)}, "", ""
 }

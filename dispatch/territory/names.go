@@ -1,7 +1,6 @@
 package territory
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/csv"
 	"errors"
@@ -48,8 +47,8 @@ var successionHeader = []string{"old_district", "old_ward", "new_unit"}
 // line: one without a district or unit, and one that says of a place what an earlier row said otherwise. A district that was split
 // has a row for each new unit, with the wards.
 func ReadSuccessions(text []byte) ([]Succession, error) {
-	reader := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(text, []byte("\ufeff"))))
-	reader.FieldsPerRecord, reader.ReuseRecord = -1, true
+	reader := rows.CSV(text)
+	reader.ReuseRecord = true
 	var list []Succession
 	var bad rows.Errors
 	seen := map[[2]string]Succession{}
@@ -80,8 +79,8 @@ func ReadSuccessions(text []byte) ([]Succession, error) {
 		case place[0] == "" || row.Unit == "":
 			bad.Add(line, "cần tên quận, huyện cũ và mã đơn vị mới", "needs the old district's name and the new unit's id")
 		case twice && before.Unit != row.Unit:
-			bad.Add(line, fmt.Sprintf("%s, %s đã thuộc %s ở dòng %d", row.Ward, row.District, before.Unit, before.Line),
-				fmt.Sprintf("%s, %s belongs to %s by row %d", row.Ward, row.District, before.Unit, before.Line))
+			name := strings.TrimPrefix(row.Ward+", "+row.District, ", ")
+			bad.Add(line, fmt.Sprintf("%s đã thuộc %s ở dòng %d", name, before.Unit, before.Line), fmt.Sprintf("%s belongs to %s by row %d", name, before.Unit, before.Line))
 		case !twice:
 			seen[place] = row
 			list = append(list, row)

@@ -191,6 +191,10 @@ func TestBadAreas(t *testing.T) {
 		"one in another":     {collection(t, []part{{"a", []ring{square(106, 10, 1)}}, {"b", []ring{square(106.4, 10.4, 0.1)}}}), []int{2}},
 		"a point":            {[]byte(`{"type":"FeatureCollection","features":[{"type":"Feature","properties":{"unit":"a"},"geometry":{"type":"Point","coordinates":[106,10]}}]}`), []int{1}},
 		"no geometry":        {[]byte(`{"type":"FeatureCollection","features":[{"type":"Feature","properties":{"unit":"a"},"geometry":null}]}`), []int{1}},
+		"VN-2000":            {[]byte(strings.Replace(string(collection(t, []part{{"a", []ring{square(106, 10, 1)}}})), "{", `{"crs":{"type":"name","properties":{"name":"urn:ogc:def:crs:EPSG::4756"}},`, 1)), []int{1}},
+		"WGS 84":             {[]byte(strings.Replace(string(collection(t, []part{{"a", []ring{square(106, 10, 1)}}})), "{", `{"crs":{"type":"name","properties":{"name":"urn:ogc:def:crs:OGC:1.3:CRS84"}},`, 1)), nil},
+		"no crs":             {[]byte(strings.Replace(string(collection(t, []part{{"a", []ring{square(106, 10, 1)}}})), "{", `{"crs":null,`, 1)), nil},
+		"around the Earth":   {collection(t, []part{{"a", []ring{{{179, 10}, {-179, 10}, {-179, 11}, {179, 11}, {179, 10}}}}}), []int{1}},
 		"no GeoJSON":         {[]byte(`{"a":1}`), []int{1}},
 		"cut off":            {[]byte(`{"type":"FeatureCollection","features":[`), []int{1}},
 	} {
@@ -250,6 +254,15 @@ func TestNames(t *testing.T) {
 		if got, by := names.Find(address); !slices.Equal(got, want) {
 			t.Errorf("%q: %v by %q, want %v", address, got, by, want)
 		}
+	}
+}
+
+// Protects the old names as office programs write them: with a byte order mark, semicolons, and line ends of Windows.
+func TestSuccessionsOfOfficePrograms(t *testing.T) {
+	list, err := ReadSuccessions([]byte("\ufeffold_district;old_ward;new_unit\r\nQuận 1;;p-sai-gon\r\nQuận 3;Phường 1, cũ;p-ban-co\r\n"))
+	want := []Succession{{"Quận 1", "", "p-sai-gon", 2}, {"Quận 3", "Phường 1, cũ", "p-ban-co", 3}}
+	if err != nil || !slices.Equal(list, want) {
+		t.Errorf("%v, %v, want %v", list, err, want)
 	}
 }
 
