@@ -33,7 +33,9 @@ an admin.`,
 		if due != "" {
 			at, err := time.Parse(time.RFC3339, due)
 			if err != nil {
-				return fmt.Errorf("--due: %w", err)
+				return fault.New(fault.Invalid, "flag_invalid",
+					fmt.Sprintf("--due: %q không phải là thời điểm RFC 3339: hãy ghi như 2026-11-27T17:00:00+07:00.", due),
+					fmt.Sprintf("--due: %q is not an RFC 3339 time: write it like 2026-11-27T17:00:00+07:00.", due))
 			}
 			order.DueAt = timestamppb.New(at)
 		}

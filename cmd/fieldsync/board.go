@@ -60,20 +60,20 @@ enrolled as a dispatcher or an admin.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		filter.Text = strings.Join(args, " ")
 		for _, s := range states {
-			n, err := stateNames.parse("--state", s)
+			n, err := stateNames.parse("state", s)
 			if err != nil {
 				return err
 			}
 			filter.States = append(filter.States, fieldsyncv1.TaskState(n))
 		}
 		for _, u := range urgencies {
-			n, err := urgencyNames.parse("--urgency", u)
+			n, err := urgencyNames.parse("urgency", u)
 			if err != nil {
 				return err
 			}
 			filter.Urgencies = append(filter.Urgencies, fieldsyncv1.Urgency(n))
 		}
-		by, err := orderNames.parse("--order", order)
+		by, err := orderNames.parse("order", order)
 		if err != nil {
 			return err
 		}
@@ -101,11 +101,8 @@ func newBoardPrinter(cmd *cobra.Command, asCSV bool) *boardPrinter {
 	if asCSV {
 		w := csv.NewWriter(p.out)
 		p.write = func(cells ...string) error {
-			for i, cell := range cells {
-				// What citizens write is opened in spreadsheets: it must not become a formula there (OWASP, CSV injection).
-				if strings.HasPrefix(cell, "=") || strings.HasPrefix(cell, "+") || strings.HasPrefix(cell, "-") || strings.HasPrefix(cell, "@") {
-					cells[i] = "'" + cell
-				}
+			for i, text := range cells {
+				cells[i] = sheetCell(text)
 			}
 			return w.Write(cells)
 		}
@@ -114,6 +111,9 @@ func newBoardPrinter(cmd *cobra.Command, asCSV bool) *boardPrinter {
 	}
 	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 	p.write = func(cells ...string) error {
+		for i, text := range cells {
+			cells[i] = cell(text)
+		}
 		_, err := fmt.Fprintln(w, strings.Join(cells, "\t"))
 		return err
 	}
@@ -143,7 +143,7 @@ func (p *boardPrinter) list(ctx context.Context, o operator, filter *fieldsyncv1
 }
 
 func (p *boardPrinter) row(r *fieldsyncv1.BoardRow) error {
-	return p.write(r.GetTaskId(), r.GetHotlineId(), p.state(r.GetState()), r.GetCrewId(), when(r.GetDueAt()), p.flags(r), r.GetTitle(), r.GetAddress())
+	return p.write(r.GetTaskId(), r.GetHotlineId(), p.state(r.GetState()), r.GetCrewId(), vietnamese(r.GetDueAt()), p.flags(r), r.GetTitle(), r.GetAddress())
 }
 
 func (p *boardPrinter) flags(r *fieldsyncv1.BoardRow) string {
@@ -221,7 +221,7 @@ is running. Takes a shell that is enrolled as a dispatcher or an admin.`,
 			}
 			p := newBoardPrinter(cmd, asCSV)
 			if !asCSV {
-				p.printf("Từ %s đến %s\n", "From %s until %s\n", when(resp.GetFrom()), when(resp.GetUntil()))
+				p.printf("Từ %s đến %s\n", "From %s until %s\n", vietnamese(resp.GetFrom()), vietnamese(resp.GetUntil()))
 			}
 			return p.report(resp.GetUnits())
 		})

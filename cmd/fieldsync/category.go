@@ -20,8 +20,8 @@ func newCategoriesCommand(run runner) *cobra.Command {
 	return &cobra.Command{
 		Use: "categories [FILE]", Args: cobra.MaximumNArgs(1),
 		Short: "Print all categories as JSON lines, or put those of a JSON file: all of it or none",
-		Long: `Print all categories as JSON lines. With a file ("-" reads standard input), put the categories in it instead: one, or an
-array of them, in the form in which they are printed. A file with one bad category changes nothing. At most 500 categories.
+		Long: `Print all categories as JSON lines. With a file ("-" reads standard input), put the categories in it instead: one, one a
+line, or an array of them, in the form in which they are printed. A file with one bad category changes nothing. At most 500 categories.
 
 A category says in how many working days a task of it has to be done (0: no deadline), which photos and checklist it wants, how
 it can end (at least one outcome), and who is told when an assignment is not answered.`,

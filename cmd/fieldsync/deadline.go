@@ -27,7 +27,7 @@ func newDeadlineCommand() *cobra.Command {
 	var asJSON, resume bool
 	var until, reason string
 	cmd := &cobra.Command{
-		Use:   "deadline TASK",
+		Use:   "deadline TICKET-OR-TASK",
 		Short: "Explain a task's deadline, every day counted or skipped; pause it, or let it run again",
 		Long: `Explain how a task's deadline comes about: its working days, the calendar's version, pauses, and every day with the reason
 why it counts or not. Where the crew's account of when it was done differs from when the server heard of it, both readings are
@@ -39,7 +39,7 @@ now, until the day given (to its end) or until work goes on; at most 90 days. Ta
 admin.`,
 		Example: `  fieldsync deadline 06h0jd5zkqprz59vgx30
   fieldsync deadline 06h0jd5zkqprz59vgx30 --pause-until 2026-12-04 --reason "Chờ cắt điện"
-  fieldsync deadline 06h0jd5zkqprz59vgx30 --resume`,
+  fieldsync deadline 1022-2026-00017 --resume`,
 		Args: cobra.ExactArgs(1),
 	}
 	profile := profileFlag(cmd)
@@ -51,6 +51,10 @@ admin.`,
 	cmd.MarkFlagsMutuallyExclusive("pause-until", "resume")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return asOperator(*profile, func(o operator) error {
+			task, err := taskOf(cmd.Context(), o, args[0])
+			if err != nil {
+				return err
+			}
 			switch {
 			case until != "":
 				day, err := calendar.ParseDay(until)
@@ -59,16 +63,16 @@ admin.`,
 						fmt.Sprintf("Ngày %q không có thật: hãy ghi như 2026-12-04.", until), fmt.Sprintf("There is no day %q: write it like 2026-12-04.", until))
 				}
 				if _, err := o.deadlines().PauseDeadline(cmd.Context(), &fieldsyncv1.PauseDeadlineRequest{
-					TaskId: args[0], Reason: reason, Until: timestamppb.New(day.End()),
+					TaskId: task, Reason: reason, Until: timestamppb.New(day.End()),
 				}); err != nil {
 					return err
 				}
 			case resume:
-				if _, err := o.deadlines().ResumeDeadline(cmd.Context(), &fieldsyncv1.ResumeDeadlineRequest{TaskId: args[0]}); err != nil {
+				if _, err := o.deadlines().ResumeDeadline(cmd.Context(), &fieldsyncv1.ResumeDeadlineRequest{TaskId: task}); err != nil {
 					return err
 				}
 			}
-			x, err := o.deadlines().ExplainDeadline(cmd.Context(), &fieldsyncv1.ExplainDeadlineRequest{TaskId: args[0]})
+			x, err := o.deadlines().ExplainDeadline(cmd.Context(), &fieldsyncv1.ExplainDeadlineRequest{TaskId: task})
 			if err != nil {
 				return err
 			}
@@ -204,18 +208,22 @@ func reportRows(cmd *cobra.Command, err error) error {
 
 func newEscalationCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "escalation TASK",
+		Use:   "escalation TICKET-OR-TASK",
 		Short: "Tell how far an assignment that nobody answers has climbed",
 		Long: `Tell the steps of a task's newest assignment: what happens and when while its crew does not answer, and what has happened.
 The steps are its category's (fieldsync admin categories). Takes a shell that is enrolled as a dispatcher or an admin.`,
-		Example: `  fieldsync escalation 06h0jd5zkqprz59vgx30`,
+		Example: `  fieldsync escalation 1022-2026-00017`,
 		Args:    cobra.ExactArgs(1),
 	}
 	profile := profileFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return asOperator(*profile, func(o operator) error {
+			task, err := taskOf(cmd.Context(), o, args[0])
+			if err != nil {
+				return err
+			}
 			client := fieldsyncv1connect.NewEscalationServiceClient(o.Client(), o.server)
-			resp, err := client.GetEscalation(cmd.Context(), &fieldsyncv1.GetEscalationRequest{TaskId: args[0]})
+			resp, err := client.GetEscalation(cmd.Context(), &fieldsyncv1.GetEscalationRequest{TaskId: task})
 			if err != nil {
 				return err
 			}

@@ -17,6 +17,7 @@ import (
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/hotline"
 	"github.com/cong1022/fieldsync/hotline/georeport"
+	"github.com/cong1022/fieldsync/internal/fault"
 )
 
 // A call is one transaction of the server, which bounds it.
@@ -32,7 +33,7 @@ func newImportCommand() *cobra.Command {
 		Short: "Hand tickets over from a file of service requests (GeoReport v2 JSON, or CSV)",
 		Long: `Hand tickets over from a file of service requests: GeoReport v2 JSON, an array of requests as GET /requests.json
 answers; or CSV (UTF-8; commas, semicolons or tabs), whose first line names the columns: service_request_id or "Mã phiếu",
-service_name or "Lĩnh vực", service_code, description or "Nội dung", address or "Địa chỉ", lat or "Vĩ độ", long or "Kinh độ",
+service_name or "Lĩnh vực", service_code, description or "Nội dung", address or "Địa chỉ", lat, latitude or "Vĩ độ", long, longitude or "Kinh độ",
 requested_datetime or "Thời gian" (RFC 3339), reporter_name or "Người phản ánh", reporter_phone or "Số điện thoại", parent_id or
 "Phiếu gốc" (the ticket of which it is a duplicate). Other columns are left alone. "-" reads standard input.
 
@@ -63,6 +64,10 @@ Takes a shell that is enrolled as the hotline or an admin.`,
 			defer in.Close()
 			i := importing{ctx: cmd.Context(), operator: o, unit: unit, errs: cmd.ErrOrStderr(), lang: language(cmd)}
 			if badFile != "" {
+				if sameFile(args[0], badFile) {
+					return fault.New(fault.Invalid, "flag_invalid",
+						"--bad là chính tệp phiếu, sẽ bị ghi đè: hãy ghi tên một tệp khác.", "--bad is the file of tickets itself, which it would overwrite: name another file.")
+				}
 				closeBad, err := i.alsoTo(badFile)
 				if err != nil {
 					return err
@@ -95,6 +100,13 @@ func openInput(name string, stdin io.Reader) (io.ReadCloser, int64, error) {
 		return nil, 0, err
 	}
 	return f, info.Size(), nil
+}
+
+// sameFile tells whether two names lead to one file that exists.
+func sameFile(a, b string) bool {
+	left, leftErr := os.Stat(a)
+	right, rightErr := os.Stat(b)
+	return leftErr == nil && rightErr == nil && os.SameFile(left, right)
 }
 
 // withProgress shows on a terminal how much of the input has been read.
@@ -163,11 +175,11 @@ func (i *importing) run(in io.Reader) error {
 func (i *importing) report(bad *georeport.RowError) error {
 	i.bad++
 	reason := sentence(bad.Reason.GetVi(), bad.Reason.GetEn(), i.lang)
-	fmt.Fprintf(i.errs, sentence("dòng %d (%s): %s\n", "line %d (%s): %s\n", i.lang), bad.Line, bad.ID, reason)
+	fmt.Fprintf(i.errs, sentence("dòng %d (%s): %s\n", "line %d (%s): %s\n", i.lang), bad.Line, cell(bad.ID), reason)
 	if i.badRows == nil {
 		return nil
 	}
-	return i.badRows.Write([]string{strconv.Itoa(bad.Line), bad.ID, bad.Field, reason})
+	return i.badRows.Write([]string{strconv.Itoa(bad.Line), sheetCell(bad.ID), bad.Field, reason})
 }
 
 // send hands the batch over. What the server refuses because of one of its rows it takes without that row: the call is cut in halves

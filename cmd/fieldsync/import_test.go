@@ -99,6 +99,23 @@ func TestImportWithBadRows(t *testing.T) {
 	}
 }
 
+// Protects a file of tickets, perhaps the only one, from an import whose bad rows are to go into the same file.
+func TestImportKeepsItsFile(t *testing.T) {
+	h := newHouse(t, "--listen", "127.0.0.1:0")
+	check(t, h.dispatcher.Close())
+	check(t, h.hotline.Close())
+	const rows = "service_request_id,service_name\n1022-1,Cây đổ\n"
+	path := filepath.Join(t.TempDir(), "tickets.csv")
+	check(t, os.WriteFile(path, []byte(rows), 0o600))
+	var stdout, stderr bytes.Buffer
+	code := Run(t.Context(), []string{"import", "--lang", "en", "--profile", h.folder(houseHotline), "--bad", path, path}, strings.NewReader(""), &stdout, &stderr)
+	left, err := os.ReadFile(path)
+	check(t, err)
+	if code != 1 || !strings.Contains(stderr.String(), "[flag_invalid]") || string(left) != rows {
+		t.Errorf("exit status %d, %q, and in the file is %q", code, stderr.String(), left)
+	}
+}
+
 // importRow is a row of a file of tickets.
 type importRow struct{ id, lat, at, parent string }
 

@@ -151,7 +151,7 @@ func (s *session) list(tasks []phone.Held) error {
 			title = "! " + title
 		}
 		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", tail(t.GetId()), t.GetTicket().GetHotlineId(),
-			s.state(t.GetStatus().GetState()), when(t.GetAssignment().GetDueAt()), len(held.Pending), title, t.GetTicket().GetAddress())
+			s.state(t.GetStatus().GetState()), vietnamese(t.GetAssignment().GetDueAt()), len(held.Pending), cell(title), cell(t.GetTicket().GetAddress()))
 	}
 	return w.Flush()
 }
@@ -165,7 +165,7 @@ func (s *session) show(held phone.Held) error {
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	row := func(vi, en, value string) {
 		if value != "" {
-			_, _ = fmt.Fprintf(w, "%s\t%s\n", s.tr(vi, en), strings.ReplaceAll(value, "\n", "\n\t"))
+			_, _ = fmt.Fprintf(w, "%s\t%s\n", s.tr(vi, en), block(value))
 		}
 	}
 	row("Mã", "Task", t.GetId())
@@ -182,7 +182,7 @@ func (s *session) show(held phone.Held) error {
 		status += ": " + reason
 	}
 	row("Trạng thái", "State", status)
-	row("Hạn", "Due", when(t.GetAssignment().GetDueAt()))
+	row("Hạn", "Due", vietnamese(t.GetAssignment().GetDueAt()))
 	row("Chỉ dẫn", "Instruction", t.GetAssignment().GetInstruction())
 	for _, item := range t.GetChecklist() {
 		mark := "[ ] "

@@ -55,7 +55,7 @@ func newReviewList(profile *string) *cobra.Command {
 								v.tr("VIỆC", "TASK"), "1022", v.tr("ĐƠN VỊ", "UNIT"), v.tr("TRẠNG THÁI", "STATE"), v.tr("NGHI VẤN", "DOUBTS"), v.tr("TIÊU ĐỀ", "TITLE"),
 							}, "\t"))
 						}
-						fmt.Fprintln(w, strings.Join([]string{r.GetTaskId(), r.GetHotlineId(), r.GetUnitId(), v.state(r.GetState()), codesOf(r.GetDoubts()), r.GetTitle()}, "\t"))
+						fmt.Fprintln(w, strings.Join([]string{r.GetTaskId(), r.GetHotlineId(), r.GetUnitId(), v.state(r.GetState()), codesOf(r.GetDoubts()), cell(r.GetTitle())}, "\t"))
 					}
 					if page.Token = resp.GetNextToken(); page.GetToken() == "" {
 						break
@@ -94,7 +94,7 @@ func newReviewShow(profile *string) *cobra.Command {
 					return err
 				}
 				v := voice{out: cmd.OutOrStdout(), english: language(cmd) == "en"}
-				v.printf("%s  %s  %s\n", "%s  %s  %s\n", review.GetTaskId(), v.state(review.GetState()), review.GetTitle())
+				v.printf("%s  %s  %s\n", "%s  %s  %s\n", review.GetTaskId(), v.state(review.GetState()), cell(review.GetTitle()))
 				for _, doubt := range review.GetDoubts() {
 					said := doubt.GetFinding().GetSentence()
 					fmt.Fprintf(v.out, "  %-24s %s", doubt.GetFinding().GetCode(), v.tr(said.GetVi(), said.GetEn()))

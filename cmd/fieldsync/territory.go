@@ -166,12 +166,12 @@ func newRouteCommand() *cobra.Command {
 		Use:   "route [TICKET [UNIT]]",
 		Short: "Send a ticket to the unit that answers for its place, or list those that wait for it",
 		Long: `Send a ticket, and its task, to a unit: the one given, or the one that answers for its position, or for the names in its address.
-TICKET is fieldsync's id of it. Where the names tell of several units, the ticket stays and they are listed. Without a ticket: list
+TICKET is fieldsync's id of it, or the hotline's. Where the names tell of several units, the ticket stays and they are listed. Without a ticket: list
 the city's open tickets that wait to be routed by hand, oldest first. New tickets whose place is known are routed by themselves.
 Takes a shell that is enrolled as a dispatcher or an admin.`,
 		Example: `  fieldsync route
   fieldsync route 06h0jd5yg9de4cg0423g
-  fieldsync route 06h0jd5yg9de4cg0423g binh-thanh`,
+  fieldsync route 1022-2026-00017 binh-thanh`,
 		Args: cobra.MaximumNArgs(2),
 	}
 	profile := profileFlag(cmd)
@@ -185,6 +185,14 @@ Takes a shell that is enrolled as a dispatcher or an admin.`,
 				request.UnitId = args[1]
 			}
 			resp, err := o.territory().RouteTicket(cmd.Context(), request)
+			if err != nil && mayBeAnotherID(err) {
+				ticket, findErr := ticketOf(cmd.Context(), o, args[0])
+				if findErr != nil {
+					return findErr
+				}
+				request.TicketId = ticket.GetId()
+				resp, err = o.territory().RouteTicket(cmd.Context(), request)
+			}
 			if err != nil {
 				return err
 			}
@@ -213,7 +221,7 @@ func listUnrouted(cmd *cobra.Command, o operator) error {
 		for _, ticket := range tickets.GetTickets() {
 			waiting++
 			fmt.Fprintf(cmd.OutOrStdout(), "%s\t%s\t%s\t%s\n", ticket.GetId(), ticket.GetHotlineId(),
-				ticket.GetFacts().GetReportedAt().AsTime().In(calendar.Zone).Format(time.DateTime), ticket.GetFacts().GetAddress())
+				ticket.GetFacts().GetReportedAt().AsTime().In(calendar.Zone).Format(time.DateTime), cell(ticket.GetFacts().GetAddress()))
 		}
 		if page.Token = tickets.GetNextToken(); page.GetToken() == "" {
 			break
