@@ -14,6 +14,8 @@ import (
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/internal/server"
+	"github.com/cong1022/fieldsync/store/embedded"
+	"github.com/cong1022/fieldsync/store/journal"
 )
 
 // Run runs the command line and returns the exit status: 0 for success, 1 for an error, which it has printed. It ends early
@@ -114,13 +116,23 @@ func language(cmd *cobra.Command) string {
 	return "vi"
 }
 
-// explain says an error in the language: faults and the server's errors have a sentence in both, anything else is English.
+// explain says an error in the language: faults, the server's errors and a damaged store have a sentence in both, anything else is
+// English.
 func explain(err error, lang string) string {
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return sentence(f.Vi, f.En, lang) + " [" + f.Code + "]"
 	}
 	if info := refusal(err); info != nil {
 		return sentence(info.GetMessage().GetVi(), info.GetMessage().GetEn(), lang) + " [" + info.GetCode() + "]"
+	}
+	if damaged, ok := errors.AsType[*embedded.IndexError](err); ok {
+		return sentence(fmt.Sprintf("Chỉ mục bị hỏng, có thể dựng lại từ nhật ký bằng `fieldsync rebuild`: %v", damaged.Err), err.Error(), lang)
+	}
+	if damaged, ok := errors.AsType[*journal.DamageError](err); ok {
+		return sentence(
+			fmt.Sprintf("Nhật ký bị hỏng: %s, byte %d, bản ghi %d: %v\nNếu chỉ mục còn nguyên, `fieldsync rebuild --journal` bắt đầu nhật ký mới từ chỉ mục; "+
+				"nếu không, hãy khôi phục từ bản sao lưu bằng `fieldsync restore`.", damaged.File, damaged.Offset, damaged.Sequence, damaged.Err),
+			err.Error()+"\nIf the index is whole, `fieldsync rebuild --journal` begins a new journal from it; else restore from the backup (`fieldsync restore`).", lang)
 	}
 	return err.Error()
 }

@@ -167,7 +167,7 @@ func (e *Engine) begin() error {
 	if position, err := readPosition(e.db); err != nil || position != nil {
 		return errors.Join(err, &journal.DamageError{
 			File: e.folder.journal(), Sequence: position.GetSequence(),
-			Err: errors.New("the journal is missing, and the index holds its records up to here; `fieldsync rebuild --journal` begins a new one from the index"),
+			Err: errors.New("the journal is missing, and the index holds its records up to here"),
 		})
 	}
 	return e.beginJournal(1)
@@ -289,16 +289,31 @@ func (e *Engine) replay() error {
 	case held != nil && held.GetJournal() != e.journal.ID():
 		return &IndexError{fmt.Errorf("it belongs to the journal %016x, not %016x", held.GetJournal(), e.journal.ID())}
 	case held.GetSequence() > last:
-		segments := e.journal.Segments()
-		newest := segments[len(segments)-1]
-		return &journal.DamageError{File: newest.Path, Offset: newest.Bytes, Sequence: last + 1, Err: fmt.Errorf(
-			"the journal ends here, and the index holds records up to %d; `fieldsync rebuild --journal` begins a new journal from the index", held.GetSequence())}
+		return e.endsEarly(held.GetSequence())
 	case held.GetSequence() < from:
 		return &IndexError{fmt.Errorf("it holds the journal up to record %d and had it up to %d", held.GetSequence(), from)}
 	}
-	if from < last {
-		e.log.Info("store: the journal is put into the index", "from", from+1, "to", last, "index_at", held.GetSequence())
+	if from == last {
+		e.applied.Store(last)
+		return nil
 	}
+	e.log.Info("store: the journal is put into the index", "from", from+1, "to", last, "index_at", held.GetSequence())
+	if err := e.putBehind(from); err != nil {
+		return err
+	}
+	return e.checkpoint()
+}
+
+// putBehind puts the records behind from into Badger. All are read before the first is put there: what is older than what Badger holds
+// would stay in the place of the newer if a damaged record ended it in between, and a journal that is begun anew from that index would
+// have it for true.
+func (e *Engine) putBehind(from uint64) error {
+	for _, err := range e.journal.Records(from + 1) {
+		if err != nil {
+			return err
+		}
+	}
+	last := e.journal.Last()
 	for record, err := range e.journal.Records(from + 1) {
 		if err != nil {
 			return err
@@ -309,10 +324,15 @@ func (e *Engine) replay() error {
 		e.options.Progress(int64(record.Sequence-from), int64(last-from)) //nolint:gosec // Differences of counts.
 	}
 	e.applied.Store(last)
-	if from == last {
-		return nil
-	}
-	return e.checkpoint()
+	return nil
+}
+
+// endsEarly is for a journal that ends before what the index holds.
+func (e *Engine) endsEarly(held uint64) error {
+	segments := e.journal.Segments()
+	newest := segments[len(segments)-1]
+	return &journal.DamageError{File: newest.Path, Offset: newest.Bytes, Sequence: newest.Last + 1, Err: fmt.Errorf(
+		"the journal ends here, and the index holds records up to %d", held)}
 }
 
 // applyRecord puts a record of the journal into Badger.

@@ -296,3 +296,112 @@ func TestIndexBehindCheckpoint(t *testing.T) {
 	}
 	reopened(t, dir, Options{}, want)
 }
+
+// Protects: neither of the two copies is made from the other where that is the one that holds more: the order to do so is refused, and
+// what was there is still there.
+func TestTheLesserCopyIsNoSource(t *testing.T) {
+	whole := t.TempDir()
+	e, want := written(t, whole, Options{})
+	shut(t, e)
+	cut := func(dir string) error {
+		files, err := filepath.Glob(filepath.Join(folder(dir).journal(), "*.journal"))
+		return errors.Join(err, os.Truncate(files[len(files)-1], 5000))
+	}
+	withoutIndex := func(dir string) error { return os.RemoveAll(folder(dir).index()) }
+	rebuild := func(dir string) error { return Rebuild(dir, Options{}) }
+	start := func(dir string) error {
+		e, err := OpenWith(dir, Options{})
+		if err == nil {
+			err = e.Close()
+		}
+		return err
+	}
+	renew := func(dir string) error {
+		_, err := RenewJournal(dir, Options{})
+		return err
+	}
+	for name, test := range map[string]struct {
+		damage  []func(dir string) error
+		refused func(dir string) error
+		mended  func(dir string) error // Nil where only a backup helps.
+	}{
+		"an index from a journal that is cut":       {[]func(string) error{cut}, rebuild, renew},
+		"a journal from an index that is missing":   {[]func(string) error{withoutIndex}, renew, rebuild},
+		"a start with neither":                      {[]func(string) error{cut, withoutIndex}, start, nil},
+		"an index from a journal that is cut alone": {[]func(string) error{cut, withoutIndex}, rebuild, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "copy")
+			if err := os.CopyFS(dir, os.DirFS(whole)); err != nil {
+				t.Fatal(err)
+			}
+			for _, damage := range test.damage {
+				if err := damage(dir); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 { // Nor when somebody insists.
+				err := test.refused(dir)
+				var index *IndexError
+				var damaged *journal.DamageError
+				if !errors.As(err, &index) && !errors.As(err, &damaged) {
+					t.Fatalf("it is done: %v", err)
+				}
+			}
+			if test.mended == nil {
+				return
+			}
+			if err := test.mended(dir); err != nil {
+				t.Fatal(err)
+			}
+			shut(t, reopened(t, dir, Options{}, want))
+		})
+	}
+}
+
+// Protects: a start that fails over a damaged record of the journal leaves the index as new as it was, so that a journal can be begun
+// anew from it; and one that is begun from an index that lags takes along what the old journal has behind it.
+func TestFailedReplayChangesNothing(t *testing.T) {
+	o := Options{SegmentBytes: 16 << 10}
+	dir, copied := t.TempDir(), filepath.Join(t.TempDir(), "copy")
+	_, want := written(t, dir, o)
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil { // As after kill -9: the checkpoint lags.
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(folder(copied).journal(), "*.journal"))
+	if err != nil || len(files) < 3 {
+		t.Fatal(files, err)
+	}
+	flip(t, files[1], 5000)
+	var damaged *journal.DamageError
+	if _, err := OpenWith(copied, o); !errors.As(err, &damaged) || damaged.File != files[1] {
+		t.Fatalf("a damaged record behind the checkpoint: %v", err)
+	}
+	if _, err := RenewJournal(copied, o); err != nil {
+		t.Fatal(err)
+	}
+	shut(t, reopened(t, copied, o, want))
+}
+
+// Protects: `rebuild --journal` with nothing damaged, after kill -9 between journal and index, loses nothing.
+func TestRenewedJournalHoldsWhatTheOldOneDid(t *testing.T) {
+	dir, copied, old := t.TempDir(), filepath.Join(t.TempDir(), "copy"), filepath.Join(t.TempDir(), "old")
+	e, want := written(t, dir, Options{})
+	if err := os.CopyFS(old, os.DirFS(folder(dir).index())); err != nil {
+		t.Fatal(err)
+	}
+	want["later"] = "1"
+	if err := set(e, "later", "1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.RemoveAll(folder(copied).index()), os.CopyFS(folder(copied).index(), os.DirFS(old))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := RenewJournal(copied, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	shut(t, reopened(t, copied, Options{}, want))
+}

@@ -3,7 +3,9 @@ package embedded
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
@@ -13,8 +15,15 @@ import (
 )
 
 // rebuild makes Badger anew, beside the old one and then in its place, from the newest snapshot that is whole. The journal
-// behind the snapshot is left to replay, which begins there.
+// behind the snapshot is left to replay, which begins there. A *journal.DamageError where the journal ends before what Badger
+// had: it would be gone from both.
 func (e *Engine) rebuild() error {
+	if held := e.held(); held > e.journal.Last() {
+		return e.endsEarly(held)
+	}
+	if had := e.readCheckpoint(); had > e.journal.Last() {
+		return e.endsBeforeCheckpoint(had)
+	}
 	fresh := e.folder.index() + ".new"
 	if err := os.RemoveAll(fresh); err != nil {
 		return err
@@ -35,6 +44,33 @@ func (e *Engine) rebuild() error {
 		return err
 	}
 	return journal.SyncDir(string(e.folder))
+}
+
+// held is up to which record of the journal the index is, 0 where that cannot be read: there is none, or it is damaged.
+func (e *Engine) held() uint64 {
+	if tables, err := inspect(e.folder.index(), false); err != nil || tables == nil {
+		return 0
+	}
+	// Nothing of it may change, and no compaction meet what is damaged.
+	db, err := badger.OpenManaged(badgerOptions(e.folder.index(), slog.New(slog.DiscardHandler)).WithReadOnly(true))
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = db.Close() }() // It was only read.
+	position, err := readPosition(db)
+	if err != nil || position.GetJournal() != e.journal.ID() {
+		return 0
+	}
+	return position.GetSequence()
+}
+
+// endsBeforeCheckpoint is for a journal that ends before what an index that is not there any more, or cannot be read, had of it.
+func (e *Engine) endsBeforeCheckpoint(had uint64) error {
+	segments := e.journal.Segments()
+	newest := segments[len(segments)-1]
+	return &journal.DamageError{File: newest.Path, Offset: newest.Bytes, Sequence: newest.Last + 1, Err: fmt.Errorf(
+		"the journal ends here and had records up to %d, and no index holds them: restore from the backup (`fieldsync restore`); where there is none, "+
+			"what is left can be had without %s", had, filepath.Join(e.folder.journal(), checkpointFile))}
 }
 
 // load makes a Badger in dir with the newest snapshot that is whole and has its journal behind it.
@@ -87,6 +123,9 @@ func (e *Engine) loadSnapshot(dir string, s journal.SnapshotInfo) (_ *storagev1.
 	if end.GetPosition().GetJournal() != e.journal.ID() {
 		return nil, &journal.DamageError{File: s.Path, Err: errors.New("the snapshot belongs to another journal")}
 	}
+	if at := end.GetPosition().GetSequence(); at != s.Position {
+		return nil, &journal.DamageError{File: s.Path, Err: fmt.Errorf("the snapshot is of record %d, which is not what its name says", at)}
+	}
 	if err := batch.Flush(); err != nil {
 		return nil, err
 	}
@@ -127,20 +166,23 @@ func Rebuild(dir string, o Options) error {
 
 // RenewJournal begins a new journal from what the index of the store in dir holds. It is for a journal that is damaged beside
 // an index that is not; the old journal's files are kept beside it, in a folder whose path is returned. The store must not
-// be open.
+// be open. An *IndexError where the index is missing or holds less than it did: then the journal is all that there is.
 func RenewJournal(dir string, o Options) (kept string, err error) {
 	e := newEngine(dir, o)
 	if e.lock, err = e.folder.take(); err != nil {
 		return "", fmt.Errorf("renewing the journal in %s: %w", dir, err)
 	}
 	defer func() { err = errors.Join(err, e.lock.Unlock()) }()
+	if _, err := os.Stat(filepath.Join(e.folder.index(), badger.ManifestFilename)); err != nil {
+		return "", &IndexError{err} // Opening would make an empty one.
+	}
 	if err := e.openIndex(false); err != nil {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, e.db.Close()) }()
-	position, err := readPosition(e.db)
+	position, err := e.catchUp()
 	if err != nil {
-		return "", &IndexError{err}
+		return "", err
 	}
 	kept = fmt.Sprintf("%s.damaged-%s", e.folder.journal(), e.options.Clock().UTC().Format("20060102T150405"))
 	if err := os.Rename(e.folder.journal(), kept); err != nil {
@@ -159,4 +201,36 @@ func RenewJournal(dir string, o Options) (kept string, err error) {
 		return "", err
 	}
 	return kept, nil
+}
+
+// catchUp puts into Badger what a journal that can be opened holds behind it, and returns where Badger is then.
+func (e *Engine) catchUp() (held *storagev1.JournalPosition, err error) {
+	held, err = readPosition(e.db)
+	if err != nil {
+		return nil, &IndexError{err}
+	}
+	files, err := filepath.Glob(filepath.Join(e.folder.journal(), "*"))
+	if err == nil && held == nil && len(files) > 0 {
+		err = &IndexError{errors.New("it does not say up to which record of the journal it is")}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if e.journal, err = journal.Open(e.folder.journal(), e.journalOptions()); err != nil {
+		e.log.Warn("store: the old journal cannot be read, and the new one begins with what the index holds", "record", held.GetSequence(), "error", err)
+		return held, nil
+	}
+	defer func() { err = errors.Join(err, e.journal.Close()) }()
+	switch had := e.readCheckpoint(); {
+	case held.GetJournal() != e.journal.ID(): // A journal of another store, in the place of this one's.
+		return held, nil
+	case held.GetSequence() < had:
+		return nil, &IndexError{fmt.Errorf("it holds the journal up to record %d and had it up to %d", held.GetSequence(), had)}
+	case held.GetSequence() >= e.journal.Last():
+		return held, nil
+	}
+	if err := e.putBehind(held.GetSequence()); err != nil {
+		return nil, err
+	}
+	return readPosition(e.db)
 }
