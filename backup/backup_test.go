@@ -11,7 +11,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -232,6 +234,154 @@ func TestShipperGoesOn(t *testing.T) {
 	}
 	if after, err := target.List(t.Context(), ""); err != nil || len(after) != len(before) {
 		t.Errorf("with nothing new it holds %q, %v", after, err)
+	}
+}
+
+// Protects: a repository that was emptied while the server runs (a disk that is not mounted any more, a bucket made anew) is not taken
+// for one that holds what was sent: all is sent again, photos too, and phones do not hear that it is there before it is.
+func TestRepositoryIsEmptied(t *testing.T) {
+	root, originals := filepath.Join(t.TempDir(), "backup"), photos{}
+	for name, ship := range map[string]func(s *backup.Shipper, c *city) error{
+		"something new": func(s *backup.Shipper, c *city) error {
+			c.report(30, 40)
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			ended := make(chan error, 1)
+			go func() { ended <- s.Run(ctx) }()
+			for s.Reached().Sequence != c.engine.Journal().Last() {
+				if t.Context().Err() != nil {
+					return t.Context().Err()
+				}
+				time.Sleep(time.Millisecond)
+			}
+			if names, err := backup.Folder(root).List(ctx, "photo/"); err != nil || len(names) != 1 {
+				return fmt.Errorf("it says that all is there, and holds the photos %q, %w", names, err)
+			}
+			stop()
+			return <-ended
+		},
+		"backup now": func(s *backup.Shipper, _ *city) error { return s.Ship(t.Context()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.RemoveAll(root); err != nil {
+				t.Fatal(err)
+			}
+			c := open(t, filepath.Join(t.TempDir(), "city"), time.Now().Add(time.Minute))
+			shipper := backup.New(backup.Options{Engine: c.engine, Target: backup.Folder(root), Photo: originals.open, Every: time.Millisecond})
+			c.report(0, 30)
+			photo := sha256.Sum256([]byte(name))
+			originals[hex.EncodeToString(photo[:])] = name
+			c.photograph(name)
+			if err := shipper.Ship(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.RemoveAll(root); err != nil {
+				t.Fatal(err)
+			}
+			if err := ship(shipper, c); err != nil {
+				t.Fatal(err)
+			}
+			if found, err := backup.Verify(t.Context(), backup.Folder(root), nil, nil); err != nil || len(found) > 0 {
+				t.Errorf("%v, %v", found, err)
+			}
+			got, restored := 0, filepath.Join(t.TempDir(), "restored")
+			r, err := backup.Restore(t.Context(), restored, backup.RestoreOptions{
+				Target: backup.Folder(root), Photo: func(context.Context, string, io.Reader) error { got++; return nil },
+			})
+			if err != nil || r.Sequence != c.engine.Journal().Last() || got != 1 {
+				t.Errorf("restored to %d of %d with %d photos, %v", r.Sequence, c.engine.Journal().Last(), got, err)
+			}
+		})
+	}
+}
+
+// emptied is a target that is emptied within a Put, once.
+type emptied struct {
+	backup.Folder
+
+	due atomic.Bool
+}
+
+func (e *emptied) Put(ctx context.Context, name string, content *os.File) error {
+	if e.due.CompareAndSwap(true, false) {
+		if err := os.RemoveAll(string(e.Folder)); err != nil {
+			return err
+		}
+	}
+	return e.Folder.Put(ctx, name, content)
+}
+
+// Protects: a repository that is emptied just before something is put there, so that it holds that alone, is noticed with the next.
+func TestRepositoryIsEmptiedWhileSending(t *testing.T) {
+	c := open(t, filepath.Join(t.TempDir(), "city"), time.Now().Add(time.Minute))
+	target := &emptied{Folder: backup.Folder(filepath.Join(t.TempDir(), "backup"))}
+	c.report(0, 10)
+	s := backup.New(backup.Options{Engine: c.engine, Target: target, Every: time.Millisecond})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	defer func() { stop(); <-ended }()
+	reach := func() {
+		for s.Reached().Sequence != c.engine.Journal().Last() && t.Context().Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	reach()
+	target.due.Store(true)
+	c.report(10, 11)
+	reach()
+	c.report(11, 12)
+	reach()
+	if found, err := backup.Verify(t.Context(), target, nil, nil); err != nil || len(found) > 0 {
+		t.Errorf("%v, %v", found, err)
+	}
+}
+
+// Protects: whoever verifies, or restores from, what is no backup at all is told so; and a part under the name of what came before
+// it does not hide that it is missing.
+func TestMistakenForABackup(t *testing.T) {
+	found, err := backup.Verify(t.Context(), backup.Folder(filepath.Join(t.TempDir(), "mistyped")), nil, nil)
+	if err != nil || len(found) != 1 {
+		t.Errorf("a folder that does not exist: %v, %v", found, err)
+	}
+	root := t.TempDir()
+	c := open(t, filepath.Join(t.TempDir(), "city"), time.Now().Add(time.Minute))
+	shipper := backup.New(backup.Options{Engine: c.engine, Target: backup.Folder(root)})
+	var middle time.Time
+	for n := 0; n < 60; n += 20 {
+		c.report(n, n+20)
+		if n == 20 {
+			middle = c.now
+		}
+		if err := shipper.Ship(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parts, err := filepath.Glob(filepath.Join(root, "journal/*/part/*"))
+	if err != nil || len(parts) != 3 {
+		t.Fatal(parts, err)
+	}
+	if err := os.Remove(parts[1]); err != nil {
+		t.Fatal(err)
+	}
+	restore := func(to time.Time) (backup.Restored, error) {
+		return backup.Restore(t.Context(), filepath.Join(t.TempDir(), "restored"), backup.RestoreOptions{Target: backup.Folder(root), To: to})
+	}
+	if r, err := restore(middle); err == nil {
+		t.Errorf("a moment whose records are missing: %+v", r)
+	}
+	// The sentence names a time that --to takes as it stands there, and that brings all that is before the gap.
+	_, err = restore(time.Time{})
+	said, perr := time.Parse(time.RFC3339, regexp.MustCompile(`\d{4}-\S+T[^,\s]+`).FindString(fmt.Sprint(err)))
+	if r, err := restore(said); perr != nil || err != nil || r.Sequence < 20 {
+		t.Errorf("to %v, %v: %+v, %v", said, perr, r, err)
+	}
+	first, missing := strings.SplitN(filepath.Base(parts[2]), "-", 2), strings.SplitN(filepath.Base(parts[1]), "-", 2)
+	if err := os.Rename(parts[2], filepath.Join(filepath.Dir(parts[2]), missing[0]+"-"+first[1])); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := restore(time.Time{}); err == nil {
+		t.Errorf("a part under a name that covers a gap: %+v", r)
 	}
 }
 

@@ -32,15 +32,23 @@ func newPhotos() photos {
 	return photos{sending: new(sync.Mutex), mu: new(sync.Mutex), sent: make(map[photoSum]bool), unreadable: make(map[photoSum]bool)}
 }
 
-// known notes that the target has a photo.
-func (p *photos) known(o Object) {
-	name, err := hex.DecodeString(o.sum)
-	if err != nil || len(name) != sha256.Size {
-		return
+// relist takes what the target holds. Where it holds less than was sent, all of the store's are looked through again, and nothing is
+// said of how far they go until then.
+func (p *photos) relist(objects []Object) {
+	holds := make(map[photoSum]bool)
+	for _, o := range objects {
+		if sum, err := hex.DecodeString(o.sum); o.Kind == kindPhoto && err == nil && len(sum) == sha256.Size {
+			holds[photoSum(sum)] = true
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.sent[photoSum(name)] = true
+	for sum, sent := range p.sent {
+		if sent && !holds[sum] {
+			p.scanned, p.done = false, Reached{}
+		}
+	}
+	p.sent = holds
 }
 
 // found notes photos that records speak of.
@@ -99,10 +107,13 @@ func (p *photos) has(s photoSum) bool {
 	return p.sent[s]
 }
 
+// reached notes how far the photos go, unless the target was found to hold less in the meantime.
 func (p *photos) reached(r Reached) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.done = r
+	if p.scanned {
+		p.done = r
+	}
 }
 
 // shipPhotos sends the photos that are known of, and those that the records shipped so far speak of.

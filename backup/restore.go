@@ -115,6 +115,9 @@ func Restore(ctx context.Context, dir string, o RestoreOptions) (r Restored, err
 		return r, err
 	}
 	if err := renew(ctx, work, r.At, o); err != nil {
+		if _, damaged := errors.AsType[*journal.DamageError](err); damaged { // Each part was read: it is the snapshot.
+			return r, errDamaged(snapshot.Name, err)
+		}
 		return r, err
 	}
 	if err := restorePhotos(ctx, objects, o, &r); err != nil {
@@ -146,23 +149,23 @@ func choose(objects []Object, to time.Time) (snapshot Object, parts []Object, er
 	}
 	switch {
 	case first.IsZero():
-		return snapshot, nil, errEmpty()
+		return snapshot, nil, ErrEmpty()
 	case snapshot.Name == "":
 		return snapshot, nil, errTooEarly(first)
 	}
-	next := snapshot.Last + 1
+	next, reached := snapshot.Last+1, snapshot.At
 	for _, o := range objects {
 		if o.Kind != kindPart || o.Journal != snapshot.Journal || o.Last < next {
 			continue
 		}
 		if o.First > next {
-			if until(o.At) {
-				return snapshot, nil, errGap(next, o.First-1)
+			if until(o.At) || to.After(reached) { // When the missing ones were committed is not known.
+				return snapshot, nil, errGap(next, o.First-1, reached)
 			}
 			break
 		}
 		parts = append(parts, o)
-		next = o.Last + 1
+		next, reached = o.Last+1, o.At
 		if !until(o.At) {
 			break // It holds the moment; what is behind it does not.
 		}
@@ -240,9 +243,12 @@ func (j *joiner) begin() {
 // add takes the records of a part that are wanted: it may begin before the snapshot, or before where the one before it ended, and
 // go on behind the moment that is wanted.
 func (j *joiner) add(name string, content []byte) error {
-	_, _, _, err := journal.ReadSegment(name, content, func(record journal.Record) error { //nolint:dogsled // Only whether it is whole.
+	id, _, _, err := journal.ReadSegment(name, content, func(record journal.Record) error {
 		if record.Sequence <= j.restored.Sequence || j.reached {
 			return nil
+		}
+		if record.Sequence != j.restored.Sequence+1 {
+			return errMisnamed // The name has promised the records before.
 		}
 		batch := new(storagev1.JournalBatch)
 		if err := proto.Unmarshal(record.Payload, batch); err != nil {
@@ -257,6 +263,9 @@ func (j *joiner) add(name string, content []byte) error {
 		j.restored.Sequence, j.restored.At = record.Sequence, at
 		return nil
 	})
+	if err == nil && id != j.journal {
+		err = errMisnamed
+	}
 	if err != nil {
 		return errDamaged(name, err)
 	}

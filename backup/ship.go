@@ -48,9 +48,12 @@ type Shipper struct {
 
 	shipping sync.Mutex // One at a time: what follows is its.
 	known    bool       // What the target holds was listed.
-	shipped  Reached    // Up to this record the target has all behind its newest snapshot.
-	snapshot uint64     // The position of the newest snapshot in the target.
-	any      bool       // There is one.
+	newest   string     // The name of what was sent last, and of the newest snapshot, as far as they are known.
+	base     string
+	looked   time.Time // When that was seen in the target.
+	shipped  Reached   // Up to this record the target has all behind its newest snapshot.
+	snapshot uint64    // The position of the newest snapshot in the target.
+	any      bool      // There is one.
 
 	photos photos
 
@@ -159,8 +162,12 @@ func (s *Shipper) note(err error) {
 	s.state.Failed = err
 }
 
-// Ship sends all that is new and returns when the target has it.
+// Ship sends all that is new and returns when the target has it. It lists the target for that, so what somebody has removed
+// there is sent again, as far as the store still has it.
 func (s *Shipper) Ship(ctx context.Context) error {
+	s.shipping.Lock()
+	s.known = false
+	s.shipping.Unlock()
 	if err := s.shipRecords(ctx); err != nil {
 		return err
 	}
@@ -170,6 +177,9 @@ func (s *Shipper) Ship(ctx context.Context) error {
 func (s *Shipper) shipRecords(ctx context.Context) error {
 	s.shipping.Lock()
 	defer s.shipping.Unlock()
+	if s.known && !s.stillThere(ctx) {
+		s.known = false
+	}
 	if !s.known {
 		if err := s.list(ctx); err != nil {
 			return err
@@ -181,27 +191,60 @@ func (s *Shipper) shipRecords(ctx context.Context) error {
 	return s.shipJournal(ctx)
 }
 
+// lookEvery is how often a shipper that has nothing to send looks whether the target still holds what was sent last.
+const lookEvery = time.Minute
+
+// stillThere tells whether the target holds what was sent last. One that was emptied, exchanged, or is a folder whose disk is not
+// mounted any more would take what comes next, and phones would believe that it has what came before.
+func (s *Shipper) stillThere(ctx context.Context) bool {
+	now := s.options.Now()
+	if s.newest == "" || s.shipped.Sequence == s.options.Engine.Journal().Last() && now.Sub(s.looked) < lookEvery {
+		return true
+	}
+	s.looked = now
+	for _, name := range []string{s.base, s.newest} { // Was it emptied just before the newest was sent, it has that alone.
+		content, err := s.options.Target.Open(ctx, name)
+		if err == nil {
+			_, err = io.ReadFull(content, make([]byte, 1)) // A bucket answers when it is read.
+			err = errors.Join(err, content.Close())
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				s.options.Log.WarnContext(ctx, "backup: what was sent cannot be found in the repository, which is listed anew", "object", name, "error", err)
+			}
+			return false
+		}
+	}
+	return true
+}
+
 // list finds out what the target has of this journal.
 func (s *Shipper) list(ctx context.Context) error {
 	objects, _, err := List(ctx, s.options.Target)
 	if err != nil {
 		return err
 	}
+	s.any, s.snapshot, s.shipped, s.newest, s.base = false, 0, Reached{}, "", ""
+	s.photos.relist(objects)
 	id := s.options.Engine.Journal().ID()
 	for _, o := range objects {
-		if o.Kind == kindPhoto {
-			s.photos.known(o)
-		} else if o.Journal == id && o.Kind == kindSnapshot && (!s.any || o.Last > s.snapshot) {
+		if o.Journal == id && o.Kind == kindSnapshot && (!s.any || o.Last > s.snapshot) {
 			s.any, s.snapshot = true, o.Last
-			s.shipped = Reached{o.Last, o.At}
+			s.shipped, s.newest, s.base = Reached{o.Last, o.At}, o.Name, o.Name
 		}
 	}
 	for _, o := range objects { // Sorted by their first record.
 		if o.Kind == kindPart && o.Journal == id && o.First <= s.shipped.Sequence+1 && o.Last > s.shipped.Sequence {
-			s.shipped = Reached{o.Last, o.At}
+			s.shipped, s.newest = Reached{o.Last, o.At}, o.Name
 		}
 	}
-	s.known = true
+	s.known, s.looked = true, s.options.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.journal.Sequence > s.shipped.Sequence {
+		s.options.Log.ErrorContext(ctx, "backup: the repository has lost what was sent, which is sent again", "reached", s.journal.Sequence, "holds", s.shipped.Sequence)
+		s.journal = s.shipped // Phones keep what lies behind again.
+	}
 	return nil
 }
 
@@ -246,7 +289,7 @@ func (s *Shipper) shipSnapshot(ctx context.Context) error {
 	if !s.any || s.options.Engine.Journal().First() > s.shipped.Sequence+1 {
 		s.shipped = Reached{newest.Position, info.ModTime()}
 	}
-	s.any, s.snapshot = true, newest.Position
+	s.any, s.snapshot, s.base = true, newest.Position, s.newest
 	s.prune(ctx)
 	return nil
 }
@@ -261,7 +304,11 @@ func (s *Shipper) put(ctx context.Context, content io.Reader, name func(sum stri
 	if len(s.options.Recipients) > 0 {
 		full += encryptedSuffix
 	}
-	return s.options.Target.Put(ctx, full, file)
+	if err := s.options.Target.Put(ctx, full, file); err != nil {
+		return err
+	}
+	s.newest, s.looked = full, s.options.Now()
+	return nil
 }
 
 func (s *Shipper) shipJournal(ctx context.Context) error {

@@ -3,7 +3,6 @@ package backup
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -24,7 +23,10 @@ func Verify(ctx context.Context, target Target, identities []age.Identity, progr
 		return nil, err
 	}
 	for _, name := range foreign {
-		found = append(found, fmt.Errorf("%s does not belong to a backup", name))
+		found = append(found, errForeign(name))
+	}
+	if len(objects) == 0 {
+		found = append(found, ErrEmpty()) // A mistyped address is one, too.
 	}
 	next := make(map[uint64]uint64) // By journal.
 	for _, o := range objects {
@@ -46,8 +48,12 @@ func Verify(ctx context.Context, target Target, identities []age.Identity, progr
 			continue
 		}
 		if expected := next[o.Journal]; expected == 0 || o.First > expected {
-			if !startsAgain(objects, o) {
-				found = append(found, fmt.Errorf("%s: the records from %d to %d are missing before it", o.Name, max(expected, 1), o.First-1))
+			switch {
+			case startsAgain(objects, o):
+			case expected == 0:
+				found = append(found, errNoSnapshot(o.Name))
+			default:
+				found = append(found, errMissingBefore(o.Name, expected, o.First-1))
 			}
 		}
 		next[o.Journal] = max(next[o.Journal], o.Last+1)
@@ -63,7 +69,7 @@ func startsAgain(objects []Object, part Object) bool {
 }
 
 func verifyObject(ctx context.Context, target Target, o Object, identities []age.Identity) error {
-	return fetch(ctx, target, o, identities, func(content io.Reader) error {
+	err := fetch(ctx, target, o, identities, func(content io.Reader) error {
 		switch o.Kind {
 		case kindPhoto:
 			_, err := readPhoto(o, content)
@@ -80,7 +86,7 @@ func verifyObject(ctx context.Context, target Target, o Object, identities []age
 			}
 			end, err := journal.ReadSnapshot(path, func([]*storagev1.JournalWrite) error { return ctx.Err() })
 			if err == nil && (end.GetPosition().GetJournal() != o.Journal || end.GetPosition().GetSequence() != o.Last) {
-				err = errors.New("the snapshot is not the one of its name")
+				err = errMisnamed
 			}
 			return err
 		default:
@@ -90,9 +96,13 @@ func verifyObject(ctx context.Context, target Target, o Object, identities []age
 			}
 			id, first, last, err := journal.ReadSegment(o.Name, all, func(journal.Record) error { return nil })
 			if err == nil && (id != o.Journal || first != o.First || last != o.Last) {
-				err = errors.New("the part is not the one of its name")
+				err = errMisnamed
 			}
 			return err
 		}
 	})
+	if _, damaged := errors.AsType[*journal.DamageError](err); damaged || errors.Is(err, errMisnamed) {
+		return errDamaged(o.Name, err)
+	}
+	return err
 }

@@ -185,6 +185,9 @@ func newBackupListCommand() *cobra.Command {
 				return err
 			}
 			objects, _, err := backup.List(cmd.Context(), target)
+			if err == nil && len(objects) == 0 {
+				err = backup.ErrEmpty()
+			}
 			if err != nil {
 				return err
 			}

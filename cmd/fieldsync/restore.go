@@ -63,7 +63,7 @@ store. The store gets another server epoch: phones find out, load their scope ag
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), sentence("Đã khôi phục đến %s (bản ghi %d), %d ảnh.\n", "Restored as of %s (record %d), %d photos.\n", lang),
-				r.At.Local().Format(time.RFC3339), r.Sequence, r.Photos) //nolint:gosmopolitan // For the person at this terminal.
+				r.At.Local().Format(time.RFC3339Nano), r.Sequence, r.Photos) //nolint:gosmopolitan // For the person at this terminal.
 			for _, d := range r.Damaged {
 				fmt.Fprintln(cmd.OutOrStdout(), "! "+explain(d, lang))
 			}
