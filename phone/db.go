@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"runtime/debug"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -119,6 +120,8 @@ const (
 	// photoVerified: the bytes are kept by the server; the copy goes as soon as nothing in the outbox speaks of it and the
 	// server's backup has it.
 	photoVerified photoState = "verified"
+	// photoDamaged: the copy on the phone is not what was recorded any more. It stays, and is not sent.
+	photoDamaged photoState = "damaged"
 )
 
 // photo is one that still lies on the phone.
@@ -127,6 +130,8 @@ type photo struct {
 	TaskID string     `json:"task_id"`
 	Size   uint64     `json:"size"`
 	State  photoState `json:"state"`
+	// SHA256 is that of the copy when it was made. Absent in what an older version has recorded.
+	SHA256 []byte `json:"sha256,omitempty"`
 	// Previewed: a small picture of it has gone, or none can be made.
 	Previewed bool `json:"previewed,omitempty"`
 	// Position is where in the server's history it was verified, at the latest. 0 before the sync that says so.
@@ -168,36 +173,52 @@ func loadState(tx *bolt.Tx) (*state, error) {
 
 func saveState(tx *bolt.Tx, st *state) error { return putJSON(tx.Bucket(bucketState), keyState, st) }
 
+// readable runs what reads the database, and turns its failing over a page that cannot be parsed, or that a file that was cut does not
+// have, into an error: bbolt, which maps the file, has no other way to tell. What was begun is rolled back by then.
+func readable(dir string, read func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if failure := recover(); failure != nil {
+			err = errDatabase(dir, failure)
+		}
+	}()
+	return read()
+}
+
 // view runs f over a consistent snapshot.
 func (p *Phone) view(f func(tx *bolt.Tx, st *state) error) error {
 	p.reading.RLock()
 	defer p.reading.RUnlock()
-	return p.db.View(func(tx *bolt.Tx) error {
-		st, err := loadState(tx)
-		if err != nil {
-			return err
-		}
-		return f(tx, st)
+	return readable(p.dir, func() error {
+		return p.db.View(func(tx *bolt.Tx) error {
+			st, err := loadState(tx)
+			if err != nil {
+				return err
+			}
+			return f(tx, st)
+		})
 	})
 }
 
 // update runs f in a transaction and saves st with it: all of it is durable once update returns nil, none of it otherwise.
 func (p *Phone) update(f func(tx *bolt.Tx, st *state) error) error {
-	return p.db.Update(func(tx *bolt.Tx) error {
-		st, err := loadState(tx)
-		if err != nil {
-			return err
-		}
-		if !st.Lease.Until.IsZero() {
-			st.Lease.Newest = p.leaseNow(st)
-		}
-		if err := f(tx, st); err != nil {
-			return err
-		}
-		if err := p.fail("commit"); err != nil {
-			return err
-		}
-		return saveState(tx, st)
+	return readable(p.dir, func() error {
+		return p.db.Update(func(tx *bolt.Tx) error {
+			st, err := loadState(tx)
+			if err != nil {
+				return err
+			}
+			if !st.Lease.Until.IsZero() {
+				st.Lease.Newest = p.leaseNow(st)
+			}
+			if err := f(tx, st); err != nil {
+				return err
+			}
+			if err := p.fail("commit"); err != nil {
+				return err
+			}
+			return saveState(tx, st)
+		})
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"connectrpc.com/connect"
 
@@ -47,6 +48,27 @@ func errAnswer(what string) error {
 func errForked() error {
 	return fault.New(fault.Precondition, "install_epoch_conflicted",
 		"Số thứ tự của máy này đã bị dùng trùng.", "Numbers of this phone were used twice.")
+}
+
+// codeDamaged: the phone's database cannot be read.
+const codeDamaged = "phone_damaged"
+
+// errDatabase is for a database that cannot be read as far as that. Nothing is taken away: its file is the only copy of what was
+// recorded since the last sync.
+func errDatabase(dir string, cause any) error {
+	path := filepath.Join(dir, databaseFile)
+	return fault.New(fault.DataLoss, codeDamaged,
+		fmt.Sprintf("Dữ liệu trên máy bị hỏng (%s: %v). Hãy giữ nguyên tệp này, đừng xóa: việc chưa gửi còn nằm trong đó. "+
+			"Dời thư mục sang chỗ khác, đăng ký lại bằng mã mới, và báo quản trị viên.", path, cause),
+		fmt.Sprintf("The data on this phone is damaged (%s: %v). Keep the file, do not delete it: what was not sent yet lies in it. "+
+			"Move the folder aside, enrol anew with a new code, and tell an administrator.", path, cause))
+}
+
+// errCopyDamaged is for a photo whose copy on the phone is missing or not what was recorded.
+func errCopyDamaged(id string) error {
+	return fault.New(fault.Precondition, "photo_copy_damaged",
+		fmt.Sprintf("Ảnh %s trên máy đã mất hoặc bị hỏng nên không gửi được: hãy chụp lại.", id),
+		fmt.Sprintf("The photo %s is lost or damaged on this phone and cannot be sent: take another one.", id))
 }
 
 func errReplica() error {

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -110,29 +112,51 @@ type Phone struct {
 	photoMu sync.Mutex
 }
 
+// databaseFile is the database's name in the phone's folder.
+const databaseFile = "phone.db"
+
 // lockWait is how long Open waits for another process to let go of the folder.
 const lockWait = 2 * time.Second
 
 // Open opens the phone in dir, which is made where it does not exist. Only one process at a time can: the others get
-// Unavailable "phone_in_use". Close it.
+// Unavailable "phone_in_use"; DataLoss "phone_damaged" where its database cannot be read. Close it.
 func Open(dir string, o Options) (*Phone, error) {
 	if err := os.MkdirAll(filepath.Join(dir, photosDir), 0o700); err != nil {
 		return nil, fmt.Errorf("making the phone's folder: %w", err)
 	}
-	db, err := bolt.Open(filepath.Join(dir, "phone.db"), 0o600, &bolt.Options{Timeout: lockWait, NoSync: o.NoSync, NoGrowSync: o.NoSync})
+	db, err := openDatabase(dir, o)
 	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, fault.New(fault.Unavailable, "phone_in_use",
 			fmt.Sprintf("Thư mục %s đang được một tiến trình khác dùng.", dir),
 			fmt.Sprintf("Another process is using the folder %s.", dir))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening the phone's database: %w", err)
+		return nil, err
 	}
 	p := newPhone(dir, db, o)
 	if err := p.prepare(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return p, nil
+}
+
+// openDatabase opens phone.db.
+func openDatabase(dir string, o Options) (db *bolt.DB, err error) {
+	err = readable(dir, func() (err error) {
+		db, err = bolt.Open(filepath.Join(dir, databaseFile), 0o600, &bolt.Options{Timeout: lockWait, NoSync: o.NoSync, NoGrowSync: o.NoSync})
+		return err
+	})
+	var system *fs.PathError // Of what the disk or its rights do not allow.
+	switch {
+	case err == nil, errors.Is(err, berrors.ErrTimeout):
+		return db, err
+	case fault.CodeOf(err) == codeDamaged:
+		return nil, err
+	case errors.As(err, &system), errors.Is(err, syscall.ENOSPC):
+		return nil, fmt.Errorf("opening the phone's database: %w", err)
+	default:
+		return nil, errDatabase(dir, err)
+	}
 }
 
 func newPhone(dir string, db *bolt.DB, o Options) *Phone {
@@ -186,7 +210,7 @@ func newPhone(dir string, db *bolt.DB, o Options) *Phone {
 
 // prepare brings a folder into order that may be new, or may have been left by a kill at any point.
 func (p *Phone) prepare() error {
-	if err := p.db.Update(initialise); err != nil {
+	if err := readable(p.dir, func() error { return p.db.Update(initialise) }); err != nil {
 		return fmt.Errorf("preparing the phone's database: %w", err)
 	}
 	if err := p.lapse(); err != nil {

@@ -1,11 +1,13 @@
 package phone
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base32"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,7 +63,7 @@ func (p *Phone) Photo(task, file string, facts PhotoFacts) (string, error) {
 			return err
 		}
 		return putJSON(tx.Bucket(bucketPhotos), []byte(id), &photo{
-			ID: id, TaskID: task, Size: declaration.GetSizeBytes(), State: photoQueued,
+			ID: id, TaskID: task, Size: declaration.GetSizeBytes(), State: photoQueued, SHA256: declaration.GetSha256(),
 		})
 	})
 	if err != nil {
@@ -160,6 +162,25 @@ func (p *Phone) photoID() (string, error) {
 		return "", fmt.Errorf("reading random bytes: %w", err)
 	}
 	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(random[:])), nil
+}
+
+// copyWhole tells whether the copy of a photo is what was recorded, as far as that can be told: by its hash, or by its size alone where
+// an older version has recorded it.
+func (p *Phone) copyWhole(ph *photo) (bool, error) {
+	file, err := os.Open(p.photoPath(ph.ID))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = file.Close() }() // Read only.
+	hash := sha256.New()
+	size, err := io.Copy(hash, file)
+	if err != nil {
+		return false, err
+	}
+	return uint64(size) == ph.Size && (ph.SHA256 == nil || bytes.Equal(hash.Sum(nil), ph.SHA256)), nil //nolint:gosec // Not negative.
 }
 
 func (p *Phone) photoPath(id string) string { return filepath.Join(p.dir, photosDir, id) }

@@ -1,6 +1,8 @@
 package phone
 
 import (
+	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,4 +77,56 @@ func TestKeptUntilBackedUp(t *testing.T) {
 		}
 	})
 	kept(2)
+}
+
+// Protects: a server that was put back to before an install epoch of this phone, be it by `fieldsync restore` (another history) or by a copy
+// of its disk (the same one), gets all that it has lost in one sync that ends. It went on for ever: what the server took under the
+// older epoch was offered again each time that it refused the later one.
+func TestServerBehindAnInstallEpoch(t *testing.T) {
+	for name, history := range map[string]uint32{"the disk's copy": 7, "restored": 8} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			f.put("t1", assigned)
+			reach := &fieldsyncv1.BackupReach{History: 7, Position: 10}
+			f.mangle = func(_ *fieldsyncv1.SyncRequest, answer *fieldsyncv1.SyncResponse) { answer.Reach = reach }
+			p, err := Open(t.TempDir(), Options{Clock: func() time.Time { return f.now }})
+			must(t, err)
+			t.Cleanup(func() { must(t, p.Close()) })
+			must(t, p.Enrol(t.Context(), f.url, "GOOD-CODE-0001", "x"))
+			ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+			defer stop()
+			record := func(note string) {
+				t.Helper()
+				must(t, p.Note("t1", note))
+				_, err := p.Sync(ctx)
+				must(t, err)
+			}
+			_, err = p.Sync(ctx)
+			must(t, err)
+			record("a")
+			record("b")
+			must(t, p.newEpoch(ctx))
+			record("c")
+			f.do(func() {
+				for _, lost := range []mutationKey{{1, 2}, {2, 1}} {
+					delete(f.verdicts, lost)
+					delete(f.payloads, lost)
+				}
+				f.heads[1] = 1
+				delete(f.heads, 2)
+				f.epoch = 1
+				f.applied = f.applied[:1]
+				reach = &fieldsyncv1.BackupReach{History: history, Position: 5}
+			})
+			record("d")
+			f.do(func() {
+				if got := strings.Join(f.applied, ""); got != "abcd" {
+					t.Errorf("what took effect: %q", got)
+				}
+			})
+			if status, err := p.Status(); err != nil || status.Queued != 0 {
+				t.Errorf("%+v, %v", status, err)
+			}
+		})
+	}
 }

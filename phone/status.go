@@ -29,6 +29,8 @@ type Status struct {
 	PhotosWaiting int    `json:"photos_waiting"`
 	PhotoBytes    uint64 `json:"photo_bytes"`
 	PhotosRefused int    `json:"photos_refused"`
+	// PhotosLost are those whose copies on the phone are missing or damaged, so that they cannot be sent.
+	PhotosLost int `json:"photos_lost"`
 	// PhotosDamaged is how many the server has asked for again: see Phone.Damaged.
 	PhotosDamaged int `json:"photos_damaged"`
 	// ReceiptsOwed is how many receipts the next Upload asks for.
@@ -97,6 +99,8 @@ func (p *Phone) Status() (Status, error) {
 				return err
 			case ph.State == photoRefused || ph.State == photoQuarantined:
 				s.PhotosRefused++
+			case ph.State == photoDamaged:
+				s.PhotosLost++
 			case ph.State != photoVerified:
 				s.PhotosWaiting++
 				s.PhotoBytes += ph.Size

@@ -58,7 +58,7 @@ func (p *Phone) Upload(ctx context.Context, progress Progress) error {
 	if err != nil {
 		return err
 	}
-	u := &uploader{phone: p, progress: progress, retry: p.retry}
+	u := &uploader{phone: p, progress: progress, retry: p.retry, looked: make(map[string]bool)}
 	u.previews(ctx, waiting)
 	var failed []error
 	for _, ph := range waiting {
@@ -92,15 +92,22 @@ type uploader struct {
 	// failures counts attempts in a row that came to nothing, across photos: when the server is away, the first photo waits
 	// for it and the others get one attempt each.
 	failures int
+	// looked are the photos whose copies were found whole.
+	looked map[string]bool
 }
 
 // photo brings one photo to the server, and its record to verified.
 func (u *uploader) photo(ctx context.Context, ph *photo) error {
-	for {
+	for mismatches := 0; ; {
 		err := u.attempt(ctx, ph)
 		if err == nil {
 			u.reached()
 			return u.phone.update(func(tx *bolt.Tx, _ *state) error { return setPhoto(tx, ph.ID, photoVerified) })
+		}
+		if fault.CodeOf(err) == "photo_hash_mismatch" {
+			if mismatches++; mismatches > 1 {
+				return err // Each piece counts as a success: failures would never end it.
+			}
 		}
 		u.failures++
 		if !repeatable(err) || u.failures >= maxFailures {
@@ -110,6 +117,24 @@ func (u *uploader) photo(ctx context.Context, ph *photo) error {
 			return err
 		}
 	}
+}
+
+// whole looks at the copy of a photo before the first of its bytes goes out in this run, and gives it up if it is damaged: the server
+// would refuse it when all of them are there, again and again.
+func (u *uploader) whole(ph *photo) error {
+	if u.looked[ph.ID] {
+		return nil
+	}
+	whole, err := u.phone.copyWhole(ph)
+	if err != nil {
+		return fmt.Errorf("the copy of the photo cannot be read: %w", err)
+	}
+	if !whole {
+		err := u.phone.update(func(tx *bolt.Tx, _ *state) error { return setPhoto(tx, ph.ID, photoDamaged) })
+		return errors.Join(errCopyDamaged(ph.ID), err)
+	}
+	u.looked[ph.ID] = true
+	return nil
 }
 
 // reached notes that the server was there and took something.
@@ -137,6 +162,9 @@ func repeatable(err error) bool {
 func (u *uploader) attempt(ctx context.Context, ph *photo) error {
 	declared, err := u.declare(ctx, ph)
 	if err != nil || declared.GetState() == fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED {
+		return err
+	}
+	if err := u.whole(ph); err != nil {
 		return err
 	}
 	if err := u.send(ctx, ph, declared.GetUploadPath()); err != nil {
@@ -177,7 +205,7 @@ func (u *uploader) send(ctx context.Context, ph *photo, path string) error {
 	for err == nil && offset < total {
 		u.progress(ph.ID, offset, total)
 		part := piece[:min(int64(len(piece)), total-offset)]
-		if _, err := file.ReadAt(part, offset); err != nil && !errors.Is(err, io.EOF) {
+		if _, err := file.ReadAt(part, offset); err != nil { // Its end, too: the size is what was recorded.
 			return fmt.Errorf("the copy of the photo cannot be read: %w", err)
 		}
 		before := offset

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
 )
 
 func copies(t *testing.T, r *rig) int {
@@ -192,5 +195,75 @@ func TestPhotoKills(t *testing.T) {
 	r.restart()
 	if _, err := os.Stat(r.photoPath(id)); err != nil || copies(t, r) != 1 {
 		t.Errorf("%d copies, the photo of the outbox: %v", copies(t, r), err)
+	}
+}
+
+// Protects: a photo whose copy on the phone is lost or damaged is told once, and is not sent again and again; the others go through.
+func TestDamagedCopy(t *testing.T) {
+	for name, damage := range map[string]func(path string) error{
+		"gone":    os.Remove,
+		"cut":     func(path string) error { return os.Truncate(path, 1000) },
+		"flipped": func(path string) error { return os.WriteFile(path, bytes.Repeat([]byte("x"), 10<<10), 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.assign("t1")
+			r.sync()
+			_, bad := r.attach(t, 1, 10<<10)
+			_, good := r.attach(t, 2, 10<<10)
+			must(t, damage(r.photoPath(bad)))
+			r.sync()
+			if err := r.Upload(t.Context(), nil); fault.CodeOf(err) != "photo_copy_damaged" {
+				t.Errorf("the damaged one: %v", err)
+			}
+			must(t, r.Upload(t.Context(), nil))
+			if s := r.status(); s.PhotosLost != 1 || s.PhotosWaiting != 0 {
+				t.Errorf("%+v", s)
+			}
+			r.sync()
+			if _, err := os.Stat(r.photoPath(good)); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the good one is still there: %v", err)
+			}
+		})
+	}
+}
+
+// Protects: a database that cannot be read is named, in both languages, by whatever reads or writes it, and stays as it is.
+func TestDamagedDatabase(t *testing.T) {
+	made := newRig(t)
+	made.assign("t1")
+	made.sync()
+	must(t, made.Close())
+	whole, err := os.ReadFile(filepath.Join(made.dir, databaseFile))
+	must(t, err)
+	for name, damage := range map[string]func(b []byte) []byte{
+		"cut":         func(b []byte) []byte { return b[:5000] },
+		"cut in half": func(b []byte) []byte { return b[:len(b)/2] },
+		"no header":   func(b []byte) []byte { clear(b[:8192]); return b },
+		"zeros":       func(b []byte) []byte { clear(b[8192:]); return b },
+		"noise": func(b []byte) []byte {
+			for i := range b[8192:] {
+				b[8192+i] = byte(i * 7)
+			}
+			return b
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			damaged := damage(bytes.Clone(whole))
+			path := filepath.Join(dir, databaseFile)
+			must(t, os.WriteFile(path, damaged, 0o600))
+			p, err := Open(dir, Options{})
+			if err == nil {
+				_, err = p.Tasks()
+				_ = p.Close()
+			}
+			if fault.CodeOf(err) != "phone_damaged" {
+				t.Errorf("%v", err)
+			}
+			if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, damaged) {
+				t.Errorf("the file was changed: %v", err)
+			}
+		})
 	}
 }

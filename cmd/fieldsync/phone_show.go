@@ -244,6 +244,9 @@ func (s *session) statusOf(st phone.Status) error {
 	if st.PhotosRefused > 0 {
 		row("Ảnh bị từ chối", "Photos refused", st.PhotosRefused)
 	}
+	if st.PhotosLost > 0 {
+		row("Ảnh mất hoặc hỏng trên máy", "Photos lost or damaged here", st.PhotosLost)
+	}
 	if st.PhotosDamaged > 0 {
 		row("Ảnh cần chụp lại", "Photos to be taken again", st.PhotosDamaged)
 	}
