@@ -182,7 +182,7 @@ func readable(dir string, read func() error) (err error) {
 			err = errDatabase(dir, failure)
 		}
 	}()
-	return read()
+	return withRoom(read())
 }
 
 // view runs f over a consistent snapshot.

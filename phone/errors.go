@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"syscall"
 
 	"connectrpc.com/connect"
 
@@ -62,6 +63,16 @@ func errDatabase(dir string, cause any) error {
 			"Dời thư mục sang chỗ khác, đăng ký lại bằng mã mới, và báo quản trị viên.", path, cause),
 		fmt.Sprintf("The data on this phone is damaged (%s: %v). Keep the file, do not delete it: what was not sent yet lies in it. "+
 			"Move the folder aside, enrol anew with a new code, and tell an administrator.", path, cause))
+}
+
+// withRoom says of an error of the disk whether it is full, which the crew member can do something about.
+func withRoom(err error) error {
+	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return err
+	}
+	return fault.New(fault.Unavailable, "phone_full",
+		"Bộ nhớ của máy đã đầy, lần này chưa ghi được gì; việc đã ghi trước đó vẫn còn. Hãy xóa bớt dữ liệu khác rồi làm lại.",
+		"The phone's storage is full, and nothing was recorded this time; what was recorded before is kept. Make room, and do it again.")
 }
 
 // errCopyDamaged is for a photo whose copy on the phone is missing or not what was recorded.

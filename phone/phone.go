@@ -22,7 +22,6 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -150,9 +149,9 @@ func openDatabase(dir string, o Options) (db *bolt.DB, err error) {
 	switch {
 	case err == nil, errors.Is(err, berrors.ErrTimeout):
 		return db, err
-	case fault.CodeOf(err) == codeDamaged:
+	case fault.CodeOf(err) != "":
 		return nil, err
-	case errors.As(err, &system), errors.Is(err, syscall.ENOSPC):
+	case errors.As(err, &system):
 		return nil, fmt.Errorf("opening the phone's database: %w", err)
 	default:
 		return nil, errDatabase(dir, err)

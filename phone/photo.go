@@ -48,7 +48,7 @@ func (p *Phone) Photo(task, file string, facts PhotoFacts) (string, error) {
 	}
 	declaration, err := p.copyPhoto(id, file)
 	if err != nil {
-		return "", err
+		return "", withRoom(err)
 	}
 	declaration.Kind = facts.Kind
 	declaration.FromGallery = facts.FromGallery

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
@@ -263,6 +264,37 @@ func TestDamagedDatabase(t *testing.T) {
 			}
 			if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, damaged) {
 				t.Errorf("the file was changed: %v", err)
+			}
+		})
+	}
+}
+
+// Protects: a crew member whose phone is full is told so, in words that help, and nothing is half recorded.
+func TestPhoneFull(t *testing.T) {
+	for _, step := range []string{"commit", "copy"} {
+		t.Run(step, func(t *testing.T) {
+			f := newFake(t)
+			f.put("t1", assigned)
+			full := false
+			p, err := Open(t.TempDir(), Options{Fail: func(at string) error {
+				if full && at == step {
+					return &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}
+				}
+				return nil
+			}})
+			must(t, err)
+			t.Cleanup(func() { must(t, p.Close()) })
+			must(t, p.Enrol(t.Context(), f.url, "GOOD-CODE-0001", "x"))
+			_, err = p.Sync(t.Context())
+			must(t, err)
+			file := jpegFile(t, t.TempDir(), 1, 10<<10)
+			full = true
+			if _, err := p.Photo("t1", file, PhotoFacts{Kind: fieldsyncv1.PhotoKind_PHOTO_KIND_AFTER}); fault.CodeOf(err) != "phone_full" {
+				t.Errorf("%v", err)
+			}
+			full = false
+			if s, err := p.Status(); err != nil || s.Queued != 0 || s.PhotosWaiting != 0 {
+				t.Errorf("%+v, %v", s, err)
 			}
 		})
 	}
