@@ -42,13 +42,13 @@ func (u *uploader) previews(ctx context.Context, waiting []*photo) {
 			err = u.sendPreview(ctx, ph, small)
 		}
 		switch {
+		case ctx.Err() != nil:
+			return // The next Upload sends it.
 		case err == nil || errors.Is(err, errNoPreview) || !repeatable(err):
 			ph.Previewed = true
 			err = errors.Join(err, u.phone.update(func(tx *bolt.Tx, _ *state) error {
 				return changePhoto(tx, ph.ID, func(ph *photo) { ph.Previewed = true })
 			}))
-		case ctx.Err() != nil:
-			return
 		}
 		if err != nil && !errors.Is(err, errNoPreview) {
 			u.phone.log.InfoContext(ctx, "a preview was not sent", "photo_id", ph.ID, "error", err)
