@@ -320,7 +320,12 @@ func TestRepositoryIsEmptiedWhileSending(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	defer func() { stop(); <-ended }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
 	reach := func() {
 		for s.Reached().Sequence != c.engine.Journal().Last() && t.Context().Err() == nil {
 			time.Sleep(time.Millisecond)

@@ -114,8 +114,8 @@ func appendChange(tx *Tx, scope Scope, task string, place, revision uint64) (uin
 		if place == 0 || entry.GetRemoved() {
 			entry.Entered, entry.steps = next, nil
 		} else {
-			steps := append(entry.steps, step{place, entry.GetRevision()})
-			entry.steps = steps[max(0, len(steps)-maxSteps):]
+			entry.steps = append(entry.steps, step{place, entry.GetRevision()})
+			entry.steps = entry.steps[max(0, len(entry.steps)-maxSteps):]
 		}
 		entry.Revision, entry.Removed, entry.Reason = revision, false, 0
 		return true

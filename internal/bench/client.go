@@ -57,7 +57,8 @@ type transportKey struct{}
 
 // RoundTrip implements http.RoundTripper.
 func (ownTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	return req.Context().Value(transportKey{}).(*http.Transport).RoundTrip(req) //nolint:forcetypeassert // Each client sets it.
+	own := req.Context().Value(transportKey{}).(*http.Transport) //nolint:forcetypeassert,errcheck // Each client sets it.
+	return own.RoundTrip(req)
 }
 
 // drop closes the client's connections, where it has some of its own.

@@ -160,7 +160,7 @@ func TestUnderWay(t *testing.T) {
 		w := httptest.NewRecorder()
 		method, as, _ := strings.Cut(u.method, " as ")
 		r := httptest.NewRequestWithContext(t.Context(), method, "/", http.NoBody)
-		r.Header.Set("X-HTTP-Method-Override", as)
+		r.Header.Set("X-Http-Method-Override", as)
 		through.ServeHTTP(w, r.WithContext(auth.WithPrincipal(r.Context(), auth.Principal{DeviceID: u.device})))
 		return w
 	}

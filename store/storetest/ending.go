@@ -1,3 +1,4 @@
+//nolint:thelper // As in storetest.go.
 package storetest
 
 import (
