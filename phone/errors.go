@@ -51,14 +51,11 @@ func errForked() error {
 		"Số thứ tự của máy này đã bị dùng trùng.", "Numbers of this phone were used twice.")
 }
 
-// codeDamaged: the phone's database cannot be read.
-const codeDamaged = "phone_damaged"
-
 // errDatabase is for a database that cannot be read as far as that. Nothing is taken away: its file is the only copy of what was
 // recorded since the last sync.
 func errDatabase(dir string, cause any) error {
 	path := filepath.Join(dir, databaseFile)
-	return fault.New(fault.DataLoss, codeDamaged,
+	return fault.New(fault.DataLoss, "phone_damaged",
 		fmt.Sprintf("Dữ liệu trên máy bị hỏng (%s: %v). Hãy giữ nguyên tệp này, đừng xóa: việc chưa gửi còn nằm trong đó. "+
 			"Dời thư mục sang chỗ khác, đăng ký lại bằng mã mới, và báo quản trị viên.", path, cause),
 		fmt.Sprintf("The data on this phone is damaged (%s: %v). Keep the file, do not delete it: what was not sent yet lies in it. "+
