@@ -49,18 +49,18 @@ func Open(dir string, o Options) (*Journal, error) {
 	}
 	j := newJournal(dir, 0, o)
 	for i, path := range files {
-		if i == len(files)-1 {
-			// A header is on the disk before its first record is written, so a file without a good one and without a record holds none.
-			if i > 0 {
-				if begun, err := onlyBegun(path); err != nil {
+		// A header is on the disk before its first record is written, so a newest file without a good one and without a record holds none.
+		if i > 0 && i == len(files)-1 {
+			begun, err := onlyBegun(path)
+			if err != nil {
+				return nil, err
+			}
+			if begun {
+				j.log.Warn("journal: a file was begun when the process ended, and is begun again", "file", path)
+				if err := os.Remove(path); err != nil {
 					return nil, err
-				} else if begun {
-					j.log.Warn("journal: a file was begun when the process ended, and is begun again", "file", path)
-					if err := os.Remove(path); err != nil {
-						return nil, err
-					}
-					continue
 				}
+				break
 			}
 		}
 		if err := j.add(path); err != nil {
