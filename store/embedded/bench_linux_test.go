@@ -22,14 +22,14 @@ const (
 	benchValue = 1 << 10
 )
 
-// BenchmarkUpdate sets the engine beside two others, in one run and interleaved, since the disk's mood changes from second to
+// BenchmarkUpdate sets the engine beside three others, in one run and interleaved, since the disk's mood changes from second to
 // second: raw Badger with SyncWrites and the same gathering, but without journal, overlay, undo and limits, which is what
-// the journal replaced; and the bytes appended to a file with one fdatasync for all that waited. An update is ten keys of
-// 1 KiB.
+// the journal replaced; the same without gathering, which is what Badger does by itself; and the bytes appended to a file with one
+// fdatasync for all that waited. An update is ten keys of 1 KiB.
 func BenchmarkUpdate(b *testing.B) {
 	for _, writers := range []int{1, 16, 64} {
 		b.Run("writers="+strconv.Itoa(writers), func(b *testing.B) {
-			subjects := []*subject{engineSubject(b), badgerSubject(b), fileSubject(b)}
+			subjects := []*subject{engineSubject(b), gatheredSubject(b), badgerSubject(b), fileSubject(b)}
 			const rounds = 8
 			for range rounds {
 				for _, s := range subjects {
@@ -40,8 +40,9 @@ func BenchmarkUpdate(b *testing.B) {
 			for _, s := range subjects {
 				b.ReportMetric(s.rate(), s.name+"/s")
 			}
-			b.ReportMetric(subjects[0].rate()/subjects[1].rate(), "of-syncwrites")
-			b.ReportMetric(subjects[0].rate()/subjects[2].rate(), "of-fdatasync")
+			for _, floor := range subjects[1:] {
+				b.ReportMetric(subjects[0].rate()/floor.rate(), "of-"+floor.name)
+			}
 		})
 	}
 }
@@ -138,7 +139,19 @@ func engineSubject(b *testing.B) *subject {
 	}}
 }
 
+func gatheredSubject(b *testing.B) *subject {
+	b.Helper()
+	db := syncedBadger(b)
+	return &subject{name: "syncwrites", update: grouped(b, func(group [][]store.Pair) error { return commit(db, group...) })}
+}
+
 func badgerSubject(b *testing.B) *subject {
+	b.Helper()
+	db := syncedBadger(b)
+	return &subject{name: "ungathered", update: func(pairs []store.Pair) error { return commit(db, pairs) }}
+}
+
+func syncedBadger(b *testing.B) *badger.DB {
 	b.Helper()
 	db, err := badger.Open(badgerOptions(b.TempDir(), slog.New(slog.DiscardHandler)).WithSyncWrites(true))
 	if err != nil {
@@ -149,18 +162,20 @@ func badgerSubject(b *testing.B) *subject {
 			b.Error(err)
 		}
 	})
-	return &subject{name: "syncwrites", update: grouped(b, func(group [][]store.Pair) error {
-		txn := db.NewTransaction(true)
-		defer txn.Discard()
-		for _, pairs := range group {
-			for _, p := range pairs {
-				if err := txn.Set(p.Key, p.Value); err != nil {
-					return err
-				}
+	return db
+}
+
+func commit(db *badger.DB, group ...[]store.Pair) error {
+	txn := db.NewTransaction(true)
+	defer txn.Discard()
+	for _, pairs := range group {
+		for _, p := range pairs {
+			if err := txn.Set(p.Key, p.Value); err != nil {
+				return err
 			}
 		}
-		return txn.Commit()
-	})}
+	}
+	return txn.Commit()
 }
 
 func fileSubject(b *testing.B) *subject {
