@@ -20,6 +20,8 @@ const (
 	// codeLength of 12 gives 60 random bits: a million guesses a second for ten minutes hit one of a thousand codes once in
 	// two million times.
 	codeLength = 12
+	// codesLookedAt is how many codes each new one's transaction looks at for those that are over.
+	codesLookedAt = 64
 )
 
 // IssueCode implements the IdentityService: for members of crews that the dispatcher dispatches for, as unit head
@@ -75,15 +77,15 @@ func (s *Service) IssueCodeFor(ctx context.Context, memberID, issuedBy string) (
 }
 
 func (s *Service) issueCode(tx *store.Tx, member, issuedBy string) (string, time.Time, error) {
-	if err := sweepCodes(tx); err != nil {
-		return "", time.Time{}, err
-	}
 	random := make([]byte, 8)
 	if err := tx.Random(random); err != nil {
 		return "", time.Time{}, err
 	}
 	code := base32.NewEncoding(codeAlphabet).WithPadding(base32.NoPadding).EncodeToString(random)[:codeLength]
 	sum := sha256.Sum256([]byte(code))
+	if err := sweepCodes(tx, sum); err != nil {
+		return "", time.Time{}, err
+	}
 	expires := tx.Now().Add(s.o.CodeTTL)
 	err := store.Put(tx, store.EnrolCodeKey(sum), &storagev1.EnrolCode{
 		MemberId: member, ExpiresAt: timestamppb.New(expires), IssuedBy: issuedBy, CodeSha256: sum[:],
@@ -91,15 +93,24 @@ func (s *Service) issueCode(tx *store.Tx, member, issuedBy string) (string, time
 	return code[:4] + "-" + code[4:8] + "-" + code[8:], expires, err
 }
 
-// sweepCodes removes the codes that nobody used in time. There are never more than were issued in a few minutes.
-func sweepCodes(tx *store.Tx) error {
+// sweepCodes removes codes that nobody used in time, of those whose hashes follow sum: hashes lie anywhere, so all get their turn. It looks
+// at many times what it makes room for, so of all that are kept few are over, and it costs the same however many there are: a whole
+// city may be enrolled in a morning.
+func sweepCodes(tx *store.Tx, sum [sha256.Size]byte) error {
 	var old [][sha256.Size]byte
-	for code, err := range store.Scan(tx, store.EnrolCodes(), nil) {
-		if err != nil {
-			return err
-		}
-		if sum := code.GetCodeSha256(); code.GetExpiresAt().AsTime().Before(tx.Now()) && len(sum) == sha256.Size {
-			old = append(old, [sha256.Size]byte(sum))
+	seen := 0
+	for _, after := range []store.Key[storagev1.EnrolCode]{store.EnrolCodeKey(sum), nil} {
+		for code, err := range store.Scan(tx, store.EnrolCodes(), after) {
+			if err != nil {
+				return err
+			}
+			if seen == codesLookedAt {
+				break
+			}
+			seen++
+			if sum := code.GetCodeSha256(); code.GetExpiresAt().AsTime().Before(tx.Now()) && len(sum) == sha256.Size {
+				old = append(old, [sha256.Size]byte(sum))
+			}
 		}
 	}
 	for _, sum := range old {

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"log/slog"
@@ -15,7 +16,9 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/store"
@@ -95,6 +98,46 @@ func TestCodesAreSwept(t *testing.T) {
 	}
 	if _, err := h.tryEnrol(t, newPhone(t), fresh); err != nil {
 		t.Error(err)
+	}
+}
+
+// Protects: however many codes there are, a new one's transaction looks at few of them, and those that are over go all the same.
+func TestManyCodesAreSwept(t *testing.T) {
+	h := openHouse(t)
+	kept := func() (n int) {
+		h.view(t, func(tx *store.Tx) error {
+			n = 0
+			for _, err := range store.Scan(tx, store.EnrolCodes(), nil) {
+				if err != nil {
+					return err
+				}
+				n++
+			}
+			return nil
+		})
+		return n
+	}
+	const many = 10 * codesLookedAt
+	h.update(t, func(tx *store.Tx) error {
+		for i := range many {
+			sum := sha256.Sum256([]byte{byte(i), byte(i >> 8)})
+			if err := store.Put(tx, store.EnrolCodeKey(sum), &storagev1.EnrolCode{
+				MemberId: "crew-a", ExpiresAt: timestamppb.New(h.clock.Now().Add(-time.Second)), CodeSha256: sum[:],
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	h.code(t, "crew-a")
+	if n := kept(); n != many-codesLookedAt+1 {
+		t.Errorf("%d codes are kept after the first, want %d", n, many-codesLookedAt+1)
+	}
+	for range 19 {
+		h.code(t, "crew-a")
+	}
+	if n := kept(); n != 20 {
+		t.Errorf("%d codes are kept, want the 20 that are good", n)
 	}
 }
 
