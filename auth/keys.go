@@ -140,6 +140,9 @@ func (s *Service) RotateTokenKey(ctx context.Context, req *fieldsyncv1.RotateTok
 					return err
 				}
 			}
+			if err := accessLost(tx); err != nil {
+				return err
+			}
 		} else if err := bringForward(tx, keys, present, req.GetAtOnce()); err != nil {
 			return err
 		}

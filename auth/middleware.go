@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -66,18 +67,26 @@ func (s *Service) authenticate(r *http.Request, headers []string) (Principal, er
 		if p, err = loadPrincipal(tx, claims.Device, claims.Subject, claims.Deliver); err != nil {
 			p = Principal{DeviceID: claims.Device, MemberID: claims.Subject}
 		}
+		p.kid = claims.kid
 		return err
 	})
 	return p, err
 }
 
 // Reload returns what the principal has become since the call began, for calls that last: Unauthenticated "device_revoked"
-// or "token_invalid" where the device no longer speaks for the member.
+// or "token_invalid" where the device no longer speaks for the member, or the key that signed its token is gone.
 func (p Principal) Reload(tx *store.Tx) (Principal, error) {
 	if !p.until.IsZero() {
 		return p.reloadProvided(tx)
 	}
-	return loadPrincipal(tx, p.DeviceID, p.MemberID, p.Delivering)
+	if p.kid != "" { // Whoever has a signing key makes any token, and may have begun a call with it before the key was found out.
+		if key, err := storedKey(tx, p.kid); err != nil || key == nil {
+			return Principal{}, cmp.Or(err, errTokenInvalid())
+		}
+	}
+	now, err := loadPrincipal(tx, p.DeviceID, p.MemberID, p.Delivering)
+	now.kid = p.kid
+	return now, err
 }
 
 // loadPrincipal reads what a device and its member are now; with deliver, for a token that is good for delivery only.

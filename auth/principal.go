@@ -27,6 +27,8 @@ type Principal struct {
 	// nothing; what it sends goes into quarantine.
 	Delivering bool
 
+	// kid is the key that has signed the token; empty where the provider's has.
+	kid string
 	// until is the end of the identity provider's token that the principal calls with; zero for devices.
 	until time.Time
 }

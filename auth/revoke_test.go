@@ -203,6 +203,45 @@ func TestRotateByCommand(t *testing.T) {
 	}
 }
 
+// Protects: whoever has a signing key may have begun a call with a token of its own making, which ends when the key is called
+// compromised; a rotation without that ends none.
+func TestCompromisedKeyEndsCalls(t *testing.T) {
+	h := openHouse(t)
+	ctx, stop := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- h.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+	})
+	begun, ended := make(chan struct{}), make(chan error, 1)
+	door := h.Middleware(slog.New(slog.DiscardHandler))(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(begun)
+		<-r.Context().Done()
+		ended <- context.Cause(r.Context())
+	}))
+	boss := h.as(t, h.enrolled(t, "boss"))
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/stream", http.NoBody)
+	r.Header.Set("Authorization", "Bearer "+h.enrolled(t, "crew-a").token)
+	go door.ServeHTTP(httptest.NewRecorder(), r)
+	<-begun
+	if _, err := h.RotateTokenKey(boss, &fieldsyncv1.RotateTokenKeyRequest{AtOnce: true}); err != nil {
+		t.Fatal(err)
+	}
+	h.recheck(ctx)
+	select {
+	case err := <-ended:
+		t.Fatalf("a rotation ends a call: %v", err)
+	default:
+	}
+	if _, err := h.RotateTokenKey(boss, &fieldsyncv1.RotateTokenKeyRequest{Compromised: true}); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, <-ended, fault.Unauthenticated, "token_invalid")
+}
+
 // Protects: a system with client credentials gets tokens by the assertion that RFC 7523 has, once each; whatever is wrong with
 // one, the answer is the same; a revoked client gets none.
 func TestClientCredentials(t *testing.T) {

@@ -30,6 +30,8 @@ type tokenClaims struct {
 	Device string `json:"dev"`
 	// Deliver: of a revoked device, for delivery only.
 	Deliver bool `json:"dlv,omitempty"`
+
+	kid string
 }
 
 // accessToken is what a transaction has decided on, to be signed once it is committed.
@@ -107,11 +109,11 @@ func (s *Service) parseToken(tx *store.Tx, raw string) (*tokenClaims, error) {
 		case key == nil:
 			return nil, errTokenInvalid()
 		}
-		return refusedOrNot(&known.claims, s.claims.Validate(known.claims))
+		return refusedOrNot(&known, s.claims.Validate(known))
 	}
 	var storeErr error
 	var claims tokenClaims
-	token, err := s.tokens.ParseWithClaims(raw, &claims, func(token *jwt.Token) (any, error) {
+	_, err := s.tokens.ParseWithClaims(raw, &claims, func(token *jwt.Token) (any, error) {
 		if refuseCritical(token) {
 			return nil, errKey
 		}
@@ -123,13 +125,14 @@ func (s *Service) parseToken(tx *store.Tx, raw string) (*tokenClaims, error) {
 		if key == nil {
 			return nil, errKey
 		}
+		claims.kid = key.GetKid()
 		return publicOf(key), nil
 	})
 	if storeErr != nil {
 		return nil, storeErr
 	}
 	if err == nil {
-		s.verified.put(sum, verifiedToken{kidOf(token), claims})
+		s.verified.put(sum, claims)
 	}
 	return refusedOrNot(&claims, err)
 }

@@ -16,15 +16,10 @@ const verifiedAtOnce = 8192
 // The zero value is empty and ready. Safe for concurrent use.
 type verified struct {
 	mu          sync.Mutex
-	young, aged map[[sha256.Size]byte]verifiedToken
+	young, aged map[[sha256.Size]byte]tokenClaims
 }
 
-type verifiedToken struct {
-	kid    string
-	claims tokenClaims
-}
-
-func (v *verified) get(sum [sha256.Size]byte) (verifiedToken, bool) {
+func (v *verified) get(sum [sha256.Size]byte) (tokenClaims, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	token, ok := v.young[sum]
@@ -36,15 +31,15 @@ func (v *verified) get(sum [sha256.Size]byte) (verifiedToken, bool) {
 	return token, ok
 }
 
-func (v *verified) put(sum [sha256.Size]byte, token verifiedToken) {
+func (v *verified) put(sum [sha256.Size]byte, token tokenClaims) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.add(sum, token)
 }
 
-func (v *verified) add(sum [sha256.Size]byte, token verifiedToken) {
+func (v *verified) add(sum [sha256.Size]byte, token tokenClaims) {
 	if v.young == nil || len(v.young) >= verifiedAtOnce {
-		v.young, v.aged = make(map[[sha256.Size]byte]verifiedToken), v.young
+		v.young, v.aged = make(map[[sha256.Size]byte]tokenClaims), v.young
 	}
 	v.young[sum] = token
 }

@@ -76,9 +76,9 @@ func TestVerifiedIsBounded(t *testing.T) {
 		binary.BigEndian.PutUint64(s[:], uint64(i))
 		return s
 	}
-	v.put(sum(0), verifiedToken{kid: "used"})
+	v.put(sum(0), tokenClaims{kid: "used"})
 	for i := range 10 * verifiedAtOnce {
-		v.put(sum(i+1), verifiedToken{})
+		v.put(sum(i+1), tokenClaims{})
 		if token, ok := v.get(sum(0)); !ok || token.kid != "used" {
 			t.Fatalf("the token in use was forgotten after %d others", i+1)
 		}
