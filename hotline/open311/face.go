@@ -173,7 +173,7 @@ func (f *Face) ServeHTTP(w http.ResponseWriter, httpRequest *http.Request) {
 		return handle(current, r)
 	}()
 	if err != nil {
-		a = f.refusal(r, err) //nolint:contextcheck // The request carries it.
+		a = f.refusal(w.Header(), r, err) //nolint:contextcheck // The request carries it.
 	}
 	if err := write(w, format, a); err != nil {
 		f.o.Log.DebugContext(httpRequest.Context(), "answering a GeoReport request", "error", err)

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"math"
 	"net/http"
+	"strconv"
 
 	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/internal/faultwire"
@@ -51,8 +53,9 @@ type problems struct {
 	Problems []problem `xml:"error"`
 }
 
-// refusal turns an error into what the caller is told. GeoReport knows 404 for what is not there, 403 for the key, and 400.
-func (f *Face) refusal(r *request, err error) answer {
+// refusal turns an error into what the caller is told. GeoReport knows 404 for what is not there, 403 for the key, and 400; 429 and 503, which
+// say when to come again, are HTTP's.
+func (f *Face) refusal(header http.Header, r *request, err error) answer {
 	if shown := asFault(err); shown != nil {
 		err = faultwire.Judged(r.Context(), shown)
 	}
@@ -62,8 +65,10 @@ func (f *Face) refusal(r *request, err error) answer {
 		status = http.StatusNotFound
 	case fault.Denied, fault.Unauthenticated:
 		status = http.StatusForbidden
-	case fault.Invalid, fault.Precondition, fault.OutOfRange, fault.Exhausted:
+	case fault.Invalid, fault.Precondition, fault.OutOfRange:
 		status = http.StatusBadRequest
+	case fault.Exhausted:
+		status = http.StatusTooManyRequests
 	case fault.Unavailable:
 		status = http.StatusServiceUnavailable
 	case fault.Internal, fault.DataLoss:
@@ -76,6 +81,9 @@ func (f *Face) refusal(r *request, err error) answer {
 		shown = fault.New(fault.Internal, "internal",
 			"Lỗi bên trong máy chủ; yêu cầu có thể đã hoặc chưa được thực hiện. Hãy thử lại.",
 			"An error inside the server; the request may or may not have taken effect. Try again.")
+	}
+	if shown.RetryAfter > 0 {
+		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(shown.RetryAfter.Seconds()))))
 	}
 	list := []problem{{Code: status, Description: r.say(shown.Vi, shown.En) + " [" + shown.Code + "]"}}
 	return answer{status: status, xml: problems{Problems: list}, json: list}

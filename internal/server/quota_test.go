@@ -107,8 +107,11 @@ func TestFailureLimit(t *testing.T) {
 			t.Errorf("guess %d of too many: %d %v %s", i, got.status, got.header, got.body)
 		}
 	}
-	if got := do(t, client(t, false, ""), http.MethodGet, r.url+"/open311/v2/requests.json?jurisdiction_id=hochiminhcity.gov.vn&api_key=guess", "", nil); !strings.Contains(got.body, "failures_limited") {
-		t.Errorf("a guess at an API key: %d %s", got.status, got.body)
+	for format, begin := range map[string]string{"json": `[{"code":429,"description":`, "xml": "<?xml"} {
+		got := do(t, client(t, false, ""), http.MethodGet, r.url+"/open311/v2/requests."+format+"?jurisdiction_id=hochiminhcity.gov.vn&api_key=guess", "", nil)
+		if got.status != http.StatusTooManyRequests || !strings.HasPrefix(got.body, begin) || !strings.Contains(got.body, "failures_limited") || got.header.Get("Retry-After") == "" {
+			t.Errorf("a guess at an API key: %d %v %s", got.status, got.header, got.body)
+		}
 	}
 	if got := call(token, whoAmIPath, "{}"); got.status != http.StatusOK {
 		t.Errorf("a good token: %d %s", got.status, got.body)
