@@ -152,7 +152,7 @@ func TestEnv(t *testing.T) {
 		"edge.trusted_proxies": "[10.0.0.0/8]", "edge.connections": "1", "edge.streams_per_connection": "2", "edge.header_timeout": "3s",
 		"edge.idle_timeout": "4s", "edge.body_timeout": "5s", "edge.write_timeout": "6s", "edge.device_per_second": "7", "edge.device_burst": "8",
 		"edge.device_calls": "9", "edge.address_per_second": "10.5", "edge.address_burst": "11", "edge.failures_per_second": "12",
-		"edge.failure_burst": "13", "edge.uploads": "14", "edge.device_uploads": "15",
+		"edge.failure_burst": "13", "edge.uploads": "14", "edge.device_uploads": "15", "edge.address_calls": "16", "edge.anonymous_calls": "17",
 		"report.day": "1", "report.hour": "0",
 		"oidc.issuer": "https://login.example/realms/city", "oidc.audiences": "[fieldsync]", "oidc.member_claim": "sub", "oidc.roles_claim": "r",
 		"oidc.roles": "{d: dispatcher}", "oidc.units_claim": "u", "oidc.units": "{g: binh-thanh}",
@@ -197,7 +197,7 @@ func TestEnv(t *testing.T) {
 		Edge: EdgeConfig{
 			TrustedProxies: []string{"10.0.0.0/8"}, Connections: 1, StreamsPerConnection: 2, HeaderTimeout: 3 * time.Second,
 			IdleTimeout: 4 * time.Second, BodyTimeout: 5 * time.Second, WriteTimeout: 6 * time.Second, DevicePerSecond: 7, DeviceBurst: 8,
-			DeviceCalls: 9, AddressPerSecond: 10.5, AddressBurst: 11, FailuresPerSecond: 12, FailureBurst: 13, Uploads: 14, DeviceUploads: 15,
+			DeviceCalls: 9, AddressPerSecond: 10.5, AddressBurst: 11, FailuresPerSecond: 12, FailureBurst: 13, AddressCalls: 16, AnonymousCalls: 17, Uploads: 14, DeviceUploads: 15,
 		},
 		Report:  ReportConfig{Day: 1},
 		Privacy: PrivacyConfig{PhoneLease: 2 * time.Hour},

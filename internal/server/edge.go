@@ -25,6 +25,8 @@ type EdgeConfig struct {
 	DeviceCalls          int           `yaml:"device_calls"`
 	AddressPerSecond     float64       `yaml:"address_per_second"`
 	AddressBurst         int           `yaml:"address_burst"`
+	AddressCalls         int           `yaml:"address_calls"`
+	AnonymousCalls       int           `yaml:"anonymous_calls"`
 	FailuresPerSecond    float64       `yaml:"failures_per_second"`
 	FailureBurst         int           `yaml:"failure_burst"`
 	Uploads              int           `yaml:"uploads"`
@@ -42,7 +44,7 @@ func (c EdgeConfig) check() error {
 	}
 	for key, value := range map[string]int{
 		"connections": c.Connections, "device_burst": c.DeviceBurst, "device_calls": c.DeviceCalls, "address_burst": c.AddressBurst,
-		"failure_burst": c.FailureBurst, "uploads": c.Uploads, "device_uploads": c.DeviceUploads,
+		"address_calls": c.AddressCalls, "anonymous_calls": c.AnonymousCalls, "failure_burst": c.FailureBurst, "uploads": c.Uploads, "device_uploads": c.DeviceUploads,
 	} {
 		if value < 0 || value > 10_000_000 {
 			errs = append(errs, fmt.Errorf("edge.%s: %d is not between 0 and 10000000", key, value))

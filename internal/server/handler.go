@@ -55,9 +55,9 @@ var services = []string{
 	fieldsyncv1connect.PrivacyServiceName,
 }
 
-// Handler mounts every face of the server. From the outside in: who calls through a proxy, CORS, security headers, patience with slow
-// clients, the limits of an address, authentication, the limits of a device, the right to call at all, then for RPCs the bound on
-// the body, the request's rules, and the room.
+// Handler mounts every face of the server. From the outside in: who calls through a proxy, patience with slow clients (also those whose
+// questions CORS answers), CORS, security headers, the limits of an address, authentication, the limits of a device, the right to call at
+// all, then for RPCs the bound on the body, the request's rules, and the room.
 func (s *Rooms) Handler() http.Handler {
 	options := []connect.HandlerOption{
 		connect.WithRequestGate(s.allowed),
@@ -127,7 +127,7 @@ func (s *Rooms) Handler() http.Handler {
 	limits := newQuotas(s.edge, time.Now)
 	patient := patience{body: s.edge.BodyTimeout, write: s.edge.WriteTimeout, now: time.Now, log: s.log}
 	known := limits.byAddress(s)(s.auth.Middleware(s.log)(limits.byDevice(s)(auth.Routed(mux, s.log))))
-	return s.proxies.believed(s.cors().Handler(securityHeaders(s.guarded(patient.handler(known)))))
+	return s.proxies.believed(patient.handler(s.cors().Handler(securityHeaders(s.guarded(known)))))
 }
 
 // boundedBody bounds what is read of a message as it comes over the wire, and keeps answers out of caches: they are a caller's own.

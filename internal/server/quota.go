@@ -41,7 +41,7 @@ type quotas struct {
 	now func() time.Time
 
 	devices, addresses, failures buckets
-	uploads                      atomic.Int64
+	uploads, strangers           atomic.Int64
 	held                         atomic.Int64
 }
 
@@ -58,12 +58,16 @@ func newQuotas(c EdgeConfig, now func() time.Time) *quotas {
 func (q *quotas) byAddress(s *Rooms) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			ctx := r.Context()
+			call := &underWay{}
+			defer q.end(call, w, r)
+			ctx := context.WithValue(r.Context(), underWayKey{}, call)
 			addr, ok := addressOf(r.RemoteAddr)
 			if ok {
 				key := networkOf(addr)
 				if !addr.IsLoopback() {
-					if wait := q.addresses.of(key).take(q.now()); wait > 0 {
+					call.address = q.addresses.of(key)
+					if wait := call.address.take(q.now()); wait > 0 {
+						call.beyond = true
 						faultwire.WriteHTTP(w, r, s.log, errRateLimited(wait))
 						return
 					}
@@ -117,30 +121,25 @@ func (q *quotas) judge(ctx context.Context, key string, f *fault.Error) *fault.E
 func (q *quotas) byDevice(s *Rooms) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			call := callUnderWay(r.Context())
 			p, err := auth.PrincipalFrom(r.Context())
 			if err != nil { // The public procedures and routes: they are the address's.
-				next.ServeHTTP(w, r)
+				q.stranger(s, call, next, w, r)
 				return
 			}
 			device := q.devices.of(p.MemberID + "/" + p.DeviceID)
+			free := call.within(&device.calls, q.c.DeviceCalls)
 			if wait := device.take(q.now()); wait > 0 {
 				faultwire.WriteHTTP(w, r, s.log, errRateLimited(wait))
 				return
 			}
-			calls := device.calls.Add(1)
-			defer device.calls.Add(-1)
-			if q.c.DeviceCalls > 0 && calls > int64(q.c.DeviceCalls) {
+			if !free {
 				faultwire.WriteHTTP(w, r, s.log, errDeviceBusy())
 				return
 			}
-			if sendsPhoto(r) {
-				uploads, own := q.uploads.Add(1), device.uploads.Add(1)
-				defer q.uploads.Add(-1)
-				defer device.uploads.Add(-1)
-				if q.c.Uploads > 0 && uploads > int64(q.c.Uploads) || q.c.DeviceUploads > 0 && own > int64(q.c.DeviceUploads) {
-					faultwire.WriteHTTP(w, r, s.log, errUploadsBusy())
-					return
-				}
+			if sendsPhoto(r) && !(call.within(&device.uploads, q.c.DeviceUploads) && call.within(&q.uploads, q.c.Uploads)) {
+				faultwire.WriteHTTP(w, r, s.log, errUploadsBusy())
+				return
 			}
 			if !compressed(r.Header) {
 				next.ServeHTTP(w, r)

@@ -155,10 +155,10 @@ func TestUnderWay(t *testing.T) {
 	q := newQuotas(config, time.Now)
 	rooms := &Rooms{}
 	entered, leave := make(chan struct{}), make(chan struct{})
-	through := q.byDevice(rooms)(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+	through := q.byAddress(rooms)(q.byDevice(rooms)(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		entered <- struct{}{}
 		<-leave
-	}))
+	})))
 	call := func(u under) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
 		method, as, _ := strings.Cut(u.method, " as ")
