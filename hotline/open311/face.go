@@ -81,6 +81,8 @@ func (f *Face) Routes(mux *http.ServeMux) { mux.Handle(rootPath, f) }
 type request struct {
 	*http.Request
 
+	// body is the request's.
+	body *boundedForm
 	// id is the last part of the path, where the route has one.
 	id string
 	// form holds the parameters of the address and of the body, UTF-8 throughout.
@@ -137,7 +139,11 @@ var routes = []route{
 
 // ServeHTTP implements http.Handler.
 func (f *Face) ServeHTTP(w http.ResponseWriter, httpRequest *http.Request) {
-	r := &request{Request: httpRequest, english: strings.HasPrefix(httpRequest.Header.Get("Accept-Language"), "en")}
+	r := &request{
+		Request: httpRequest, body: &boundedForm{ReadCloser: httpRequest.Body},
+		english: strings.HasPrefix(httpRequest.Header.Get("Accept-Language"), "en"),
+	}
+	defer r.body.over()
 	format := formatXML                // Of an answer to a request that names none.
 	a, err := func() (answer, error) { //nolint:contextcheck // The request carries it.
 		path := strings.TrimPrefix(strings.TrimPrefix(r.URL.EscapedPath(), rootPath), "v2/")

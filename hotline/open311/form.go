@@ -2,16 +2,63 @@ package open311
 
 import (
 	"errors"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
+
+	"github.com/cong1022/fieldsync/internal/fault"
 )
 
 // maxFormBytes bounds a POST: 8,000 characters of description, three bytes each and percent-encoded, are 72 KB.
 const maxFormBytes = 256 << 10
+
+const (
+	// smallFormBytes is what a form may have before it takes one of the places for larger ones: most have less than 2 KiB, and a
+	// description of 1,800 Vietnamese letters fits in.
+	smallFormBytes = 16 << 10
+	// largeFormsAtOnce is how many larger ones are in memory at once. Whose they are is known only when all of a form is there, since the
+	// key is in it: so they are bounded for all together.
+	largeFormsAtOnce = 256
+)
+
+// largeForms holds a place for each form that is larger than smallFormBytes, until it is dealt with.
+var largeForms = make(chan struct{}, largeFormsAtOnce)
+
+// boundedForm is the body of a form.
+type boundedForm struct {
+	io.ReadCloser
+
+	read  int
+	large bool
+}
+
+// Read implements io.Reader.
+func (b *boundedForm) Read(p []byte) (int, error) {
+	if !b.large && b.read >= smallFormBytes {
+		select {
+		case largeForms <- struct{}{}:
+			b.large = true
+		default:
+			return 0, errFormsBusy()
+		}
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.read += n
+	return n, err
+}
+
+// over gives the place back.
+func (b *boundedForm) over() {
+	if b.large {
+		<-largeForms
+		b.large = false
+	}
+}
 
 // single are the parameters that mean one thing; in a POST, those of singlePosted too, which are lists in a GET.
 var (
@@ -26,7 +73,7 @@ var (
 // readForm reads the parameters of the address and of the body. A body is a form or is refused: XML and JSON are never parsed, so
 // nothing in them can unfold.
 func (r *request) readForm(w http.ResponseWriter) error {
-	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
+	r.Body = http.MaxBytesReader(w, r.body, maxFormBytes)
 	kind, with, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	multipart := kind == "multipart/form-data"
 	if r.Method == http.MethodPost && r.ContentLength != 0 && (err != nil || (!multipart && kind != "application/x-www-form-urlencoded")) {
@@ -42,6 +89,9 @@ func (r *request) readForm(w http.ResponseWriter) error {
 	}
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return parameter("body", "dài quá 256 KiB", "is longer than 256 KiB")
+	}
+	if busy := asFault(err); busy != nil {
+		return busy
 	}
 	if err != nil {
 		return notAForm()
@@ -90,6 +140,14 @@ func (r *request) photos() (lines string, err error) {
 func notAForm() error {
 	return parameter("body", "không phải là biểu mẫu (application/x-www-form-urlencoded hoặc multipart/form-data)",
 		"is not a form (application/x-www-form-urlencoded or multipart/form-data)")
+}
+
+func errFormsBusy() error {
+	f := fault.New(fault.Unavailable, "forms_busy",
+		"Máy chủ đang nhận quá nhiều biểu mẫu lớn cùng lúc: hãy thử lại sau ít giây.",
+		"The server is taking in too many large forms at once: try again in a few seconds.")
+	f.RetryAfter = 5 * time.Second
+	return f
 }
 
 func notUTF8() error { return parameter("body", "không phải là UTF-8", "is not UTF-8") }

@@ -2,9 +2,12 @@ package open311
 
 import (
 	"encoding/xml"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -122,5 +125,44 @@ func TestEveryPhotoIsPassedOn(t *testing.T) {
 		if strings.Count(said, "Ảnh: https://fms.example"+photo) != 1 {
 			t.Errorf("%s is missing in %q", photo, said)
 		}
+	}
+}
+
+// Protects: forms whose end does not come take so much memory and no more; small ones pass beside them, and large ones once a place is free.
+func TestManyLargeForms(t *testing.T) {
+	h := newHouse(t)
+	post := func(body io.Reader) *httptest.ResponseRecorder {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, basePath+"requests.json?api_key="+h.key, body)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		w := httptest.NewRecorder()
+		h.mux.ServeHTTP(w, r)
+		return w
+	}
+	large := func(more string) string { return report("address_string", "Phố X").Encode() + "&x=" + strings.Repeat("a", smallFormBytes) + more }
+	ends, end := io.Pipe()
+	over := make(chan struct{})
+	for i := range largeFormsAtOnce {
+		go func() {
+			post(io.MultiReader(strings.NewReader(large(strconv.Itoa(i))), ends))
+			over <- struct{}{}
+		}()
+	}
+	for len(largeForms) < largeFormsAtOnce {
+		runtime.Gosched()
+	}
+	if w := post(strings.NewReader(large(""))); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "forms_busy") || w.Header().Get("Retry-After") != "5" {
+		t.Errorf("one more: %d %v %s", w.Code, w.Header(), w.Body)
+	}
+	if w := post(strings.NewReader(report().Encode())); w.Code != http.StatusCreated {
+		t.Errorf("a small one: %d %s", w.Code, w.Body)
+	}
+	if err := end.Close(); err != nil {
+		t.Error(err)
+	}
+	for range largeFormsAtOnce {
+		<-over
+	}
+	if w := post(strings.NewReader(large("last"))); w.Code != http.StatusCreated || len(largeForms) != 0 {
+		t.Errorf("afterwards: %d %s, %d places taken", w.Code, w.Body, len(largeForms))
 	}
 }
