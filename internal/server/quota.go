@@ -1,6 +1,7 @@
 package server
 
 import (
+	"container/list"
 	"context"
 	"net/http"
 	"net/netip"
@@ -41,8 +42,10 @@ type quotas struct {
 	now func() time.Time
 
 	devices, addresses, failures buckets
-	uploads, strangers           atomic.Int64
-	held                         atomic.Int64
+	uploads, answers, held       atomic.Int64
+
+	mu        sync.Mutex // Guards all lists of strangers; whoever holds it takes no other.
+	strangers list.List  // Of *underWay, the one that has been longest first.
 }
 
 func newQuotas(c EdgeConfig, now func() time.Time) *quotas {
@@ -124,7 +127,7 @@ func (q *quotas) byDevice(s *Rooms) func(http.Handler) http.Handler {
 			call := callUnderWay(r.Context())
 			p, err := auth.PrincipalFrom(r.Context())
 			if err != nil { // The public procedures and routes: they are the address's.
-				q.stranger(s, call, next, w, r)
+				q.stranger(s.log, call, next, w, r)
 				return
 			}
 			device := q.devices.of(p.MemberID + "/" + p.DeviceID)
@@ -215,6 +218,7 @@ type bucket struct {
 	limiter        *rate.Limiter // nil where there is no limit
 	bombs          *rate.Limiter
 	calls, uploads atomic.Int64
+	strangers      list.List // See quotas.
 }
 
 // take takes a token, or tells after how long there will be one.

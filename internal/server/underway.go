@@ -1,8 +1,11 @@
 package server
 
 import (
+	"container/list"
 	"context"
+	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -19,17 +22,32 @@ const (
 )
 
 // underWay is a call from its arrival until its answer is taken: over HTTP/2, where a client may let the server wait with the last
-// bytes of each, that is later than the handler's end. Until a token has shown whose it is, it is its address's and nobody's; whoever
-// has shown a good one notices nothing of how many such calls there are.
+// bytes of each, that is later than the handler's end.
+//
+// Until a token has shown whose it is, it is its address's and nobody's. Of those there are so many at most; where one more comes, the
+// one goes that has been under way longest: whoever holds calls open keeps nobody out, as at the door, and least of all the phones that
+// stand behind the same address and want a token.
 type underWay struct {
 	address *bucket // Nil where it has none.
 	counted []*atomic.Int64
 	beyond  bool
+
+	// What follows is for calls of those whom nobody knows; quotas.mu guards it.
+	inAll, inAddress *list.Element
+	cancel           context.CancelCauseFunc
+	control          *http.ResponseController
+	bodyOver         atomic.Bool
 }
 
 type underWayKey struct{}
 
-// within counts the call in, and tells whether it is within the limit. A limit of 0 is none.
+// callUnderWay is the context's, as byAddress has put it there.
+func callUnderWay(ctx context.Context) *underWay {
+	u, _ := ctx.Value(underWayKey{}).(*underWay)
+	return u
+}
+
+// within counts the call in until its answer is taken, and tells whether it is within the limit. A limit of 0 is none.
 func (u *underWay) within(count *atomic.Int64, limit int) bool {
 	u.counted = append(u.counted, count)
 	if n := count.Add(1); limit > 0 && n > int64(limit) {
@@ -44,41 +62,96 @@ func (u *underWay) over() {
 	}
 }
 
-// callUnderWay is the context's, as byAddress has put it there.
-func callUnderWay(ctx context.Context) *underWay {
-	u, _ := ctx.Value(underWayKey{}).(*underWay)
-	return u
-}
-
-// anonymous counts the call of one whom nobody knows.
-func (q *quotas) anonymous(u *underWay) error {
-	if u.address != nil && !u.within(&u.address.calls, q.c.AddressCalls) {
-		return errAddressBusy()
+// stranger serves the call of one whom nobody knows.
+func (q *quotas) stranger(log *slog.Logger, u *underWay, next http.Handler, w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	u.cancel, u.control = cancel, http.NewResponseController(w)
+	r = r.WithContext(ctx)
+	u.bodyOver.Store(r.Body == nil || r.Body == http.NoBody)
+	if !u.bodyOver.Load() {
+		r.Body = &strangerBody{r.Body, u, ctx, log}
 	}
-	if !u.within(&q.strangers, q.c.AnonymousCalls) {
-		return errAnonymousBusy()
-	}
-	return nil
-}
-
-// stranger lets the call of one whom nobody knows go on, or refuses it.
-func (q *quotas) stranger(s *Rooms, u *underWay, next http.Handler, w http.ResponseWriter, r *http.Request) {
-	// Who asks whether the server lives must not be told to restart it because others crowd it.
-	if err := q.anonymous(u); err != nil && r.URL.Path != "/livez" && r.URL.Path != "/readyz" {
-		if r.ProtoMajor < 2 {
-			w.Header().Set("Connection", "close") // Else the answer would wait for a body that may never come.
-		}
-		faultwire.WriteHTTP(w, r, s.log, err)
-		return
-	}
+	q.enter(u)
+	defer q.leave(u)
 	next.ServeHTTP(w, r)
 }
 
-// end is the end of the handler's part. Calls that were refused for their tokens count from here on: there is no other limit to how many
-// of their answers wait to be taken.
+// enter counts the call in, and ends another where it is one too many.
+func (q *quotas) enter(u *underWay) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	u.inAll = q.strangers.PushBack(u)
+	if a := u.address; a != nil {
+		u.inAddress = a.strangers.PushBack(u)
+		if q.c.AddressCalls > 0 && a.strangers.Len() > q.c.AddressCalls {
+			q.turnOut(a.strangers.Front(), errAddressBusy())
+		}
+	}
+	if q.c.AnonymousCalls > 0 && q.strangers.Len() > q.c.AnonymousCalls {
+		q.turnOut(q.strangers.Front(), errAnonymousBusy())
+	}
+}
+
+// turnOut ends a call: its context ends with the reason, and a body that is being read.
+func (q *quotas) turnOut(place *list.Element, reason error) {
+	u, _ := place.Value.(*underWay)
+	q.forget(u)
+	u.beyond = true
+	u.cancel(reason)
+	if !u.bodyOver.Load() { // Behind its end stands the next request.
+		_ = u.control.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func (q *quotas) leave(u *underWay) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.forget(u)
+}
+
+func (q *quotas) forget(u *underWay) {
+	if u.inAll == nil {
+		return
+	}
+	q.strangers.Remove(u.inAll)
+	if u.inAddress != nil {
+		u.address.strangers.Remove(u.inAddress)
+	}
+	u.inAll, u.inAddress = nil, nil
+}
+
+// strangerBody says why it ends early where its call was turned out.
+type strangerBody struct {
+	io.ReadCloser
+
+	call *underWay
+	ctx  context.Context //nolint:containedctx // Of the request whose body it is.
+	log  *slog.Logger
+}
+
+// Read implements io.Reader.
+func (b *strangerBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	b.call.bodyOver.Store(true)
+	var why *fault.Error
+	if !errors.Is(err, io.EOF) && errors.As(context.Cause(b.ctx), &why) {
+		err = errors.Join(faultwire.Connect(b.ctx, b.log, why), why) // For RPCs, and for other faces.
+	}
+	return n, err
+}
+
+// end is the end of the handler's part. From here on nobody is turned out any more; of answers that nobody knows who waits for, those
+// beyond the limit have little time to be taken.
 func (q *quotas) end(u *underWay, w http.ResponseWriter, r *http.Request) {
 	if len(u.counted) == 0 {
-		_ = q.anonymous(u) // It has its answer.
+		if u.address != nil {
+			u.within(&u.address.calls, q.c.AddressCalls)
+		}
+		u.within(&q.answers, q.c.AnonymousCalls)
 	}
 	switch {
 	case !u.beyond && r.ProtoMajor >= 2 && r.ContentLength > 0 && r.ContentLength <= maxPublicBytes:
@@ -101,8 +174,7 @@ func (q *quotas) end(u *underWay, w http.ResponseWriter, r *http.Request) {
 	}()
 }
 
-// streamEnd tells when the stream behind w is over; nil where there is none. The request's context ends earlier, with
-// its handler.
+// streamEnd tells when the stream behind w is over; nil where there is none. The request's context ends earlier, with its handler.
 func streamEnd(w http.ResponseWriter) <-chan bool {
 	for {
 		switch at := w.(type) {

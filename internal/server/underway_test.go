@@ -42,7 +42,11 @@ func (s *streams) call(tb testing.TB, method, path string, headers ...string) {
 	s.headers.Reset()
 	fields := append([]string{":method", method, ":path", path, ":scheme", "http", ":authority", "x"}, headers...)
 	if method == http.MethodPost {
-		fields = append(fields, "content-type", protoType, "content-length", "10")
+		kind := protoType
+		if strings.HasPrefix(path, "/open311/") {
+			kind = "application/x-www-form-urlencoded"
+		}
+		fields = append(fields, "content-type", kind, "content-length", "10")
 	}
 	for i := 0; i < len(fields); i += 2 {
 		if err := s.encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]}); err != nil {
@@ -82,84 +86,93 @@ func (s *streams) answers(tb testing.TB, count int) (heads []string) {
 	return heads
 }
 
+// body reads the first bytes of the body of an answer.
+func (s *streams) body(tb testing.TB) string {
+	tb.Helper()
+	for {
+		frame, err := s.ReadFrame()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if data, ok := frame.(*http2.DataFrame); ok {
+			return string(data.Data())
+		}
+	}
+}
+
 const (
 	refreshPath = "/fieldsync.v1.IdentityService/Refresh"
 	jwksPath    = "/.well-known/jwks.json"
 	someone     = "203.0.113.1"
 )
 
-// Protects: of callers without a good token so many calls are under way as are configured, of an address as of all, whether they do not send
-// what they announce or do not take what they asked for; those beyond are told so and when to come again; good tokens and the question
-// whether the server lives pass; and a place is free when its call is over.
+// Protects: of callers without a good token so many calls are under way as are configured, of an address as of all: the one that has been
+// longest goes, is told so and when to come again, and whoever comes is served.
 func TestStrangersUnderWay(t *testing.T) {
 	config := testConfig(t)
 	config.Edge.TrustedProxies = []string{"127.0.0.0/8"}
 	config.Edge.AddressCalls, config.Edge.AnonymousCalls = 3, 4
 	r := settled(t, config)
 	token := r.token(t, "an")
-	ask := func(path, token, address string) answer {
-		return do(t, client(t, false, token), http.MethodPost, r.url+path, jsonType, strings.NewReader("{}"), "X-Forwarded-For", address)
-	}
-	until := func(path, address string, status int) answer {
+	served := func(path, token, address string, want int) {
 		t.Helper()
-		for {
-			if got := ask(path, "", address); got.status == status || t.Context().Err() != nil {
-				return got
-			}
+		got := do(t, client(t, false, token), http.MethodPost, r.url+path, jsonType, strings.NewReader("{}"), "X-Forwarded-For", address)
+		if got.status != want {
+			t.Errorf("from %s: %d %s", address, got.status, got.body)
 		}
 	}
-	for _, c := range []struct {
-		name  string
-		hold  func(s *streams) // Three calls.
-		heads []string
-	}{
-		{"bodies that do not come", func(s *streams) {
-			for range 3 {
-				s.call(t, http.MethodPost, refreshPath, "x-forwarded-for", someone)
+	s := openStreams(t, r, 1<<16)
+	for range 5 {
+		s.call(t, http.MethodPost, refreshPath, "x-forwarded-for", someone)
+	}
+	if heads := s.answers(t, 2); !slices.Equal(heads, []string{"429 after 1", "429 after 1"}) {
+		t.Errorf("five of one address: %q", heads)
+	}
+	for range 2 {
+		s.call(t, http.MethodPost, "/open311/v2/requests.json", "x-forwarded-for", "203.0.113.2")
+	}
+	if heads := s.answers(t, 1); !slices.Equal(heads, []string{"503 after 5"}) {
+		t.Errorf("five in all: %q", heads)
+	}
+	served(refreshPath, "", someone, http.StatusBadRequest) // By turning out the one that has waited longest.
+	if heads := s.answers(t, 1); heads[0] != "429 after 1" && heads[0] != "503 after 5" {
+		t.Errorf("a fourth of the address: %q", heads)
+	}
+	served(whoAmIPath, token, someone, http.StatusOK)
+	// Each face says it in its own shape.
+	for _, path := range []string{refreshPath, "/open311/v2/requests.json"} {
+		s := openStreams(t, r, 1<<16)
+		for range 4 {
+			s.call(t, http.MethodPost, path, "x-forwarded-for", "203.0.113.4")
+		}
+		if body := s.body(t); !strings.Contains(body, "address_busy") {
+			t.Errorf("%s: %s", path, body)
+		}
+		s.conn.Close()
+	}
+}
+
+// Protects: so many answers wait to be taken by those whom nobody knows, as refusals do; one more is taken soon or its stream is reset.
+func TestStrangersTakeTheirAnswers(t *testing.T) {
+	config := testConfig(t)
+	config.Edge.TrustedProxies = []string{"127.0.0.0/8"}
+	config.Edge.AddressCalls = 3
+	r := start(t, config)
+	for _, headers := range [][]string{nil, {"authorization", "Bearer guess"}} {
+		s := openStreams(t, r, 0)
+		for range 4 {
+			s.call(t, http.MethodGet, jwksPath, append(headers, "x-forwarded-for", someone)...)
+		}
+		for resets := 0; resets < 1; {
+			frame, err := s.ReadFrame()
+			if err != nil {
+				t.Fatal(err)
 			}
-		}, nil},
-		{"answers that are not taken", func(s *streams) {
-			for range 3 {
-				s.call(t, http.MethodGet, jwksPath, "x-forwarded-for", someone)
+			if _, ok := frame.(*http2.RSTStreamFrame); ok {
+				resets++
 			}
-		}, []string{"200", "200", "200"}},
-		{"refusals that are not taken", func(s *streams) {
-			for range 3 {
-				s.call(t, http.MethodGet, jwksPath, "x-forwarded-for", someone, "authorization", "Bearer guess")
-			}
-		}, []string{"401", "401", "401"}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s := openStreams(t, r, 0)
-			c.hold(s)
-			heads := s.answers(t, len(c.heads))
-			s.call(t, http.MethodPost, refreshPath, "x-forwarded-for", someone)
-			// Whichever came to its turn last.
-			if heads = append(heads, s.answers(t, 1)...); !slices.Equal(heads, append(c.heads, "429 after 1")) {
-				t.Errorf("answered with %q", heads)
-			}
-			got := until(refreshPath, someone, http.StatusTooManyRequests)
-			if !strings.Contains(got.body, "address_busy") || got.header.Get("Retry-After") != "1" {
-				t.Errorf("one more, over another connection: %d %v %s", got.status, got.header, got.body)
-			}
-			if got := ask(whoAmIPath, token, someone); got.status != http.StatusOK {
-				t.Errorf("a good token from there: %d %s", got.status, got.body)
-			}
-			// Another address has the last place of all, and then nobody has one.
-			s.call(t, http.MethodPost, refreshPath, "x-forwarded-for", "203.0.113.2")
-			got = until(refreshPath, "203.0.113.3", http.StatusServiceUnavailable)
-			if !strings.Contains(got.body, "anonymous_busy") || got.header.Get("Retry-After") != "5" {
-				t.Errorf("a third address: %d %v %s", got.status, got.header, got.body)
-			}
-			if got := ask(whoAmIPath, token, "203.0.113.3"); got.status != http.StatusOK {
-				t.Errorf("a good token from there: %d %s", got.status, got.body)
-			}
-			if got := do(t, client(t, false, ""), http.MethodGet, r.url+"/livez", "", nil, "X-Forwarded-For", "203.0.113.3"); got.status != http.StatusOK {
-				t.Errorf("whether the server lives: %d %s", got.status, got.body)
-			}
-			s.conn.Close()
-			until(refreshPath, someone, http.StatusBadRequest)
-		})
+		}
+		s.conn.Close()
 	}
 }
 
