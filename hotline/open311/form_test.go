@@ -138,7 +138,9 @@ func TestManyLargeForms(t *testing.T) {
 		h.mux.ServeHTTP(w, r)
 		return w
 	}
-	large := func(more string) string { return report("address_string", "Phố X").Encode() + "&x=" + strings.Repeat("a", smallFormBytes) + more }
+	large := func(more string) string {
+		return report("address_string", "Phố X").Encode() + "&x=" + strings.Repeat("a", smallFormBytes) + more
+	}
 	ends, end := io.Pipe()
 	over := make(chan struct{})
 	for i := range largeFormsAtOnce {

@@ -140,7 +140,7 @@ func (q *quotas) byDevice(s *Rooms) func(http.Handler) http.Handler {
 				faultwire.WriteHTTP(w, r, s.log, errDeviceBusy())
 				return
 			}
-			if sendsPhoto(r) && !(call.within(&device.uploads, q.c.DeviceUploads) && call.within(&q.uploads, q.c.Uploads)) {
+			if sendsPhoto(r) && (!call.within(&device.uploads, q.c.DeviceUploads) || !call.within(&q.uploads, q.c.Uploads)) {
 				faultwire.WriteHTTP(w, r, s.log, errUploadsBusy())
 				return
 			}

@@ -157,11 +157,11 @@ func (q *quotas) end(u *underWay, w http.ResponseWriter, r *http.Request) {
 	case !u.beyond && r.ProtoMajor >= 2 && r.ContentLength > 0 && r.ContentLength <= maxPublicBytes:
 		// As net/http does over HTTP/1.1. Else it answers and resets the stream, without an error (RFC 9113, 8.1), and a client that is
 		// still sending may take that for a failure and not look at the answer: curl 7.88 does, each second time.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(restTime))
+		_ = http.NewResponseController(w).SetReadDeadline(q.now().Add(restTime))
 		_, _ = io.Copy(io.Discard, r.Body) // Nothing where it was read.
 	case u.beyond:
 		// Where the connection has no deadlines, there is nothing that waits.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(refusedTime))
+		_ = http.NewResponseController(w).SetWriteDeadline(q.now().Add(refusedTime))
 	}
 	ended := streamEnd(w)
 	if r.ProtoMajor < 2 || ended == nil {
