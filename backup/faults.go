@@ -41,6 +41,68 @@ func errGap(first, last uint64, reached time.Time) error {
 		fmt.Sprintf("The records from %d to %d are missing in the backup: restore to %s, or to a time before, with --to.", first, last, at))
 }
 
+// errTaken and errRepositoryForeign are why a server does not ship into a repository that another one ships into.
+
+func errTaken(by Object) error {
+	at := moment(by.At)
+	return fault.New(fault.Precondition, "backup_repository_taken",
+		fmt.Sprintf("Từ %s một máy chủ khác ghi vào nơi sao lưu này (nhật ký %016x), nên máy chủ này ngừng sao lưu; mỗi máy chủ cần nơi sao lưu riêng "+
+			"(backup.repository). Nếu máy chủ này mới là máy được ghi vào đây, hãy dừng máy kia rồi xóa đối tượng %s.", at, by.Journal, by.Name),
+		fmt.Sprintf("Another server writes into this repository since %s (journal %016x), so this one does not any more: each needs a repository of its "+
+			"own (backup.repository). If it is this one that is to write there, stop the other and remove the object %s.", at, by.Journal, by.Name))
+}
+
+func errRepositoryForeign(of Object) error {
+	at := moment(of.At)
+	return fault.New(fault.Precondition, "backup_repository_foreign",
+		fmt.Sprintf("Nơi sao lưu chứa bản sao lưu của máy chủ khác (nhật ký %016x, đến %s) mà dữ liệu ở đây không bắt nguồn từ đó; hãy dùng nơi sao lưu riêng (backup.repository).", of.Journal, at),
+		fmt.Sprintf("The repository holds the backup of another server (journal %016x, up to %s), from which the data here does not come: "+
+			"give this server a repository of its own (backup.repository).", of.Journal, at))
+}
+
+// errForked is for a server whose journal's record of that number is not what the repository has, or has not got it.
+func errForked(sequence uint64) error {
+	return fault.New(fault.Precondition, "backup_forked",
+		fmt.Sprintf("Nơi sao lưu có bản ghi %d khác với nhật ký của máy chủ này: thư mục dữ liệu đã bị sao chép hoặc đưa về trạng thái cũ. Hãy dừng máy chủ, rồi khôi phục "+
+			"từ bản sao lưu (fieldsync restore) để dùng tiếp dữ liệu ở đó, hoặc bắt đầu nhật ký mới (fieldsync rebuild --journal) để dùng tiếp dữ liệu ở đây.", sequence),
+		fmt.Sprintf("The repository has another record %d than this server's journal: the data folder was copied, or put back to an older state. Stop the server, "+
+			"and restore from the backup to go on with what that holds (`fieldsync restore`), or begin another journal to go on with what is here (`fieldsync rebuild --journal`).", sequence))
+}
+
+// errFull is for a repository that has no room.
+func errFull(cause error) error {
+	return fault.New(fault.Unavailable, "backup_repository_full",
+		fmt.Sprintf("Nơi sao lưu đã đầy (%v); hãy thêm dung lượng hoặc giảm backup.keep_days. Máy chủ tự gửi tiếp khi có chỗ.", cause),
+		fmt.Sprintf("The repository is full (%v): give it more room, or lower backup.keep_days. The server goes on by itself when there is room.", cause))
+}
+
+// errHistories is for a repository into which several servers have shipped at the same time.
+func errHistories(spans []span) error {
+	var vi, en []string
+	for _, s := range spans {
+		vi = append(vi, fmt.Sprintf("%016x từ %s đến %s", s.Journal, moment(s.From), moment(s.To)))
+		en = append(en, fmt.Sprintf("%016x from %s to %s", s.Journal, moment(s.From), moment(s.To)))
+	}
+	return fault.New(fault.Precondition, "backup_histories",
+		fmt.Sprintf("Nhiều máy chủ đã cùng ghi vào nơi sao lưu: nhật ký %s. Khi khôi phục, hãy chọn một bằng --journal.", strings.Join(vi, ", ")),
+		fmt.Sprintf("Several servers have written into the repository at the same time: the journals %s. A restore needs one of them with --journal.", strings.Join(en, ", ")))
+}
+
+// errMixed is why records do not follow on those before them.
+var errMixed = errors.New("it does not follow on the records before it")
+
+// errPartMixed is for a part of another history than those before it, which go until reached where that is known.
+func errPartMixed(name string, reached time.Time) error {
+	vi, en := "", ""
+	if !reached.IsZero() {
+		at := moment(reached)
+		vi, en = fmt.Sprintf(", hoặc khôi phục về %s bằng --to", at), fmt.Sprintf(", or restore to %s with --to", at)
+	}
+	return fault.New(fault.DataLoss, "backup_part_mixed",
+		fmt.Sprintf("%s không nối tiếp các bản ghi trước: hai bản sao của một thư mục dữ liệu đã cùng ghi vào nơi sao lưu. Hãy dời các đối tượng của bản không dùng đi%s.", name, vi),
+		fmt.Sprintf("%s does not follow on the records before it: two copies of one data folder have written into the repository. Move the objects of the one that is not wanted away%s.", name, en))
+}
+
 // What Verify finds beside errDamaged.
 
 func errMissingBefore(name string, first, last uint64) error {

@@ -21,6 +21,7 @@ const (
 	kindPart     = "part"
 	kindSnapshot = "snapshot"
 	kindPhoto    = "photo"
+	kindWriter   = "writer"
 
 	encryptedSuffix = ".age"
 )
@@ -31,14 +32,15 @@ const (
 //	journal/<journal>/part/<first>-<last>-<time of the last>-<SHA-256>[.age]
 //	journal/<journal>/snapshot/<position>-<position>-<time>-<SHA-256>[.age]
 //	photo/<SHA-256 of the original>[.age]
+//	writer/<number>-<journal>-<time>-<random>
 //
 // The SHA-256 is that of the object's bytes, encrypted or not. Parts and snapshots are compressed (Zstandard) before they are
 // encrypted (age).
 type Object struct {
 	Name string
-	// Kind is part, snapshot or photo.
+	// Kind is part, snapshot, photo or writer.
 	Kind string
-	// Journal tells the journal, First and Last which of its records it holds; a snapshot is at Last.
+	// Journal tells the journal, First and Last which of its records it holds; a snapshot is at Last. Of a writer, Last is its number.
 	Journal     uint64
 	First, Last uint64
 	// At is when the last of them was committed, by the server's clock.
@@ -62,6 +64,13 @@ func parse(name string) (o Object, ours bool) {
 	if len(parts) == 2 && parts[0] == kindPhoto {
 		o.Kind, o.sum = kindPhoto, parts[1]
 		return o, len(o.sum) == sha256.Size*2
+	}
+	if len(parts) == 2 && parts[0] == kindWriter {
+		var nanos int64
+		o.Kind = kindWriter
+		_, err := fmt.Sscanf(strings.ReplaceAll(parts[1], "-", " "), "%d %x %d %s", &o.Last, &o.Journal, &nanos, &o.sum)
+		o.First, o.At = o.Last, time.Unix(0, nanos)
+		return o, err == nil && !encrypted
 	}
 	if len(parts) != 4 || parts[0] != "journal" {
 		return o, false

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -28,6 +29,11 @@ func superfluous(objects []Object, before time.Time) (names []string) {
 	}
 	if base.Name == "" {
 		return nil
+	}
+	for i, o := range objects { // Those who do not write any more. They are sorted, as a target lists them.
+		if o.Kind == kindWriter && slices.ContainsFunc(objects[i+1:], func(later Object) bool { return later.Kind == kindWriter }) {
+			names = append(names, o.Name)
+		}
 	}
 	for _, kind := range []string{kindSnapshot, kindPart} {
 		for _, o := range objects {

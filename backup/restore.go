@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"filippo.io/age"
@@ -50,6 +51,8 @@ type RestoreOptions struct {
 	// To is the time as of which the store is wanted: all that was committed until then, as far as the backup reaches. The
 	// newest where it is zero.
 	To time.Time
+	// Journal is whose history is wanted where several servers have shipped into the target at the same time. 0: that is refused.
+	Journal uint64
 	// Photo takes an original. Photos are left out where it is nil.
 	Photo func(ctx context.Context, sha256 string, content io.Reader) error
 	// Progress hears how much was brought: a snapshot, parts of the journal, the index that is made of them, photos.
@@ -73,7 +76,8 @@ type Restored struct {
 // ends, dir is as it was, and the folder beside it in which the store was put together is gone.
 //
 // Faults: Precondition "restore_folder_in_use", "backup_identity_needed", "backup_identity_wrong", NotFound "backup_empty",
-// "backup_time_unknown", DataLoss "backup_gap", "backup_object_damaged".
+// "backup_time_unknown", DataLoss "backup_gap", "backup_object_damaged", Precondition "backup_histories" where several servers have shipped
+// into the target at the same time and Journal does not say whose history is wanted.
 func Restore(ctx context.Context, dir string, o RestoreOptions) (r Restored, err error) {
 	if o.Progress == nil {
 		o.Progress = func(Step, int64, int64) {}
@@ -91,7 +95,7 @@ func Restore(ctx context.Context, dir string, o RestoreOptions) (r Restored, err
 	if err != nil {
 		return r, err
 	}
-	snapshot, parts, err := choose(objects, o.To)
+	snapshot, parts, err := choose(objects, o.To, o.Journal)
 	if err != nil {
 		return r, err
 	}
@@ -114,7 +118,7 @@ func Restore(ctx context.Context, dir string, o RestoreOptions) (r Restored, err
 	if err := restoreParts(ctx, work, snapshot, parts, o, &r); err != nil {
 		return r, err
 	}
-	if err := renew(ctx, work, r.At, o); err != nil {
+	if err := renew(ctx, work, r.At, objects, o); err != nil {
 		if _, damaged := errors.AsType[*journal.DamageError](err); damaged { // Each part was read: it is the snapshot.
 			return r, errDamaged(snapshot.Name, err)
 		}
@@ -132,8 +136,12 @@ func Restore(ctx context.Context, dir string, o RestoreOptions) (r Restored, err
 	return r, journal.SyncDir(filepath.Dir(filepath.Clean(dir)))
 }
 
-// choose finds the newest snapshot until then and the parts of its journal that follow on it.
-func choose(objects []Object, to time.Time) (snapshot Object, parts []Object, err error) {
+// choose finds the newest snapshot until then and the parts of its journal that follow on it. Where others have written into the target
+// since that journal began, somebody must say which is meant: its id, or 0.
+func choose(objects []Object, to time.Time, id uint64) (snapshot Object, parts []Object, err error) {
+	if id != 0 {
+		objects = slices.DeleteFunc(slices.Clone(objects), func(o Object) bool { return o.Journal != id })
+	}
 	until := func(at time.Time) bool { return to.IsZero() || !at.After(to) }
 	var first time.Time
 	for _, o := range objects {
@@ -152,6 +160,9 @@ func choose(objects []Object, to time.Time) (snapshot Object, parts []Object, er
 		return snapshot, nil, ErrEmpty()
 	case snapshot.Name == "":
 		return snapshot, nil, errTooEarly(first)
+	}
+	if beside := besideEachOther(spansOf(objects, to)); slices.ContainsFunc(beside, func(s span) bool { return s.Journal == snapshot.Journal }) {
+		return snapshot, nil, errHistories(beside)
 	}
 	next, reached := snapshot.Last+1, snapshot.At
 	for _, o := range objects {
@@ -200,7 +211,7 @@ func restoreParts(ctx context.Context, dir string, snapshot Object, parts []Obje
 		return nil
 	})
 	group.Go(func() error {
-		j := joiner{dir: embedded.JournalFolder(dir), journal: snapshot.Journal, to: o.To, restored: r}
+		j := joiner{dir: embedded.JournalFolder(dir), journal: snapshot.Journal, to: o.To, restored: r, chain: chain{last: snapshot.Last}}
 		j.begin()
 		done := 0
 		for content := range coming {
@@ -229,6 +240,7 @@ type joiner struct {
 	journal  uint64
 	to       time.Time
 	restored *Restored
+	chain    chain
 
 	writer  *journal.Writer
 	first   uint64
@@ -244,10 +256,10 @@ func (j *joiner) begin() {
 // go on behind the moment that is wanted.
 func (j *joiner) add(name string, content []byte) error {
 	id, _, _, err := journal.ReadSegment(name, content, func(record journal.Record) error {
-		if record.Sequence <= j.restored.Sequence || j.reached {
+		if record.Sequence < j.restored.Sequence || j.reached {
 			return nil
 		}
-		if record.Sequence != j.restored.Sequence+1 {
+		if record.Sequence > j.restored.Sequence+1 {
 			return errMisnamed // The name has promised the records before.
 		}
 		batch := new(storagev1.JournalBatch)
@@ -259,6 +271,9 @@ func (j *joiner) add(name string, content []byte) error {
 			j.reached = true
 			return nil
 		}
+		if err := j.chain.follow(record, batch.GetAfter()); err != nil || record.Sequence == j.restored.Sequence {
+			return err
+		}
 		j.writer.Add(record.Payload)
 		j.restored.Sequence, j.restored.At = record.Sequence, at
 		return nil
@@ -266,7 +281,10 @@ func (j *joiner) add(name string, content []byte) error {
 	if err == nil && id != j.journal {
 		err = errMisnamed
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errMixed):
+		return errPartMixed(name, j.restored.At)
+	case err != nil:
 		return errDamaged(name, err)
 	}
 	if len(j.writer.Bytes()) < partBytes {
@@ -284,8 +302,9 @@ func (j *joiner) flush() error {
 	return save(journal.SegmentPath(j.dir, j.first), bytes.NewReader(j.writer.Bytes()))
 }
 
-// renew makes the index, gives the store another epoch, and begins another journal. kept is when the newest record was committed.
-func renew(ctx context.Context, dir string, kept time.Time, o RestoreOptions) error {
+// renew makes the index, gives the store another epoch, and begins another journal, which may go on shipping in the place of all that have
+// shipped into the target. kept is when the newest record was committed.
+func renew(ctx context.Context, dir string, kept time.Time, objects []Object, o RestoreOptions) error {
 	options := embedded.Options{Log: o.Log, Progress: func(done, total int64) { o.Progress(StepIndex, done, total) }}
 	engine, err := embedded.OpenWith(dir, options)
 	if err != nil {
@@ -298,11 +317,21 @@ func renew(ctx context.Context, dir string, kept time.Time, o RestoreOptions) er
 	if err := errors.Join(s.RenewEpoch(ctx, kept), s.Close()); err != nil {
 		return err
 	}
-	old, err := embedded.RenewJournal(dir, options)
+	old, err := embedded.RenewJournal(dir, options, journals(objects)...)
 	if err != nil {
 		return err
 	}
 	return os.RemoveAll(old)
+}
+
+// journals are those that have shipped into a target.
+func journals(objects []Object) (ids []uint64) {
+	for _, o := range objects {
+		if o.Kind != kindPhoto && !slices.Contains(ids, o.Journal) {
+			ids = append(ids, o.Journal)
+		}
+	}
+	return ids
 }
 
 // restorePhotos brings the photos. One that is damaged does not hold up the others.

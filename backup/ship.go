@@ -17,6 +17,7 @@ import (
 	"filippo.io/age"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/store/embedded"
 )
 
@@ -48,6 +49,7 @@ type Shipper struct {
 
 	shipping sync.Mutex // One at a time: what follows is its.
 	known    bool       // What the target holds was listed.
+	writer   string     // The name of the object that says that this one writes there.
 	newest   string     // The name of what was sent last, and of the newest snapshot, as far as they are known.
 	base     string
 	looked   time.Time // When that was seen in the target.
@@ -58,8 +60,14 @@ type Shipper struct {
 	photos photos
 
 	mu      sync.Mutex
-	journal Reached // shipped, for everybody to read.
-	state   State
+	journal Reached            // shipped, for everybody to read.
+	failed  map[string]failure // By what was tried.
+}
+
+// failure is why an attempt came to nothing, and when.
+type failure struct {
+	err error
+	at  time.Time
 }
 
 // Reached is how far a backup goes.
@@ -98,7 +106,7 @@ func New(o Options) *Shipper {
 	if o.Progress == nil {
 		o.Progress = func(Step, int64, int64) {}
 	}
-	return &Shipper{options: o, photos: newPhotos()}
+	return &Shipper{options: o, photos: newPhotos(), failed: make(map[string]failure)}
 }
 
 // Reached tells how far the backup goes.
@@ -116,8 +124,12 @@ func (s *Shipper) State() State {
 	reached := s.Reached()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := s.state
-	state.Reached = reached
+	state := State{Reached: reached}
+	for _, tried := range []string{triedRecords, triedPhotos} {
+		if f := s.failed[tried]; f.err != nil && state.Failed == nil {
+			state.Failed, state.FailedAt = f.err, f.at
+		}
+	}
 	state.PhotosWaiting, state.Unreadable = s.photos.counts()
 	return state
 }
@@ -126,13 +138,23 @@ func (s *Shipper) State() State {
 // store is not held up by that. Photos go beside the journal, which does not wait for them.
 func (s *Shipper) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.repeat(ctx, s.shipRecords) })
-	group.Go(func() error { return s.repeat(ctx, s.shipPhotos) })
+	group.Go(func() error { return s.repeat(ctx, triedRecords, s.shipRecords) })
+	group.Go(func() error { return s.repeat(ctx, triedPhotos, s.shipPhotos) })
 	return group.Wait()
 }
 
-func (s *Shipper) repeat(ctx context.Context, ship func(context.Context) error) error {
+// What is tried side by side: that one succeeds says nothing of the other.
+const (
+	triedRecords = "records"
+	triedPhotos  = "photos"
+)
+
+// sayEvery is how often the log hears of what goes on failing for the same reason.
+const sayEvery = time.Hour
+
+func (s *Shipper) repeat(ctx context.Context, tried string, ship func(context.Context) error) error {
 	wait := s.options.Every
+	var said failure
 	for {
 		select {
 		case <-ctx.Done():
@@ -143,23 +165,28 @@ func (s *Shipper) repeat(ctx context.Context, ship func(context.Context) error) 
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // The end that the caller asked for.
 		}
-		s.note(err)
+		now := s.note(tried, err)
 		if err == nil {
-			wait = s.options.Every
+			if said.err != nil {
+				s.options.Log.InfoContext(ctx, "backup: shipping goes on", "what", tried)
+			}
+			wait, said = s.options.Every, failure{}
 			continue
 		}
 		wait = min(2*wait, time.Minute)
-		s.options.Log.ErrorContext(ctx, "backup: shipping", "error", err, "again_in", wait)
+		if said.err == nil || fault.CodeOf(said.err) != fault.CodeOf(err) || now.Sub(said.at) >= sayEvery {
+			s.options.Log.ErrorContext(ctx, "backup: shipping, which is tried again at least each minute", "what", tried, "error", err)
+			said = failure{err, now}
+		}
 	}
 }
 
-func (s *Shipper) note(err error) {
+func (s *Shipper) note(tried string, err error) time.Time {
+	now := time.Now() //nolint:forbidigo // For an operator who compares it with a clock on the wall.
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err != nil {
-		s.state.FailedAt = time.Now() //nolint:forbidigo // For an operator who compares it with a clock on the wall.
-	}
-	s.state.Failed = err
+	s.failed[tried] = failure{err, now}
+	return now
 }
 
 // Ship sends all that is new and returns when the target has it. It lists the target for that, so what somebody has removed
@@ -168,10 +195,18 @@ func (s *Shipper) Ship(ctx context.Context) error {
 	s.shipping.Lock()
 	s.known = false
 	s.shipping.Unlock()
-	if err := s.shipRecords(ctx); err != nil {
+	err := s.shipRecords(ctx)
+	if ctx.Err() == nil {
+		s.note(triedRecords, err)
+	}
+	if err != nil {
 		return err
 	}
-	return s.shipPhotos(ctx)
+	err = s.shipPhotos(ctx)
+	if ctx.Err() == nil {
+		s.note(triedPhotos, err)
+	}
+	return err
 }
 
 func (s *Shipper) shipRecords(ctx context.Context) error {
@@ -202,6 +237,9 @@ func (s *Shipper) stillThere(ctx context.Context) bool {
 		return true
 	}
 	s.looked = now
+	if err := s.stillMine(ctx); err != nil {
+		return false // Which the listing tells.
+	}
 	for _, name := range []string{s.base, s.newest} { // Was it emptied just before the newest was sent, it has that alone.
 		content, err := s.options.Target.Open(ctx, name)
 		if err == nil {
@@ -223,6 +261,12 @@ func (s *Shipper) list(ctx context.Context) error {
 	objects, _, err := List(ctx, s.options.Target)
 	if err != nil {
 		return err
+	}
+	if err := s.mine(ctx, objects); err != nil {
+		return err
+	}
+	if err := Mixed(objects); err != nil { // This is the one that goes on: by now no other should write.
+		s.options.Log.ErrorContext(ctx, "backup: the repository holds the histories of several servers", "error", err)
 	}
 	s.any, s.snapshot, s.shipped, s.newest, s.base = false, 0, Reached{}, "", ""
 	s.photos.relist(objects)

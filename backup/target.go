@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -35,6 +38,14 @@ type Folder string
 
 // Put implements Target.
 func (f Folder) Put(_ context.Context, name string, content *os.File) error {
+	err := f.put(name, content)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return errFull(err)
+	}
+	return err
+}
+
+func (f Folder) put(name string, content *os.File) error {
 	path := filepath.Join(string(f), filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
@@ -68,14 +79,14 @@ func (f Folder) Open(_ context.Context, name string) (io.ReadCloser, error) {
 
 // List implements Target.
 func (f Folder) List(_ context.Context, prefix string) (names []string, err error) {
-	err = filepath.WalkDir(string(f), func(path string, entry os.DirEntry, err error) error {
+	err = filepath.WalkDir(filepath.Join(string(f), filepath.FromSlash(path.Dir(prefix+"x"))), func(at string, entry os.DirEntry, err error) error {
 		if errors.Is(err, os.ErrNotExist) {
 			return nil // Nothing was ever put.
 		}
 		if err != nil || !entry.Type().IsRegular() || strings.HasPrefix(entry.Name(), ".unfinished-") {
 			return err
 		}
-		name, err := filepath.Rel(string(f), path)
+		name, err := filepath.Rel(string(f), at)
 		if name = filepath.ToSlash(name); strings.HasPrefix(name, prefix) {
 			names = append(names, name)
 		}
@@ -139,6 +150,13 @@ func (s *S3) Put(ctx context.Context, name string, content *os.File) error {
 		return err
 	}
 	_, err = s.client.PutObject(ctx, s.bucket, name, content, info.Size(), minio.PutObjectOptions{})
+	// MinIO's names for a bucket's quota and for full disks, and what others answer.
+	switch resp := minio.ToErrorResponse(err); {
+	case err == nil:
+		return nil
+	case resp.StatusCode == http.StatusInsufficientStorage, resp.Code == "XMinioStorageFull", strings.Contains(resp.Code, "QuotaExceeded"):
+		return errFull(err)
+	}
 	return err
 }
 

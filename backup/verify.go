@@ -7,8 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"filippo.io/age"
+	"google.golang.org/protobuf/proto"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	"github.com/cong1022/fieldsync/store/journal"
@@ -28,7 +30,10 @@ func Verify(ctx context.Context, target Target, identities []age.Identity, progr
 	if len(objects) == 0 {
 		found = append(found, ErrEmpty()) // A mistyped address is one, too.
 	}
-	next := make(map[uint64]uint64) // By journal.
+	if err := Mixed(objects); err != nil {
+		found = append(found, err)
+	}
+	next, chains := make(map[uint64]uint64), make(map[uint64]*chain) // By journal.
 	for _, o := range objects {
 		if o.Kind == kindSnapshot && (next[o.Journal] == 0 || o.Last+1 < next[o.Journal]) {
 			next[o.Journal] = o.Last + 1
@@ -41,7 +46,13 @@ func Verify(ctx context.Context, target Target, identities []age.Identity, progr
 		if progress != nil {
 			progress(int64(i), int64(len(objects)))
 		}
-		if err := verifyObject(ctx, target, o, identities); err != nil {
+		if o.Kind == kindWriter {
+			continue // All that it says stands in its name.
+		}
+		if chains[o.Journal] == nil {
+			chains[o.Journal] = new(chain)
+		}
+		if err := verifyObject(ctx, target, o, identities, chains[o.Journal]); err != nil {
 			found = append(found, err)
 		}
 		if o.Kind != kindPart {
@@ -68,7 +79,7 @@ func startsAgain(objects []Object, part Object) bool {
 	})
 }
 
-func verifyObject(ctx context.Context, target Target, o Object, identities []age.Identity) error {
+func verifyObject(ctx context.Context, target Target, o Object, identities []age.Identity, before *chain) error {
 	err := fetch(ctx, target, o, identities, func(content io.Reader) error {
 		switch o.Kind {
 		case kindPhoto:
@@ -94,13 +105,22 @@ func verifyObject(ctx context.Context, target Target, o Object, identities []age
 			if err != nil {
 				return err
 			}
-			id, first, last, err := journal.ReadSegment(o.Name, all, func(journal.Record) error { return nil })
+			id, first, last, err := journal.ReadSegment(o.Name, all, func(record journal.Record) error {
+				batch := new(storagev1.JournalBatch)
+				if err := proto.Unmarshal(record.Payload, batch); err != nil {
+					return err
+				}
+				return before.follow(record, batch.GetAfter())
+			})
 			if err == nil && (id != o.Journal || first != o.First || last != o.Last) {
 				err = errMisnamed
 			}
 			return err
 		}
 	})
+	if errors.Is(err, errMixed) {
+		return errPartMixed(o.Name, time.Time{})
+	}
 	if _, damaged := errors.AsType[*journal.DamageError](err); damaged || errors.Is(err, errMisnamed) {
 		return errDamaged(o.Name, err)
 	}

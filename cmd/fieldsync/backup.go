@@ -204,6 +204,10 @@ func newBackupListCommand() *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), sentence("%s ảnh\n", "%s photos\n", language(cmd)), humanize.Comma(int64(photos)))
+			if mixed := backup.Mixed(objects); mixed != nil {
+				fmt.Fprintln(cmd.OutOrStdout(), "! "+explain(mixed, language(cmd)))
+				return errReported
+			}
 			return nil
 		},
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"strconv"
 	"sync"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 func newRestoreCommand() *cobra.Command {
 	var flags offlineFlags
 	var repository repositoryFlags
-	var to string
+	var to, journal string
 	cmd := &cobra.Command{
 		Use:   "restore",
 		Short: "Make a data folder from nothing but a backup",
@@ -54,6 +55,13 @@ store. The store gets another server epoch: phones find out, load their scope ag
 						fmt.Sprintf("--to: %q is no time such as 2026-11-23T08:30:00+07:00.", to))
 				}
 			}
+			if journal != "" {
+				if o.Journal, err = strconv.ParseUint(journal, 16, 64); err != nil || o.Journal == 0 {
+					return fault.New(fault.Invalid, "flag_invalid",
+						fmt.Sprintf("--journal: %q không phải mã nhật ký như 00c5f1a93e7b2d40; xem bằng fieldsync backup list.", journal),
+						fmt.Sprintf("--journal: %q is no journal's id such as 00c5f1a93e7b2d40: see `fieldsync backup list`.", journal))
+				}
+			}
 			o.Photo = keepOriginals(cmd.Context(), config)
 			r, err := backup.Restore(cmd.Context(), storeFolder(config), o)
 			if err != nil {
@@ -75,6 +83,7 @@ store. The store gets another server epoch: phones find out, load their scope ag
 	}
 	flags.add(cmd)
 	repository.add(cmd.Flags())
+	cmd.Flags().StringVar(&journal, "journal", "", "whose history is wanted, where several servers have written into the repository at the same time: an id that `backup list` tells")
 	cmd.Flags().StringVar(&to, "to", "", "the time as of which the data is wanted (RFC 3339); the newest where it is missing")
 	return cmd
 }

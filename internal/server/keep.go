@@ -13,6 +13,7 @@ import (
 
 	"github.com/cong1022/fieldsync/backup"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
+	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/media"
 	"github.com/cong1022/fieldsync/store"
 	"github.com/cong1022/fieldsync/store/embedded"
@@ -155,6 +156,13 @@ func (k *keeper) unready() (reasons []string) {
 		if c != nil && len(c.Findings) > 0 {
 			reasons = append(reasons, fmt.Sprintf("check of %s: %d findings", c.At.UTC().Format(time.RFC3339), len(c.Findings)))
 		}
+	}
+	if k.shipper == nil {
+		return reasons
+	}
+	// It does not mend by itself: another server writes into the repository, or this one's data is not what it was.
+	if failed := k.shipper.State().Failed; fault.KindOf(failed) == fault.Precondition {
+		reasons = append(reasons, "backup: "+fault.CodeOf(failed))
 	}
 	return reasons
 }

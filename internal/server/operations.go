@@ -158,6 +158,9 @@ func (k *keeper) BackUpNow(ctx context.Context, _ *fieldsyncv1.BackUpNowRequest)
 			return nil, ctx.Err()
 		}
 		k.log.ErrorContext(ctx, "backup: shipping", "error", err)
+		if fault.CodeOf(err) != "" {
+			return nil, err
+		}
 		return nil, fault.New(fault.Unavailable, "backup_target_unreachable",
 			"Nơi sao lưu không nhận; máy chủ tự thử lại, chi tiết trong nhật ký.", "The repository does not take it: the server tries again by itself, its log tells more.")
 	}

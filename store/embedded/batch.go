@@ -104,13 +104,14 @@ func (b *batch) flush(txn *badger.Txn) error {
 const (
 	fieldBatchAt     = 1
 	fieldBatchWrites = 2
+	fieldBatchAfter  = 3
 	fieldWriteKey    = 1
 	fieldWriteValue  = 2
 )
 
 // encode appends the journal's record of all writes: a storage.JournalBatch, without making one, which would be as large once
-// more.
-func (b *batch) encode(to []byte, at time.Time) []byte {
+// more. after is the sum of the record before.
+func (b *batch) encode(to []byte, at time.Time, after uint32) []byte {
 	stamp, _ := proto.Marshal(timestamppb.New(at)) // Two numbers.
 	to = protowire.AppendTag(to, fieldBatchAt, protowire.BytesType)
 	to = protowire.AppendBytes(to, stamp)
@@ -129,6 +130,10 @@ func (b *batch) encode(to []byte, at time.Time) []byte {
 		}
 		return true
 	})
+	if after != 0 {
+		to = protowire.AppendTag(to, fieldBatchAfter, protowire.Fixed32Type)
+		to = protowire.AppendFixed32(to, after)
+	}
 	return to
 }
 

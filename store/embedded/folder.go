@@ -246,8 +246,8 @@ func (e *Engine) moveOld() error {
 // positionKey is where Badger keeps how far it has come in the journal, in the transaction of each batch.
 const positionKey = "!journal"
 
-func setPosition(txn *badger.Txn, id, sequence uint64) error {
-	value, err := proto.Marshal(&storagev1.JournalPosition{Journal: id, Sequence: sequence})
+func setPosition(txn *badger.Txn, id, sequence uint64, sum uint32) error {
+	value, err := proto.Marshal(&storagev1.JournalPosition{Journal: id, Sequence: sequence, Sum: sum})
 	if err != nil {
 		return err
 	}
@@ -308,7 +308,14 @@ func (e *Engine) replay() error {
 // would stay in the place of the newer if a damaged record ended it in between, and a journal that is begun anew from that index would
 // have it for true.
 func (e *Engine) putBehind(from uint64) error {
-	for _, err := range e.journal.Records(from + 1) {
+	held, err := readPosition(e.db)
+	if err != nil {
+		return &IndexError{err}
+	}
+	for record, err := range e.journal.Records(from + 1) {
+		if err == nil {
+			err = e.follows(record, held)
+		}
 		if err != nil {
 			return err
 		}
@@ -325,6 +332,30 @@ func (e *Engine) putBehind(from uint64) error {
 	}
 	e.applied.Store(last)
 	return nil
+}
+
+// follows returns a *journal.DamageError for a record that is not the one that the index holds, or does not come behind that one: the index,
+// or the snapshot that it was made of, is that of another copy of this folder.
+func (e *Engine) follows(record journal.Record, held *storagev1.JournalPosition) error {
+	sum := held.GetSum()
+	if sum == 0 || record.Sequence < held.GetSequence() || record.Sequence > held.GetSequence()+1 {
+		return nil
+	}
+	got := journal.Sum(record.Payload)
+	if record.Sequence > held.GetSequence() {
+		batch := new(storagev1.JournalBatch)
+		if err := proto.Unmarshal(record.Payload, batch); err != nil {
+			return &journal.DamageError{File: e.folder.journal(), Sequence: record.Sequence, Err: err}
+		}
+		if got = batch.GetAfter(); got == 0 { // Of an earlier version.
+			return nil
+		}
+	}
+	if got == sum {
+		return nil
+	}
+	return &journal.DamageError{File: e.folder.journal(), Sequence: record.Sequence, Err: errors.New(
+		"the record does not go on from what the index or the snapshot holds: one of the two comes from another copy of this folder")}
 }
 
 // endsEarly is for a journal that ends before what the index holds.
@@ -353,7 +384,7 @@ func (e *Engine) applyRecord(record journal.Record) error {
 				return err
 			}
 		}
-		return setPosition(txn, e.journal.ID(), record.Sequence)
+		return setPosition(txn, e.journal.ID(), record.Sequence, journal.Sum(record.Payload))
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
+	"google.golang.org/protobuf/proto"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	"github.com/cong1022/fieldsync/store/journal"
@@ -131,7 +132,7 @@ func (e *Engine) loadSnapshot(dir string, s journal.SnapshotInfo) (_ *storagev1.
 	}
 	txn := db.NewTransactionAt(1, true)
 	defer txn.Discard()
-	if err := setPosition(txn, e.journal.ID(), end.GetPosition().GetSequence()); err != nil {
+	if err := setPosition(txn, e.journal.ID(), end.GetPosition().GetSequence(), end.GetPosition().GetSum()); err != nil {
 		return nil, err
 	}
 	return end, txn.CommitAt(1, nil)
@@ -166,8 +167,8 @@ func Rebuild(dir string, o Options) error {
 
 // RenewJournal begins a new journal from what the index of the store in dir holds. It is for a journal that is damaged beside
 // an index that is not; the old journal's files are kept beside it, in a folder whose path is returned. The store must not
-// be open. An *IndexError where the index is missing or holds less than it did: then the journal is all that there is.
-func RenewJournal(dir string, o Options) (kept string, err error) {
+// be open. before are other journals in whose place the new one comes. An *IndexError where the index is missing or holds less than it did: then the journal is all that there is.
+func RenewJournal(dir string, o Options, before ...uint64) (kept string, err error) {
 	e := newEngine(dir, o)
 	if e.lock, err = e.folder.take(); err != nil {
 		return "", fmt.Errorf("renewing the journal in %s: %w", dir, err)
@@ -194,13 +195,45 @@ func RenewJournal(dir string, o Options) (kept string, err error) {
 	if err := e.beginJournal(position.GetSequence() + 1); err != nil {
 		return "", err
 	}
+	if err := e.noteBefore(kept, append(before, position.GetJournal())); err != nil {
+		return "", err
+	}
 	defer func() { err = errors.Join(err, e.journal.Close()) }()
 	if err := e.commitAlone(func(txn *badger.Txn) error {
-		return setPosition(txn, e.journal.ID(), position.GetSequence())
+		return setPosition(txn, e.journal.ID(), position.GetSequence(), 0)
 	}); err != nil {
 		return "", err
 	}
 	return kept, nil
+}
+
+// beforeFile is where in the journal's folder it says which journals it went on from.
+const beforeFile = "before"
+
+// noteBefore notes what the journal goes on from: the last of ids, whose files are in kept, what that went on from, and the other ids.
+func (e *Engine) noteBefore(kept string, ids []uint64) error {
+	before := readBefore(kept, ids[len(ids)-1])
+	before.Journals = append(before.Journals, ids...)
+	payload, err := proto.Marshal(before)
+	if err != nil {
+		return err
+	}
+	return journal.WriteNote(filepath.Join(e.folder.journal(), beforeFile), e.journal.ID(), payload)
+}
+
+// Before returns the ids of the journals that this store's went on from, the oldest first. None where the note is lost: a backup asks
+// for it once, after the journal was begun.
+func (e *Engine) Before() []uint64 {
+	return readBefore(e.folder.journal(), e.journal.ID()).GetJournals()
+}
+
+func readBefore(dir string, id uint64) *storagev1.JournalsBefore {
+	before := new(storagev1.JournalsBefore)
+	payload, err := journal.ReadNote(filepath.Join(dir, beforeFile), id)
+	if err != nil || proto.Unmarshal(payload, before) != nil {
+		return new(storagev1.JournalsBefore)
+	}
+	return before
 }
 
 // catchUp puts into Badger what a journal that can be opened holds behind it, and returns where Badger is then.

@@ -83,16 +83,16 @@ func (e *Engine) append(b *batch) error {
 		return err
 	}
 	sequence := e.journal.Last() + 1
+	e.record = b.encode(e.record[:0], e.options.Clock(), e.journal.Sum())
 	// Badger may refuse the batch, so it is asked before the journal has it.
 	b.toBadger = e.db.NewTransactionAt(math.MaxUint64, true)
 	err := b.flush(b.toBadger)
 	if err == nil {
-		err = setPosition(b.toBadger, e.journal.ID(), sequence)
+		err = setPosition(b.toBadger, e.journal.ID(), sequence, journal.Sum(e.record))
 	}
 	if err != nil {
 		return fmt.Errorf("store: nothing of the batch was kept: %w", err)
 	}
-	e.record = b.encode(e.record[:0], e.options.Clock())
 	// The journal returns after its fsync. Before this line a crash loses all of the batch, after it none; nobody has been
 	// told anything yet.
 	if _, err := e.journal.Append(e.record); err != nil {

@@ -28,6 +28,9 @@ const (
 // castagnoli is computed anew by no call: MakeTable returns the one of the standard library.
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
+// Sum is the checksum of a record's payload.
+func Sum(payload []byte) uint32 { return crc32.Checksum(payload, castagnoli()) }
+
 func padded(n int) int { return (n + alignment - 1) &^ (alignment - 1) }
 
 func newFileHeader(journal, first uint64) []byte {
@@ -62,7 +65,7 @@ func appendFrame(b []byte, journal, sequence uint64, payload []byte) []byte {
 	b = append(b, frameMagic...)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload))) //nolint:gosec // At most MaxRecordBytes.
 	b = binary.LittleEndian.AppendUint64(b, sequence)
-	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(payload, castagnoli()))
+	b = binary.LittleEndian.AppendUint32(b, Sum(payload))
 	b = binary.LittleEndian.AppendUint32(b, crc32.Update(seed(journal), castagnoli(), b[start:]))
 	b = append(b, payload...)
 	return append(b, make([]byte, padded(len(payload))-len(payload))...)
@@ -148,7 +151,7 @@ func (r *frameReader) next() (frame, []byte, error) {
 			return frame{}, nil, errPayload
 		}
 	}
-	if crc32.Checksum(body[:f.length], castagnoli()) != f.sum {
+	if Sum(body[:f.length]) != f.sum {
 		return frame{}, nil, errPayload
 	}
 	r.offset += int64(frameHeader + size)

@@ -65,8 +65,9 @@ type Journal struct {
 	filling, stop chan struct{}
 	// writing is held for each write into the newest segment: no zeros over a record.
 	writing sync.Mutex
-	end     int64 // Behind the newest record of the newest segment, and the one that is being written.
-	mean    int64 // Of the sizes of the newest records.
+	end     int64  // Behind the newest record of the newest segment, and the one that is being written.
+	mean    int64  // Of the sizes of the newest records.
+	sum     uint32 // Of the newest record. 0 where it is not known.
 
 	mu       sync.Mutex
 	broken   bool
@@ -143,6 +144,13 @@ func (j *Journal) Last() uint64 {
 	return j.segments[len(j.segments)-1].Last
 }
 
+// Sum is the checksum of the newest record: 0 where there is none, or where its file was forgotten.
+func (j *Journal) Sum() uint32 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.sum
+}
+
 // Segments returns the files, oldest first. The newest is the one that is being written.
 func (j *Journal) Segments() []Segment {
 	j.mu.Lock()
@@ -189,6 +197,7 @@ func (j *Journal) Append(payload []byte) (uint64, error) {
 	newest := &j.segments[len(j.segments)-1]
 	newest.Last++
 	newest.Bytes += int64(len(j.buf))
+	j.sum = Sum(payload)
 	return newest.Last, nil
 }
 

@@ -144,10 +144,15 @@ func (j *Journal) recover() (err error) {
 		return err
 	}
 	size := tail.Bytes
-	tail.Last, tail.Bytes, err = scan(*tail, j.id, nil)
-	if err != nil {
+	note := func(_ uint64, payload []byte) error { j.sum = Sum(payload); return nil }
+	if tail.Last, tail.Bytes, err = scan(*tail, j.id, note); err != nil {
 		if err := j.cut(tail, size, err); err != nil {
 			return err
+		}
+	}
+	if n := len(j.segments); tail.Last < tail.First && n > 1 { // The newest record is the last one of the file before.
+		if _, _, err := scan(j.segments[n-2], j.id, note); err != nil {
+			j.sum = 0 // Which is told when it is read.
 		}
 	}
 	if err := j.file.Sync(); err != nil { // Something may have been cut off.

@@ -28,7 +28,10 @@ type JournalBatch struct {
 	// When it was committed, by the server's clock: restoring to a time goes by it. Absent in a snapshot.
 	At *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
 	// What was written, a key at most once.
-	Writes        []*JournalWrite `protobuf:"bytes,2,rep,name=writes,proto3" json:"writes,omitempty"`
+	Writes []*JournalWrite `protobuf:"bytes,2,rep,name=writes,proto3" json:"writes,omitempty"`
+	// The CRC-32C of the record before it in the journal: what two copies of one folder went on to write cannot be joined unnoticed. 0
+	// where there is none, in a snapshot, and in records of earlier versions.
+	After         uint32 `protobuf:"fixed32,3,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -75,6 +78,13 @@ func (x *JournalBatch) GetWrites() []*JournalWrite {
 		return x.Writes
 	}
 	return nil
+}
+
+func (x *JournalBatch) GetAfter() uint32 {
+	if x != nil {
+		return x.After
+	}
+	return 0
 }
 
 // A key and what became of it.
@@ -138,7 +148,9 @@ type JournalPosition struct {
 	// Which journal: random, another one after a restore.
 	Journal uint64 `protobuf:"fixed64,1,opt,name=journal,proto3" json:"journal,omitempty"`
 	// Up to which record, 0 for none.
-	Sequence      uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// The CRC-32C of that record. 0 where there is none, or it is not known.
+	Sum           uint32 `protobuf:"fixed32,3,opt,name=sum,proto3" json:"sum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -183,6 +195,13 @@ func (x *JournalPosition) GetJournal() uint64 {
 func (x *JournalPosition) GetSequence() uint64 {
 	if x != nil {
 		return x.Sequence
+	}
+	return 0
+}
+
+func (x *JournalPosition) GetSum() uint32 {
+	if x != nil {
+		return x.Sum
 	}
 	return 0
 }
@@ -260,26 +279,76 @@ func (x *SnapshotEnd) GetDigest() uint64 {
 	return 0
 }
 
+// What a journal that was begun from an index went on from, after a restore or with a damaged one: a backup knows by it whose it is.
+type JournalsBefore struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Their ids, the oldest first.
+	Journals      []uint64 `protobuf:"fixed64,1,rep,packed,name=journals,proto3" json:"journals,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JournalsBefore) Reset() {
+	*x = JournalsBefore{}
+	mi := &file_fieldsync_storage_v1_journal_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalsBefore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalsBefore) ProtoMessage() {}
+
+func (x *JournalsBefore) ProtoReflect() protoreflect.Message {
+	mi := &file_fieldsync_storage_v1_journal_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalsBefore.ProtoReflect.Descriptor instead.
+func (*JournalsBefore) Descriptor() ([]byte, []int) {
+	return file_fieldsync_storage_v1_journal_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *JournalsBefore) GetJournals() []uint64 {
+	if x != nil {
+		return x.Journals
+	}
+	return nil
+}
+
 var File_fieldsync_storage_v1_journal_proto protoreflect.FileDescriptor
 
 const file_fieldsync_storage_v1_journal_proto_rawDesc = "" +
 	"\n" +
-	"\"fieldsync/storage/v1/journal.proto\x12\x14fieldsync.storage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"v\n" +
+	"\"fieldsync/storage/v1/journal.proto\x12\x14fieldsync.storage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8c\x01\n" +
 	"\fJournalBatch\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12:\n" +
-	"\x06writes\x18\x02 \x03(\v2\".fieldsync.storage.v1.JournalWriteR\x06writes\"E\n" +
+	"\x06writes\x18\x02 \x03(\v2\".fieldsync.storage.v1.JournalWriteR\x06writes\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\aR\x05after\"E\n" +
 	"\fJournalWrite\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x19\n" +
 	"\x05value\x18\x02 \x01(\fH\x00R\x05value\x88\x01\x01B\b\n" +
-	"\x06_value\"G\n" +
+	"\x06_value\"Y\n" +
 	"\x0fJournalPosition\x12\x18\n" +
 	"\ajournal\x18\x01 \x01(\x06R\ajournal\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x04R\bsequence\"\xa8\x01\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x10\n" +
+	"\x03sum\x18\x03 \x01(\aR\x03sum\"\xa8\x01\n" +
 	"\vSnapshotEnd\x12A\n" +
 	"\bposition\x18\x01 \x01(\v2%.fieldsync.storage.v1.JournalPositionR\bposition\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
 	"\x04keys\x18\x03 \x01(\x04R\x04keys\x12\x16\n" +
-	"\x06digest\x18\x04 \x01(\x06R\x06digestB\xdc\x01\n" +
+	"\x06digest\x18\x04 \x01(\x06R\x06digest\",\n" +
+	"\x0eJournalsBefore\x12\x1a\n" +
+	"\bjournals\x18\x01 \x03(\x06R\bjournalsB\xdc\x01\n" +
 	"\x18com.fieldsync.storage.v1B\fJournalProtoP\x01Z@github.com/cong1022/fieldsync/gen/fieldsync/storage/v1;storagev1\xa2\x02\x03FSX\xaa\x02\x14Fieldsync.Storage.V1\xca\x02\x14Fieldsync\\Storage\\V1\xe2\x02 Fieldsync\\Storage\\V1\\GPBMetadata\xea\x02\x16Fieldsync::Storage::V1b\x06proto3"
 
 var (
@@ -294,19 +363,20 @@ func file_fieldsync_storage_v1_journal_proto_rawDescGZIP() []byte {
 	return file_fieldsync_storage_v1_journal_proto_rawDescData
 }
 
-var file_fieldsync_storage_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_fieldsync_storage_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_fieldsync_storage_v1_journal_proto_goTypes = []any{
 	(*JournalBatch)(nil),          // 0: fieldsync.storage.v1.JournalBatch
 	(*JournalWrite)(nil),          // 1: fieldsync.storage.v1.JournalWrite
 	(*JournalPosition)(nil),       // 2: fieldsync.storage.v1.JournalPosition
 	(*SnapshotEnd)(nil),           // 3: fieldsync.storage.v1.SnapshotEnd
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*JournalsBefore)(nil),        // 4: fieldsync.storage.v1.JournalsBefore
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
 }
 var file_fieldsync_storage_v1_journal_proto_depIdxs = []int32{
-	4, // 0: fieldsync.storage.v1.JournalBatch.at:type_name -> google.protobuf.Timestamp
+	5, // 0: fieldsync.storage.v1.JournalBatch.at:type_name -> google.protobuf.Timestamp
 	1, // 1: fieldsync.storage.v1.JournalBatch.writes:type_name -> fieldsync.storage.v1.JournalWrite
 	2, // 2: fieldsync.storage.v1.SnapshotEnd.position:type_name -> fieldsync.storage.v1.JournalPosition
-	4, // 3: fieldsync.storage.v1.SnapshotEnd.at:type_name -> google.protobuf.Timestamp
+	5, // 3: fieldsync.storage.v1.SnapshotEnd.at:type_name -> google.protobuf.Timestamp
 	4, // [4:4] is the sub-list for method output_type
 	4, // [4:4] is the sub-list for method input_type
 	4, // [4:4] is the sub-list for extension type_name
@@ -326,7 +396,7 @@ func file_fieldsync_storage_v1_journal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fieldsync_storage_v1_journal_proto_rawDesc), len(file_fieldsync_storage_v1_journal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
