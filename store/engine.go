@@ -76,6 +76,16 @@ var ErrNoSpace error = fault.New(fault.Unavailable, "storage_full", "Máy chủ 
 // retryFull is after how long a phone may ask again: making room takes a person.
 const retryFull = 30 * time.Second
 
+// Gone is the error of an engine whose files are not in their folder any more: somebody has removed or moved them while they were in use. It
+// is a fault as that of NoSpace is; what would be written there now would be gone with the process.
+func Gone() error {
+	f := fault.New(fault.Unavailable, "storage_gone",
+		"Thư mục dữ liệu của máy chủ đã bị xóa hoặc dời đi nên máy chủ không nhận ghi; dữ liệu trên điện thoại vẫn còn và sẽ tự gửi lại.",
+		"The server's data folder was removed or moved away, so it takes no writes; what is on the phone stays there and is sent again by itself.")
+	f.RetryAfter = retryFull
+	return f
+}
+
 // NoSpace is the error of an engine that turns writes away because there is less left of something than its margin. It is a
 // fault and may be shown to whoever called: what is asked of a server that only reads goes on.
 func NoSpace(whatVi, whatEn, left, margin string) error {

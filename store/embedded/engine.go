@@ -12,6 +12,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -48,9 +49,11 @@ type Engine struct {
 	journal *journal.Journal
 	applied atomic.Uint64 // The newest record of the journal that is in Badger.
 	space   *space
-	reserve *reserve
-	log     *slog.Logger
-	queue   chan *request
+	// patience is closePatience, and less in tests.
+	patience time.Duration
+	reserve  *reserve
+	log      *slog.Logger
+	queue    chan *request
 	// syncing and applying lead from one goroutine of the writer to the next: see writer.go.
 	syncing, applying chan *batch
 	versions          versions
@@ -102,6 +105,7 @@ func OpenWith(dir string, o Options) (*Engine, error) {
 		}
 		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
 	}
+	e.space.inPlace = e.journal.InPlace
 	go e.run()
 	go e.sync()
 	go e.apply()
@@ -114,16 +118,17 @@ func OpenWith(dir string, o Options) (*Engine, error) {
 func newEngine(dir string, o Options) *Engine {
 	o = o.withDefaults()
 	return &Engine{
-		folder:  folder(dir),
-		options: o,
-		space:   newSpace(dir, o.Margins, o.Clock, o.Log),
-		reserve: newReserve(folder(dir), o),
-		log:     o.Log,
-		queue:   make(chan *request, batchTransactions),
-		failed:  make(chan struct{}),
-		stopped: make(chan struct{}),
-		tend:    make(chan struct{}, 1),
-		tended:  make(chan struct{}),
+		folder:   folder(dir),
+		options:  o,
+		patience: closePatience,
+		space:    newSpace(dir, o.Margins, o.Clock, o.Log),
+		reserve:  newReserve(folder(dir), o),
+		log:      o.Log,
+		queue:    make(chan *request, batchTransactions),
+		failed:   make(chan struct{}),
+		stopped:  make(chan struct{}),
+		tend:     make(chan struct{}, 1),
+		tended:   make(chan struct{}),
 
 		syncing: make(chan *batch), applying: make(chan *batch),
 		inspected: make(chan struct{}), stopInspecting: func() {}, closing: make(chan struct{}),

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/gofrs/flock"
@@ -388,10 +389,34 @@ func (e *Engine) applyRecord(record journal.Record) error {
 	})
 }
 
+const (
+	// closePatience is how long Badger gets to write what it has in memory, and afterFailure how long when a commit has failed: then the
+	// disk takes nothing, most likely.
+	closePatience = time.Minute
+	afterFailure  = 3 * time.Second
+)
+
+// closeIndex closes Badger, which tries for ever to write its memory tables where it cannot make a file, as on a disk without inodes or one that
+// is read-only now. Nothing is lost by leaving it: the journal has all of it, and the next start puts it there again.
+func (e *Engine) closeIndex() error {
+	patience := e.patience
+	if e.hasFailed() {
+		patience = min(patience, afterFailure)
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- e.db.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(patience):
+		return fmt.Errorf("the index could not be closed within %v: the next start mends that from the journal", patience)
+	}
+}
+
 // release closes everything. What Badger held when it was closed in good order needs no replay.
 func (e *Engine) release() error {
 	e.stopInspecting()
-	err := e.db.Close()
+	err := e.closeIndex()
 	select {
 	case <-e.failed:
 	default:

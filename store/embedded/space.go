@@ -22,12 +22,16 @@ type space struct {
 	log     *slog.Logger
 	look    func(dir string) (Margins, error) // What is free. Margins of the largest number where it is not known.
 
+	// inPlace tells whether what is written still lies in the folder.
+	inPlace func() bool
+
 	looked time.Time
 	short  error
+	metEnd bool // A write has met the end itself, and none has succeeded since.
 }
 
 func newSpace(dir string, margins Margins, clock func() time.Time, log *slog.Logger) *space {
-	return &space{dir: dir, margins: margins, clock: clock, log: log, look: free}
+	return &space{dir: dir, margins: margins, clock: clock, log: log, look: free, inPlace: func() bool { return true }}
 }
 
 // check returns store.ErrNoSpace while there is too little, for reasons that are at most lookEvery old.
@@ -38,6 +42,9 @@ func (s *space) check() error {
 	}
 	before := s.short
 	s.looked, s.short = now, s.measure(s.margins)
+	if !s.inPlace() {
+		s.short = store.Gone()
+	}
 	switch {
 	case s.short != nil && before == nil:
 		s.log.Error("store: writes are turned away until there is room", "error", s.short)
@@ -71,9 +78,20 @@ func (s *space) measure(margins Margins) error {
 }
 
 // full is the answer when a write has met the end itself: the margin was too small, or somebody else was faster.
-func (s *space) full() error {
-	s.looked = time.Time{}
+func (s *space) full(cause error) error {
+	if !s.metEnd {
+		s.log.Error("store: writes are turned away until there is room", "error", cause)
+	}
+	s.looked, s.metEnd = time.Time{}, true
 	return store.NoSpace("dung lượng đĩa", "disk space", "0", humanize.IBytes(s.margins.Bytes))
+}
+
+// wrote notes that a write has succeeded.
+func (s *space) wrote() {
+	if s.metEnd {
+		s.log.Info("store: there is room again, writes are taken")
+		s.metEnd = false
+	}
 }
 
 // Room tells what the file system of the store and the process have left, and the margins below which writes are turned away.

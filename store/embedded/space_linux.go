@@ -8,9 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// noRoom tells the errors of a disk without bytes, inodes or quota, and of a process or a system without descriptors.
+// noRoom tells the errors of a disk without bytes, inodes or quota, of a process that may not make files of that length (RLIMIT_FSIZE), and of
+// a process or a system without descriptors.
 func noRoom(err error) bool {
-	for _, full := range []error{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE} {
+	for _, full := range []error{unix.ENOSPC, unix.EDQUOT, unix.EFBIG, unix.EMFILE, unix.ENFILE} {
 		if errors.Is(err, full) {
 			return true
 		}

@@ -3,6 +3,7 @@ package embedded
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -253,5 +254,96 @@ func TestNoDescriptors(t *testing.T) {
 		if value, err := get(e, fmt.Sprintf("k/%08d", n)); err != nil || len(value) != 100<<10 {
 			t.Errorf("%d was acknowledged and has %d bytes, %v", n, len(value), err)
 		}
+	}
+}
+
+// Protects: what is written to a folder that somebody has removed or moved away is not acknowledged, reads go on, and writes are taken again
+// when it is back.
+func TestFolderRemoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	e, err := OpenWith(dir, Options{Margins: Margins{Descriptors: 1}, Clock: hasty()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := set(e, "k", "v"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := set(e, "k", "w"); fault.CodeOf(err) != "storage_gone" {
+		t.Errorf("writing: %v", err)
+	}
+	if value, err := get(e, "k"); err != nil || string(value) != "v" {
+		t.Errorf("reading: %q, %v", value, err)
+	}
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(set(e, "k", "w"), e.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Protects: a process whose index cannot be written any more ends all the same, and nothing is lost by that.
+func TestCloseWithoutInodes(t *testing.T) {
+	disk := smallDisk(t, "size=64m,nr_inodes=200")
+	dir := filepath.Join(disk, "store")
+	o := Options{Margins: Margins{Descriptors: 1}}
+	e, err := OpenWith(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.patience = time.Second
+	if err := set(e, "k", "v"); err != nil {
+		t.Fatal(err)
+	}
+	var taken []string
+	for {
+		path := filepath.Join(disk, fmt.Sprint("f", len(taken)))
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			break
+		}
+		taken = append(taken, path)
+	}
+	if err := e.Close(); err == nil {
+		t.Error("closed as if the index had been written")
+	}
+	for _, path := range taken { // Now it can, and Badger ends, which the next one that opens the folder waits for.
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for e, err = OpenWith(dir, o); err != nil && t.Context().Err() == nil; e, err = OpenWith(dir, o) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if value, err := get(e, "k"); err != nil || string(value) != "v" {
+		t.Errorf("%q, %v", value, err)
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Protects: a file that may not grow is a disk that is full.
+func TestFileSizeLimit(t *testing.T) {
+	if !noRoom(fmt.Errorf("writing: %w", unix.EFBIG)) {
+		t.Error("EFBIG is told as something else")
+	}
+}
+
+// Protects: a disk whose end is met before its margin is told once, and once more when there is room.
+func TestFullIsToldOnce(t *testing.T) {
+	var told strings.Builder
+	s := newSpace(t.TempDir(), Margins{}, time.Now, slog.New(slog.NewTextHandler(&told, nil)))
+	for range 5 {
+		if err := s.full(unix.ENOSPC); !errors.Is(err, store.ErrNoSpace) {
+			t.Error(err)
+		}
+	}
+	s.wrote()
+	s.wrote()
+	if n := strings.Count(told.String(), "\n"); n != 2 {
+		t.Errorf("told %d times: %s", n, told.String())
 	}
 }

@@ -98,6 +98,7 @@ func (e *Engine) append(b *batch) error {
 	if _, err := e.journal.Append(e.record); err != nil {
 		return e.refused(err)
 	}
+	e.space.wrote()
 	b.sequence = sequence
 	return nil
 }
@@ -108,8 +109,7 @@ func (e *Engine) refused(err error) error {
 	case errors.Is(err, journal.ErrOutcomeUnknown):
 		return fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, err)
 	case noRoom(err):
-		e.log.Warn("store: writes are turned away", "error", err)
-		return e.space.full()
+		return e.space.full(err)
 	default:
 		return fmt.Errorf("store: nothing of the batch was kept: %w", err)
 	}

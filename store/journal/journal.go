@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"log/slog"
 	"os"
@@ -149,6 +150,20 @@ func (j *Journal) Sum() uint32 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.sum
+}
+
+// InPlace tells whether the newest file still lies in the folder under its name. What is appended to one that does not is gone when the
+// process ends. For the goroutine that appends.
+func (j *Journal) InPlace() bool {
+	open, err := j.file.Stat()
+	if err != nil {
+		return true // Which says nothing of the name.
+	}
+	named, err := os.Stat(j.file.Name())
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	return os.SameFile(open, named)
 }
 
 // Segments returns the files, oldest first. The newest is the one that is being written.
