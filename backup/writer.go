@@ -9,9 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	"github.com/cong1022/fieldsync/store/journal"
-	"google.golang.org/protobuf/proto"
 )
 
 // A repository belongs to one server at a time. Whoever ships says so there first, in an object of its own (kind writer), whose number is one
