@@ -49,11 +49,13 @@ type Options struct {
 type Face struct {
 	o        Options
 	services map[string]Service
+	// largeForms holds a place for each form that is larger than smallFormBytes, until it is dealt with.
+	largeForms chan struct{}
 }
 
 // New makes a Face.
 func New(o Options) *Face {
-	f := &Face{o: o, services: make(map[string]Service, len(o.Services))}
+	f := &Face{o: o, services: make(map[string]Service, len(o.Services)), largeForms: make(chan struct{}, largeFormsAtOnce)}
 	for _, s := range o.Services {
 		f.services[s.Code] = s
 	}
@@ -140,7 +142,7 @@ var routes = []route{
 // ServeHTTP implements http.Handler.
 func (f *Face) ServeHTTP(w http.ResponseWriter, httpRequest *http.Request) {
 	r := &request{
-		Request: httpRequest, body: &boundedForm{ReadCloser: httpRequest.Body},
+		Request: httpRequest, body: &boundedForm{ReadCloser: httpRequest.Body, places: f.largeForms},
 		english: strings.HasPrefix(httpRequest.Header.Get("Accept-Language"), "en"),
 	}
 	defer r.body.over()

@@ -26,22 +26,20 @@ const (
 	largeFormsAtOnce = 256
 )
 
-// largeForms holds a place for each form that is larger than smallFormBytes, until it is dealt with.
-var largeForms = make(chan struct{}, largeFormsAtOnce)
-
 // boundedForm is the body of a form.
 type boundedForm struct {
 	io.ReadCloser
 
-	read  int
-	large bool
+	places chan struct{}
+	read   int
+	large  bool
 }
 
 // Read implements io.Reader.
 func (b *boundedForm) Read(p []byte) (int, error) {
 	if !b.large && b.read >= smallFormBytes {
 		select {
-		case largeForms <- struct{}{}:
+		case b.places <- struct{}{}:
 			b.large = true
 		default:
 			return 0, errFormsBusy()
@@ -55,7 +53,7 @@ func (b *boundedForm) Read(p []byte) (int, error) {
 // over gives the place back.
 func (b *boundedForm) over() {
 	if b.large {
-		<-largeForms
+		<-b.places
 		b.large = false
 	}
 }

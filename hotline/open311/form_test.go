@@ -149,7 +149,7 @@ func TestManyLargeForms(t *testing.T) {
 			over <- struct{}{}
 		}()
 	}
-	for len(largeForms) < largeFormsAtOnce {
+	for len(h.largeForms) < largeFormsAtOnce {
 		runtime.Gosched()
 	}
 	if w := post(strings.NewReader(large(""))); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "forms_busy") || w.Header().Get("Retry-After") != "5" {
@@ -164,7 +164,7 @@ func TestManyLargeForms(t *testing.T) {
 	for range largeFormsAtOnce {
 		<-over
 	}
-	if w := post(strings.NewReader(large("last"))); w.Code != http.StatusCreated || len(largeForms) != 0 {
-		t.Errorf("afterwards: %d %s, %d places taken", w.Code, w.Body, len(largeForms))
+	if w := post(strings.NewReader(large("last"))); w.Code != http.StatusCreated || len(h.largeForms) != 0 {
+		t.Errorf("afterwards: %d %s, %d places taken", w.Code, w.Body, len(h.largeForms))
 	}
 }
