@@ -1,6 +1,8 @@
 package store
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
@@ -117,7 +119,7 @@ func ConfirmOrders(tx *Tx, device string, scope Scope, held uint64, woken bool) 
 		open = append(open, stub)
 	}
 	for _, stub := range open {
-		if err := confirm(tx, device, stub, held, woken); err != nil {
+		if err := confirm(tx, device, scope, stub, held, woken); err != nil {
 			return err
 		}
 	}
@@ -128,18 +130,36 @@ func ConfirmOrders(tx *Tx, device string, scope Scope, held uint64, woken bool) 
 	return Put(tx, DeliveryHeadKey(device), head)
 }
 
-func confirm(tx *Tx, device string, stub *storagev1.Delivery, held uint64, woken bool) error {
-	synced := stub.GetSequence() <= held
+func confirm(tx *Tx, device string, scope Scope, stub *storagev1.Delivery, held uint64, woken bool) error {
+	heard := stub.GetSequence() <= held
+	missed := false
+	if heard && !stub.GetRecall() {
+		var err error
+		if missed, err = leftBefore(tx, scope, stub.GetTaskId(), held); err != nil {
+			return err
+		}
+	}
 	err := ChangeDelivery(tx, stub.GetTaskId(), stub.GetAssignmentEpoch(), device, func(d *storagev1.Delivery) {
 		if woken {
 			FirstTime(tx, &d.DeliveredAt)
 		}
-		if synced {
+		if heard && !missed {
 			FirstTime(tx, &d.SyncedAt)
 		}
 	})
-	if err != nil || !synced {
+	if err != nil || !heard {
 		return err
 	}
 	return Delete(tx, OpenDeliveryKey(device, stub.GetTaskId()))
+}
+
+// leftBefore tells whether a task has left the scope by the sequence held. A device that is first heard of behind that has read of the
+// end of an order, not of the order: nothing shows that it ever had the task.
+func leftBefore(tx *Tx, scope Scope, task string, held uint64) (bool, error) {
+	record, err := Get(tx, TaskKey(task))
+	if err != nil || record == nil || slices.Contains(record.GetScopes(), string(scope)) {
+		return false, err
+	}
+	removal, err := Get(tx, ScopePlaceKey(scope, task)) // None where it is forgotten: it is older than what any device holds.
+	return removal.GetSequence() <= held, err
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/store"
 )
 
@@ -61,4 +62,39 @@ func TestOrdersOfTwoCrews(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Protects the dispatcher's picture from a task that came and went while a phone was away, done by another phone of the crew: the phone
+// has never had it, and is not said to. One that came back with a cursor from between has had it.
+func TestOrderThatEndedUnheard(t *testing.T) {
+	s, scope := opened(t, engine(t), newClock()), store.CrewScope("to-1")
+	record := &storagev1.TaskRecord{Task: &fieldsyncv1.Task{Id: "task", Revision: 1}, Scopes: []string{string(scope)}}
+	update(t, s, func(tx *store.Tx) error {
+		if err := store.SaveTask(tx, record, 0); err != nil {
+			return err
+		}
+		for _, phone := range []string{"in-between", "away"} {
+			if err := store.BeginDelivery(tx, &storagev1.Delivery{DeviceId: phone, TaskId: "task", AssignmentEpoch: 1, CrewId: "to-1"}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	update(t, s, func(tx *store.Tx) error {
+		record.Scopes, record.Task.Revision = nil, 2
+		return store.SaveTask(tx, record, fieldsyncv1.RemovalReason_REMOVAL_REASON_CLOSED)
+	})
+	for phone, held := range map[string]uint64{"in-between": 1, "away": 2} {
+		update(t, s, func(tx *store.Tx) error { return store.ConfirmOrders(tx, phone, scope, held, false) })
+		view(t, s, func(tx *store.Tx) error {
+			d, err := store.Get(tx, store.DeliveryKey("task", 1, phone))
+			if got, want := d.GetSyncedAt() != nil, phone == "in-between"; got != want {
+				t.Errorf("%s has synced the order: %t, want %t", phone, got, want)
+			}
+			if open, err := store.OpenOrders(tx, phone, scope, 2, true); err != nil || (open && phone == "away") {
+				t.Errorf("the order is still open for %s, though it has ended: %v", phone, err)
+			}
+			return err
+		})
+	}
 }
