@@ -73,8 +73,18 @@ func (h *handset) open() (err error) {
 		NoSync:      true,
 		BudgetBytes: h.budget,
 		StreamWait:  time.Hour, // Of this machine's time, which is none of the run's.
-		Fail:        func(string) error { return h.w.nextDisk() },
+		Fail:        h.nextDisk,
 	})
+	return err
+}
+
+// nextDisk is what becomes of the phone's next write. If it fails, nothing is known of the scope that the replica is of: the answer that
+// was to be written may be the one that told of another.
+func (h *handset) nextDisk(string) error {
+	err := h.w.nextDisk()
+	if err != nil {
+		h.told = ""
+	}
 	return err
 }
 
