@@ -18,7 +18,7 @@ func TestImportTwice(t *testing.T) {
 		}
 		defer file.Close()
 		var tickets []*fieldsyncv1.TicketIntake
-		err = georeport.Read(file, func(ticket *fieldsyncv1.TicketIntake, _ int, _ *georeport.RowError) bool {
+		err = georeport.Read(file, nil, func(ticket *fieldsyncv1.TicketIntake, _ int, _ *georeport.RowError) bool {
 			if ticket != nil {
 				tickets = append(tickets, ticket)
 			}

@@ -38,7 +38,8 @@ requested_datetime or "Thời gian" (RFC 3339), reporter_name or "Người phả
 "Phiếu gốc" (the ticket of which it is a duplicate). Other columns are left alone. "-" reads standard input.
 
 A ticket is known by its service_request_id: a second import of the same file changes nothing, one with newer facts
-updates. Tickets go to the unit of their position, or of the old district or the ward in their address; what nothing tells of waits
+updates. A service_code that is a category's id, or else a service_name that is a category's name, gives the ticket that category (fieldsync
+admin categories); any other name is a kind of its own, without checklist and escalation. Tickets go to the unit of their position, or of the old district or the ward in their address; what nothing tells of waits
 for the city's dispatchers (fieldsync route).
 
 Good rows are taken in, bad ones are reported by line, field and what to do, and the rest goes on; the exit status is then 1. A row is in as
@@ -150,8 +151,12 @@ func (i *importing) alsoTo(name string) (end func() error, err error) {
 }
 
 func (i *importing) run(in io.Reader) error {
+	known, err := i.operator.categories().ListCategories(i.ctx, &fieldsyncv1.ListCategoriesRequest{})
+	if err != nil {
+		return err
+	}
 	var failed error
-	err := georeport.Read(in, func(ticket *fieldsyncv1.TicketIntake, line int, bad *georeport.RowError) bool {
+	err = georeport.Read(in, georeport.NewKinds(known.GetCategories()), func(ticket *fieldsyncv1.TicketIntake, line int, bad *georeport.RowError) bool {
 		if bad != nil {
 			failed = i.report(bad)
 			return failed == nil

@@ -29,6 +29,23 @@ func TestImportOfLongReports(t *testing.T) {
 	}
 }
 
+// Protects the README's walk: a ticket whose service_code is a category is of that category, and finds its checklist and escalation there.
+func TestImportIntoCategories(t *testing.T) {
+	h := newHouse(t, "--listen", "127.0.0.1:0")
+	check(t, h.dispatcher.Close())
+	check(t, h.hotline.Close())
+	file := filepath.Join(t.TempDir(), "requests.json")
+	check(t, os.WriteFile(file, []byte(`[{"service_request_id": "1022-1", "service_code": "fallen-tree", "service_name": "Cây me ngã"},
+		{"service_request_id": "1022-2", "service_name": "Ngập nước"}, {"service_request_id": "1022-3", "service_name": "Chuyện khác"}]`), 0o600))
+	h.shell("import", "--profile", h.folder(houseHotline), "--unit", houseUnit, file)
+	for id, want := range map[string]string{"1022-1": "fallen-tree", "1022-2": "flooding", "1022-3": "chuyen-khac"} {
+		h.shell("assign", "--profile", h.folder(houseDispatcher), id, crewOne)
+		if board := h.shell("board", "--profile", h.folder(houseDispatcher), "--category", want); !strings.Contains(board, id) {
+			t.Errorf("%s is not of the category %s:\n%s", id, want, board)
+		}
+	}
+}
+
 // Protects a large file with a few bad rows, in both forms: good rows are in, each bad one is named by its line, its field and what to do, on
 // the terminal and in the file of bad rows, those that only the server can refuse as well; the same file again changes nothing; and a
 // unit that does not exist stops it before anything is in.

@@ -47,15 +47,15 @@ func (e *RowError) Error() string {
 
 // Read calls yield for each row of the file in its order, with a ticket that keeps the rules of SubmitTickets or with what is
 // wrong with the row, and with the line on which it begins, from 1, until yield returns false. It holds one row in memory at a time. A file that begins with "[" is GeoReport JSON,
-// any other CSV, whose first line names the columns.
+// any other CSV, whose first line names the columns. kinds are the categories that tickets are given where their service is one.
 //
 // An error means that the rest of the file could not be read: Invalid "georeport_invalid" when it is neither or ends in the
 // middle, otherwise the reader's. What was yielded before it stands.
-func Read(r io.Reader, yield func(ticket *fieldsyncv1.TicketIntake, line int, bad *RowError) bool) error {
+func Read(r io.Reader, kinds Kinds, yield func(ticket *fieldsyncv1.TicketIntake, line int, bad *RowError) bool) error {
 	return each(r, func(in request, line int, wrong *defect) bool {
 		var ticket *fieldsyncv1.TicketIntake
 		if wrong == nil {
-			if ticket, wrong = in.ticket(); wrong == nil {
+			if ticket, wrong = in.ticket(kinds); wrong == nil {
 				wrong = broken(ticket)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -17,7 +18,7 @@ import (
 )
 
 func readAll(r io.Reader) (tickets []*fieldsyncv1.TicketIntake, bad []*RowError, err error) {
-	err = Read(r, func(ticket *fieldsyncv1.TicketIntake, _ int, row *RowError) bool {
+	err = Read(r, nil, func(ticket *fieldsyncv1.TicketIntake, _ int, row *RowError) bool {
 		if row != nil {
 			bad = append(bad, row)
 		} else {
@@ -182,7 +183,7 @@ func TestReaderErrorsAndStopping(t *testing.T) {
 		t.Fatalf("got %v, want the reader's error", err)
 	}
 	var rows int
-	err = Read(strings.NewReader("[1,2,3"), func(*fieldsyncv1.TicketIntake, int, *RowError) bool { rows++; return rows < 2 })
+	err = Read(strings.NewReader("[1,2,3"), nil, func(*fieldsyncv1.TicketIntake, int, *RowError) bool { rows++; return rows < 2 })
 	if err != nil || rows != 2 {
 		t.Fatalf("%d rows, error %v; want to stop after 2", rows, err)
 	}
@@ -200,7 +201,7 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		line := 1
-		err := Read(strings.NewReader(text), func(ticket *fieldsyncv1.TicketIntake, _ int, bad *RowError) bool {
+		err := Read(strings.NewReader(text), nil, func(ticket *fieldsyncv1.TicketIntake, _ int, bad *RowError) bool {
 			if (ticket == nil) == (bad == nil) {
 				t.Fatal("a row is a ticket or an error")
 			}
@@ -220,4 +221,29 @@ func FuzzRead(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// Protects a ticket's checklist, deadline and escalation, which are its category's: a file names that by its id, or by its name in either
+// language. Other names stay kinds of their own, as do codes of other cities.
+func TestKinds(t *testing.T) {
+	kinds := NewKinds([]*fieldsyncv1.Category{
+		{Id: "fallen-tree", Name: &fieldsyncv1.Sentence{Vi: "Cây ngã đổ", En: "Fallen tree"}},
+		{Id: "noise", Name: &fieldsyncv1.Sentence{Vi: "Tiếng ồn", En: "Lighting"}},
+		{Id: "lighting", Name: &fieldsyncv1.Sentence{Vi: "Đèn", En: "光"}},
+	})
+	const file = "service_request_id,service_code,service_name,want\n" +
+		"1,fallen-tree,Cây ngã đổ,fallen-tree\n" + "2,,CÂY NGÃ ĐỔ,fallen-tree\n" + "3,T01,Fallen tree,fallen-tree\n" + "4,fallen-tree,Ngập nước,fallen-tree\n" +
+		"5,lighting,,lighting\n" + "6,,Tiếng ồn,noise\n" + "7,4fd3b167,Street Light Out,street-light-out\n" + "8,006,,006\n" + "9,,噪音,噪音\n"
+	want := []string{"fallen-tree", "fallen-tree", "fallen-tree", "fallen-tree", "lighting", "noise", "street-light-out", "006", "噪音"}
+	var got []string
+	err := Read(strings.NewReader(file), kinds, func(ticket *fieldsyncv1.TicketIntake, _ int, bad *RowError) bool {
+		if bad != nil {
+			t.Error(bad)
+		}
+		got = append(got, ticket.GetCategory())
+		return true
+	})
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v, want %v", got, err, want)
+	}
 }

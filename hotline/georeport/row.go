@@ -114,7 +114,7 @@ func noText(row []byte) string {
 	return ""
 }
 
-func (in request) ticket() (*fieldsyncv1.TicketIntake, *defect) {
+func (in request) ticket(kinds Kinds) (*fieldsyncv1.TicketIntake, *defect) {
 	if in.ID == "" {
 		return nil, &defect{"service_request_id", "thiếu service_request_id: hãy ghi mã phiếu của tổng đài", "service_request_id is missing: write the hotline's id of the ticket"}
 	}
@@ -124,7 +124,7 @@ func (in request) ticket() (*fieldsyncv1.TicketIntake, *defect) {
 	}
 	ticket := &fieldsyncv1.TicketIntake{
 		HotlineId:   string(in.ID),
-		Category:    cmp.Or(slug(string(in.Name)), slug(string(in.Code)), title),
+		Category:    kinds.of(slug(string(in.Code)), slug(string(in.Name)), title),
 		Title:       title,
 		Description: in.description(),
 		Address:     oneLine(string(in.Address)),
@@ -223,6 +223,27 @@ func broken(ticket *fieldsyncv1.TicketIntake) *defect {
 		}
 	}
 	return &defect{"", "phiếu không hợp lệ: " + err.Error(), "the ticket is not valid: " + err.Error()}
+}
+
+// Kinds are the categories by the words that a file may use for them, as slug writes them: their ids, and their names in both languages.
+type Kinds map[string]string
+
+// NewKinds returns the kinds of a server's categories. An id goes before a name.
+func NewKinds(categories []*fieldsyncv1.Category) Kinds {
+	kinds := make(Kinds)
+	for _, category := range categories {
+		kinds[slug(category.GetName().GetVi())], kinds[slug(category.GetName().GetEn())] = category.GetId(), category.GetId()
+	}
+	for _, category := range categories {
+		kinds[slug(category.GetId())] = category.GetId()
+	}
+	delete(kinds, "") // A name without a Latin letter.
+	return kinds
+}
+
+// of returns the category that a service's code or name stands for, or makes one of the name: codes of other cities are numbers.
+func (k Kinds) of(code, name, title string) string {
+	return cmp.Or(k[code], k[name], name, code, title)
 }
 
 // slug turns the name of a service into a category: "Cây đổ" into "cay-do". Empty where no Latin letter or digit is in it.
