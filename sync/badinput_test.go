@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -75,8 +76,8 @@ func TestClocksThatLie(t *testing.T) {
 		{BootId: "b", SinceBootMs: 1<<64 - 1, ServerBootId: "b", ServerSinceBootMs: 1<<64 - 2, ServerTime: at(2026)},
 		{BootId: "b", SinceBootMs: 5, ServerBootId: "b", ServerSinceBootMs: 1<<64 - 1, ServerTime: at(2026)},
 	} {
-		m := note(uint64(i+1), "t", fmt.Sprint(i))
-		m.Recorded = clock
+		m := note(uint64(3*i+1), "t", fmt.Sprint(i))
+		m.Recorded, m.Position = clock, &fieldsyncv1.Position{Latitude: 10, Longitude: 106, FixedAt: clock.GetWall()}
 		resp, err := h.engine.Sync(ctx, &fieldsyncv1.SyncRequest{
 			Mutations: []*fieldsyncv1.Mutation{m}, InstallEpoch: 1, Clock: clock,
 			Queue: &fieldsyncv1.QueueReport{Oldest: clock.GetWall()},
@@ -90,9 +91,24 @@ func TestClocksThatLie(t *testing.T) {
 		if recorded.GetLatest().AsTime().After(h.now.Add(time.Second)) || recorded.GetEarliest() != nil && recorded.GetEarliest().AsTime().After(h.now) {
 			t.Errorf("clock %v: recorded %v, now %v", clock, recorded, h.now)
 		}
-		// What dispatchers ask for must not break over it.
-		if _, err := h.engine.ExplainDevice(h.desk(t, "unit", "d"), &fieldsyncv1.ExplainDeviceRequest{DeviceId: "d"}); err != nil {
+		// What dispatchers ask for must not break over it, and neither must the phones and browsers that read JSON.
+		explained, err := h.engine.ExplainDevice(h.desk(t, "unit", "d"), &fieldsyncv1.ExplainDeviceRequest{DeviceId: "d"})
+		if err != nil {
 			t.Errorf("clock %v: explain: %v", clock, err)
+		}
+		wrong := note(uint64(3*i+2), "t", "")
+		wrong.Recorded = clock
+		photo := attach(uint64(3*i+3), "t", fmt.Sprint("p", i), 1)
+		photo.GetAttachPhoto().GetPhoto().Captured, photo.GetAttachPhoto().GetPhoto().Position = clock, m.GetPosition()
+		h.mustPush(ctx, t, wrong, photo)
+		kept, err := h.engine.ListQuarantined(h.desk(t, "unit", "d"), &fieldsyncv1.ListQuarantinedRequest{})
+		if err != nil || len(kept.GetMutations()) != i+1 {
+			t.Errorf("clock %v: %d in quarantine, %v", clock, len(kept.GetMutations()), err)
+		}
+		for _, answer := range []proto.Message{h.load(t, "t"), explained, kept} {
+			if _, err := protojson.Marshal(answer); err != nil {
+				t.Errorf("clock %v: no JSON: %v", clock, err)
+			}
 		}
 	}
 }

@@ -3,6 +3,8 @@ package sync
 import (
 	"time"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
@@ -41,6 +43,32 @@ func bounds(recorded, sent *fieldsyncv1.CaptureTime, arrived time.Time) *fieldsy
 	}
 	interval.Latest = wholeSecondsUp(latest)
 	return interval
+}
+
+// dropImpossible takes the times out of a message that are none, as whoever gives milliseconds for seconds sends them, and tells whether
+// there were any. No JSON can hold a year beyond 9999: one such time in a task would keep its whole scope from all who read JSON.
+func dropImpossible(m protoreflect.Message) (dropped bool) {
+	m.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		if field.Message() == nil || field.IsList() || field.IsMap() {
+			return true
+		}
+		if at, ok := value.Message().Interface().(*timestamppb.Timestamp); !ok {
+			dropped = dropImpossible(value.Message()) || dropped
+		} else if !at.IsValid() {
+			m.Clear(field)
+			dropped = true
+		}
+		return true
+	})
+	return dropped
+}
+
+// withPossibleTimes is the mutation as it is judged: clocks decide nothing, and one that is impossible says nothing.
+func withPossibleTimes(m *fieldsyncv1.Mutation) *fieldsyncv1.Mutation {
+	if possible := proto.CloneOf(m); dropImpossible(possible.ProtoReflect()) {
+		return possible
+	}
+	return m
 }
 
 func wholeSecondsUp(t time.Time) *timestamppb.Timestamp {

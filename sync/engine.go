@@ -109,6 +109,8 @@ func (e *Engine) Sync(ctx context.Context, req *fieldsyncv1.SyncRequest) (*field
 	if err != nil {
 		return nil, err
 	}
+	dropImpossible(req.GetClock().ProtoReflect())
+	dropImpossible(req.GetQueue().ProtoReflect())
 	if p.Delivering {
 		return e.deliver(ctx, p, req)
 	}

@@ -348,6 +348,7 @@ func (c *chunk) judge(m *fieldsyncv1.Mutation, size int) (judgement, uint64, err
 	if err := c.engine.validate.Validate(m); err != nil {
 		return invalid, 0, nil //nolint:nilerr // The error is the mutation's, and its verdict says so.
 	}
+	m = withPossibleTimes(m)
 	task, err := c.load(m.GetTaskId())
 	if err != nil {
 		return judgement{}, 0, err

@@ -132,6 +132,7 @@ func (e *Engine) ListQuarantined(ctx context.Context, req *fieldsyncv1.ListQuara
 			} else if err != nil {
 				return err
 			}
+			dropImpossible(m.ProtoReflect())
 			resp.Mutations = append(resp.Mutations, &fieldsyncv1.QuarantinedMutation{
 				Id: last, MemberId: q.GetMemberId(), DeviceId: q.GetDeviceId(), InstallEpoch: q.GetInstallEpoch(),
 				Mutation: m, Code: q.GetCode(), At: q.GetAt(),
