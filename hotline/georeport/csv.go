@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -63,18 +64,13 @@ func newTable(r *bufio.Reader) (*table, error) {
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
 		return nil, err
 	}
-	if bytes.HasPrefix(head, []byte("\xff\xfe")) || bytes.HasPrefix(head, []byte("\xfe\xff")) {
-		return nil, &fileError{1, "tệp là UTF-16: hãy lưu lại thành CSV UTF-8", "it is UTF-16: save it as CSV in UTF-8"}
-	}
 	if bytes.HasPrefix(head, []byte("\xef\xbb\xbf")) {
 		_, _ = r.Discard(3) // It was peeked: it is there.
 		head = head[3:]
 	}
-	first, _, _ := bytes.Cut(head, []byte("\n"))
-	if bytes.IndexByte(bytes.TrimSuffix(first, []byte("\r")), '\r') >= 0 { // All of the file would be its first line, and no row of it be told.
-		return nil, &fileError{
-			1, "các dòng kết thúc bằng CR đơn (kiểu Macintosh cũ): hãy lưu lại thành CSV UTF-8", "its lines end in CR alone (an old Macintosh's): save it as CSV in UTF-8",
-		}
+	first, _, whole := bytes.Cut(head, []byte("\n"))
+	if err := foreign(first, whole); err != nil {
+		return nil, err
 	}
 	t := &table{lines: &bounded{r: r}, line: 1}
 	t.csv = csv.NewReader(t.lines)
@@ -102,15 +98,39 @@ func newTable(r *bufio.Reader) (*table, error) {
 	return t, nil
 }
 
+// foreign tells by the first line what a file is that is no text in UTF-8. whole: the line ends within what was looked at.
+func foreign(first []byte, whole bool) error {
+	begins := func(signature string) bool { return bytes.HasPrefix(first, []byte(signature)) }
+	switch {
+	case begins("PK\x03\x04"), begins("\x1f\x8b"), begins("\xd0\xcf\x11\xe0"): // A zip file, which an .xlsx and an .ods are, gzip, an .xls.
+		return &fileError{1, "tệp là bảng tính (.xlsx, .xls, .ods) hoặc tệp nén: hãy lưu lại thành CSV UTF-8", "it is a workbook (.xlsx, .xls, .ods) or an archive: save it as CSV in UTF-8"}
+	case begins("\xff\xfe"), begins("\xfe\xff"), bytes.IndexByte(first, 0) >= 0:
+		return &fileError{1, "tệp là UTF-16: hãy lưu lại thành CSV UTF-8", "it is UTF-16: save it as CSV in UTF-8"}
+	case whole && !utf8.Valid(first):
+		return &fileError{1, "dòng đầu không phải là UTF-8: hãy lưu lại thành CSV UTF-8", "the first line is not UTF-8: save it as CSV in UTF-8"}
+	case bytes.IndexByte(bytes.TrimSuffix(first, []byte("\r")), '\r') >= 0: // All of the file would be its first line, and no row of it be told.
+		return &fileError{
+			1, "các dòng kết thúc bằng CR đơn (kiểu Macintosh cũ): hãy lưu lại thành CSV UTF-8", "its lines end in CR alone (an old Macintosh's): save it as CSV in UTF-8",
+		}
+	default:
+		return nil
+	}
+}
+
 func isID(name string) bool {
 	name = slug(name)
 	return name == "service-request-id" || name == "hotline-id" || name == "ma-phieu"
 }
 
-// next returns the next row and the line on which it begins. wrong tells what is wrong with it alone; err ends the file.
+// next returns the next row and the line on which it begins. wrong tells what is wrong with it alone; err ends the file. Rows of empty
+// cells, which office programs leave behind a sheet's last one, are stepped over.
 func (t *table) next() (in request, line int, wrong *defect, err error) {
 	t.lines.row()
 	cells, err := t.csv.Read()
+	for (err == nil || errors.Is(err, csv.ErrFieldCount)) && !slices.ContainsFunc(cells, func(cell string) bool { return strings.TrimSpace(cell) != "" }) {
+		t.lines.row()
+		cells, err = t.csv.Read()
+	}
 	if errors.Is(err, io.EOF) || errors.Is(err, errRowTooLong) {
 		return in, t.line + 1, nil, err
 	}

@@ -62,7 +62,6 @@ func TestBrokenCSV(t *testing.T) {
 	}
 	for name, file := range map[string]string{
 		"no id":        "ten,loai\n1,2\n",
-		"utf-16":       "\xff\xfem\x00a\x00",
 		"CR alone":     "ma_phieu,loai\r1,a\r2,b\r",
 		"a page":       "<html><body>404</body></html>",
 		"a long row":   "ma_phieu,loai\n1,a\n2,\"" + strings.Repeat("x\n", MaxRowBytes),
@@ -73,6 +72,30 @@ func TestBrokenCSV(t *testing.T) {
 		if _, _, err := readAll(strings.NewReader(file)); fault.CodeOf(err) != "georeport_invalid" {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Protects whoever takes what an office program saves by default for the CSV that it can save: the error says what the file is.
+func TestForeignFiles(t *testing.T) {
+	for file, want := range map[string]string{
+		"\xff\xfem\x00a\x00":            "UTF-16",
+		"m\x00a\x00_\x00,\x00\n\x00":    "UTF-16",
+		"PK\x03\x04\x14\x00\r\n\r":      "workbook",
+		"\xd0\xcf\x11\xe0\xa1\xb1":      "workbook",
+		"\x1f\x8b\x08\x00\rx":           "archive",
+		"M\xe3 phi\xeau,Lo\xe2i\n1,a\n": "not UTF-8",
+	} {
+		if _, _, err := readAll(strings.NewReader(file)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", file, err, want)
+		}
+	}
+}
+
+// Protects a sheet's last row: what office programs leave behind it, rows of empty cells, is no bad row.
+func TestRowsOfEmptyCells(t *testing.T) {
+	tickets, bad, err := readAll(strings.NewReader("service_request_id,service_name,lat,long\n,,,\na,Cây,,\n\n,\n, ,,\nb\n,,,\n,,,"))
+	if err != nil || len(tickets) != 1 || len(bad) != 1 || bad[0].Line != 7 {
+		t.Errorf("%v, %v, %v", tickets, bad, err)
 	}
 }
 
