@@ -145,9 +145,10 @@ func sniff(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, kind := range []string{"image/jpeg", "image/png", "image/webp", "image/heic", "image/heif"} {
-		if found.Is(kind) {
-			return kind, nil
+	for kind := found; kind != nil; kind = kind.Parent() { // An animated PNG is a PNG.
+		switch name := kind.String(); name {
+		case "image/jpeg", "image/png", "image/webp", "image/heic", "image/heif":
+			return name, nil
 		}
 	}
 	return "", fault.New(fault.Invalid, "photo_type",

@@ -74,16 +74,15 @@ func Inspect(content io.ReadSeeker, size int64) (Look, error) {
 func inspect(content io.ReadSeeker, size, maxPixels int64) (Look, error) {
 	var look Look
 	source := &tracked{ReadSeeker: content}
-	kind, err := mimetype.DetectReader(io.LimitReader(source, 3072))
+	mediaType, format, err := sniff(source)
 	if err != nil {
 		return look, err
 	}
-	format, known := formats[kind.String()]
-	if !known {
+	if mediaType == "" {
 		look.Damage = NoImage
 		return look, source.err
 	}
-	look.MediaType = kind.String()
+	look.MediaType = mediaType
 	metadata := readMetadata(source, format.exif)
 	look.Taken, look.Assumed, look.Position = metadata.taken, metadata.assumed, metadata.position
 	if format.decode == nil {
@@ -105,6 +104,18 @@ func inspect(content io.ReadSeeker, size, maxPixels int64) (Look, error) {
 	}
 	look.Hash, look.Hashed, err = perceive(upright)
 	return look, err
+}
+
+// sniff tells the media type by the bytes, and what reads it; an empty one where they are no image of ours. A kind that is another one, as
+// an animated PNG is a PNG, is read as that.
+func sniff(source io.Reader) (mediaType string, _ format, err error) {
+	kind, err := mimetype.DetectReader(io.LimitReader(source, 3072))
+	for ; err == nil && kind != nil; kind = kind.Parent() {
+		if format, known := formats[kind.String()]; known {
+			return kind.String(), format, nil
+		}
+	}
+	return "", format{}, err
 }
 
 // decode returns the picture, or what is wrong with it.
@@ -198,13 +209,12 @@ func (t *tracked) Read(p []byte) (int, error) {
 // error means that it cannot be decoded or that it cannot be read.
 func Public(content io.ReadSeeker) ([]byte, error) {
 	source := &tracked{ReadSeeker: content}
-	kind, err := mimetype.DetectReader(io.LimitReader(source, 3072))
+	mediaType, format, err := sniff(source)
 	if err != nil {
 		return nil, err
 	}
-	format := formats[kind.String()]
 	if format.decode == nil {
-		return nil, fmt.Errorf("no public copy of %s", kind)
+		return nil, fmt.Errorf("no public copy of %q", mediaType)
 	}
 	orientation := readMetadata(source, format.exif).orientation
 	var look Look

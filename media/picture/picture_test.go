@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -101,6 +102,7 @@ func TestDamaged(t *testing.T) {
 		{"the head of a JPEG", whole[:20], Broken},
 		{"JPEG with a hole", hole(whole), Broken},
 		{"PNG", drawn, ""},
+		{"animated PNG", animated(drawn), ""},
 		{"half a PNG", drawn[:len(drawn)/2], Broken},
 		{"PNG with a flipped bit", flip(drawn, len(drawn)/2), Broken},
 		{"400 megapixels in 48 KB", hugePNG(20_000, 20_000), TooLarge},
@@ -297,6 +299,14 @@ func flip(content []byte, at int) []byte {
 	flipped := bytes.Clone(content)
 	flipped[at] ^= 1
 	return flipped
+}
+
+// animated is a PNG with the chunk that says how many pictures it has, one.
+func animated(file []byte) []byte {
+	chunk := append([]byte("acTL"), 0, 0, 0, 1, 0, 0, 0, 0)
+	chunk = binary.BigEndian.AppendUint32(chunk, crc32.ChecksumIEEE(chunk))
+	const header = 33 // The signature and IHDR.
+	return slices.Concat(file[:header], []byte{0, 0, 0, 8}, chunk, file[header:])
 }
 
 // hugePNG is a valid one-bit PNG of zeroes, or its beginning where that would be too long.
