@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/cong1022/fieldsync/dispatch/calendar"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/proof/receipt"
@@ -119,12 +120,12 @@ func printProven(w io.Writer, p *receipt.Proven, lang string) {
 	}
 	row("Hoàn thành", "Completed", "%s", between(r.GetCompleted(), lang))
 	row("Vị trí", "Where", "%s", place(r.GetPosition(), lang))
-	row("Máy chủ nhận", "Accepted", "%s", moment(r.GetAcceptedAt()))
+	row("Máy chủ nhận", "Accepted", "%s", exact(r.GetAcceptedAt()))
 	if r.GetSealedAt() != nil {
-		row("Niêm phong", "Sealed", "%s", moment(r.GetSealedAt()))
+		row("Niêm phong", "Sealed", "%s", exact(r.GetSealedAt()))
 	}
 	if r.GetDueAt() != nil {
-		row("Hạn xử lý", "Due", "%s: %s", moment(r.GetDueAt()), deadlineName(r.GetDeadline(), lang))
+		row("Hạn xử lý", "Due", "%s: %s", exact(r.GetDueAt()), deadlineName(r.GetDeadline(), lang))
 	}
 	if r.GetNote() != "" {
 		row("Ghi chú", "Note", "%q", r.GetNote())
@@ -134,11 +135,11 @@ func printProven(w io.Writer, p *receipt.Proven, lang string) {
 		if !d.GetConfirmed() {
 			what = sentence("tin báo giả: đã rút lại xác nhận", "a false report: taken back", lang)
 		}
-		row("Quyết định", "Decision", "%s, %s, %s: %q", what, d.GetMemberId(), moment(d.GetAt()), d.GetReason())
+		row("Quyết định", "Decision", "%s, %s, %s: %q", what, d.GetMemberId(), exact(d.GetAt()), d.GetReason())
 		row("Hồ sơ", "Dossier", "sha256 %x", d.GetDossierSha256())
 	}
 	if c := r.GetCorrects(); c != nil && p.Kind == receipt.Reopened {
-		row("Mở lại", "Reopened", "%s, %s: %q", c.GetMemberId(), moment(c.GetAt()), c.GetReason())
+		row("Mở lại", "Reopened", "%s, %s: %q", c.GetMemberId(), exact(c.GetAt()), c.GetReason())
 		row("Rút lại mục", "Takes back", "%s", tlog.Hash(c.GetLeaf()))
 	} else if c != nil {
 		row("Thay cho báo cáo", "Replaces", sentence("%s (mục %s)", "%s (the leaf %s)", lang), c.GetCompletionId(), tlog.Hash(c.GetLeaf()))
@@ -241,17 +242,19 @@ func deadlineName(verdict fieldsyncv1.DeadlineVerdict, lang string) string {
 
 // between is an interval for people.
 func between(i *fieldsyncv1.TimeInterval, lang string) string {
-	bound := func(t *timestamppb.Timestamp) string {
-		if t == nil {
-			return "?"
-		}
-		return t.AsTime().Format(time.RFC3339)
-	}
-	s := fmt.Sprintf(sentence("từ %s đến %s", "between %s and %s", lang), bound(i.GetEarliest()), bound(i.GetLatest()))
+	s := fmt.Sprintf(sentence("từ %s đến %s", "between %s and %s", lang), exact(i.GetEarliest()), exact(i.GetLatest()))
 	if i.GetWall() != nil {
-		s += fmt.Sprintf(sentence(" (đồng hồ máy: %s)", " (the phone's clock: %s)", lang), bound(i.GetWall()))
+		s += fmt.Sprintf(sentence(" (đồng hồ máy: %s)", " (the phone's clock: %s)", lang), exact(i.GetWall()))
 	}
 	return s
+}
+
+// exact is a time with its offset, Vietnam's: a receipt is read on any machine, and says the same on each.
+func exact(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return "?"
+	}
+	return t.AsTime().In(calendar.Zone).Format(time.RFC3339)
 }
 
 func place(p *fieldsyncv1.Position, lang string) string {

@@ -52,6 +52,11 @@ func TestVerifyWhatTheDemoLeaves(t *testing.T) {
 					t.Errorf("%s: %q is missing in\n%s", lang, text, out)
 				}
 			}
+			for line := range strings.Lines(out) { // Times say the same on every machine.
+				if label := strings.TrimSpace(line); (strings.HasPrefix(label, "Accepted") || strings.HasPrefix(label, "Sealed") || strings.HasPrefix(label, "Due")) && !strings.Contains(line, "+07:00") {
+					t.Errorf("a time without its offset: %s", line)
+				}
+			}
 		}
 		for _, photo := range photos {
 			switch status, out, _ := at(t, "verify", "--key", key, "--lang", "en", file, photo); {
