@@ -76,6 +76,7 @@ type fake struct {
 
 	// Identity.
 	key      *ecdsa.PublicKey
+	void     *ecdsa.PublicKey // Was revoked.
 	deviceID string
 	memberID string
 	epoch    uint32
@@ -317,6 +318,9 @@ func (f *fake) Enrol(_ context.Context, r *fieldsyncv1.EnrolRequest) (*fieldsync
 	}
 	if r.GetCode() != "GOOD-CODE-0001" {
 		return nil, fault.New(fault.Unauthenticated, "code_invalid", "Mã sai.", "Wrong code.")
+	}
+	if f.void != nil && f.void.Equal(key) {
+		return nil, fault.New(fault.Unauthenticated, "device_revoked", "Máy đã bị thu hồi.", "The device is revoked.")
 	}
 	if f.key != nil && !f.key.Equal(key) {
 		f.sinf("another key at the second enrolment")

@@ -52,30 +52,54 @@ func (p *Phone) Enrol(ctx context.Context, server, code, name string) error {
 		}
 		defer release()
 	}
-	key, err := p.ensureKey(server)
+	answer, err := p.redeem(ctx, server, code, name)
+	if fault.CodeOf(err) == "device_revoked" {
+		// Revoked before the phone has heard that it is enrolled: the answer was lost. The code is still good, for another key.
+		if dropped, failed := p.dropUnheardKey(); !dropped {
+			return errors.Join(err, failed)
+		}
+		answer, err = p.redeem(ctx, server, code, name)
+	}
 	if err != nil {
 		return err
+	}
+	return p.enrolled(server, answer)
+}
+
+// redeem offers the device's key with the code.
+func (p *Phone) redeem(ctx context.Context, server, code, name string) (answer *fieldsyncv1.EnrolResponse, err error) {
+	key, err := p.ensureKey(server)
+	if err != nil {
+		return nil, err
 	}
 	spki, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	issuer, err := thumbprint(&key.PublicKey)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	client := fieldsyncv1connect.NewIdentityServiceClient(p.http, server, clientOptions()...)
-	var answer *fieldsyncv1.EnrolResponse
 	err = p.proven(ctx, key, issuer, "fieldsync:enrol", func(ctx context.Context, proof string) error {
 		answer, err = client.Enrol(ctx, &fieldsyncv1.EnrolRequest{
 			Code: strings.TrimSpace(code), PublicKey: spki, Proof: proof, DeviceName: name,
 		})
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	return p.enrolled(server, answer)
+	return answer, err
+}
+
+// dropUnheardKey lets go of a key under which the phone was never enrolled as far as it knows, and so has recorded nothing. One of an
+// enrolment is let go of when what it still has to send is sent.
+func (p *Phone) dropUnheardKey() (dropped bool, err error) {
+	err = p.update(func(_ *bolt.Tx, st *state) error {
+		if dropped = st.DeviceID == ""; dropped {
+			st.Key = nil
+		}
+		return nil
+	})
+	return dropped && err == nil, err
 }
 
 func (p *Phone) checkServer(server string) (string, error) {

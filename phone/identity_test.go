@@ -136,6 +136,19 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// A phone that was enrolled and revoked before it heard of either enrols with another key; one that is enrolled first hears that it is
+// revoked, and delivers.
+func TestRevokedUnheard(t *testing.T) {
+	r := rigAt(t, newFake(t), t.TempDir())
+	r.server.expect(lostAnswer)
+	wantCode(t, r.Enrol(t.Context(), r.server.url, "GOOD-CODE-0001", "test"), "server_unreachable")
+	revoke := func() { r.server.do(func() { r.server.void, r.server.key = r.server.key, nil }) }
+	revoke()
+	r.enrol()
+	revoke()
+	wantCode(t, r.Enrol(t.Context(), r.server.url, "GOOD-CODE-0001", "test"), "device_revoked")
+}
+
 // A phone whose clock is a day off enrols and refreshes with the server's time after one refusal, and remembers it.
 func TestWrongClock(t *testing.T) {
 	r := rigAt(t, newFake(t), t.TempDir())
