@@ -155,6 +155,38 @@ func TestListsAreScoped(t *testing.T) {
 	}
 }
 
+// Protects the search by id: a ticket is found by the hotline's id and by its own, by those who may see it; to all others it is
+// as if there were none.
+func TestTicketByID(t *testing.T) {
+	h := newHouse(t)
+	ours, waits := h.ticket("p-sai-gon"), h.ticket(auth.CityUnit)
+	for _, c := range []struct {
+		who     auth.Principal
+		request *fieldsyncv1.ListTicketsRequest
+		want    string
+	}{
+		{saigonDesk, &fieldsyncv1.ListTicketsRequest{HotlineId: "1022-" + ours}, ours},
+		{saigonDesk, &fieldsyncv1.ListTicketsRequest{TicketId: ours}, ours},
+		{saigonDesk, &fieldsyncv1.ListTicketsRequest{TicketId: ours, HotlineId: "1022-" + ours, UntaskedOnly: true}, ours},
+		{saigonDesk, &fieldsyncv1.ListTicketsRequest{TicketId: ours, HotlineId: "1022-" + waits}, ""},
+		{saigonDesk, &fieldsyncv1.ListTicketsRequest{HotlineId: "1022-" + waits}, ""},
+		{saigonDesk, &fieldsyncv1.ListTicketsRequest{HotlineId: "1022-none"}, ""},
+		{choLonDesk, &fieldsyncv1.ListTicketsRequest{HotlineId: "1022-" + ours}, ""},
+		{choLonDesk, &fieldsyncv1.ListTicketsRequest{TicketId: ours}, ""},
+		{cityDesk, &fieldsyncv1.ListTicketsRequest{HotlineId: "1022-" + ours}, ours},
+		{admin, &fieldsyncv1.ListTicketsRequest{TicketId: ours}, ours},
+		{admin, &fieldsyncv1.ListTicketsRequest{HotlineId: "1022-" + ours, UnroutedOnly: true}, ""},
+		{admin, &fieldsyncv1.ListTicketsRequest{HotlineId: "1022-" + waits, UnroutedOnly: true}, waits},
+	} {
+		got, err := h.ListTickets(h.as(c.who), c.request)
+		wantCode(t, err, "")
+		if len(got.GetTickets()) > 1 || got.GetNextToken() != "" || len(got.GetTickets()) == 1 != (c.want != "") ||
+			c.want != "" && got.GetTickets()[0].GetId() != c.want {
+			t.Errorf("%s asks for %v: %v, want %q", c.who.MemberID, c.request, got, c.want)
+		}
+	}
+}
+
 // Protects the index of crews: who changes crew or role is found in one crew at most, so a push reaches nobody who has left.
 func TestCrewIndexFollowsMembers(t *testing.T) {
 	h := newHouse(t)

@@ -108,6 +108,9 @@ func (h *house) ticket(unit string) (id string) {
 		if err := store.Put(tx, store.UnitTicketKey(unit, id), &storagev1.Ticket{Id: id}); err != nil {
 			return err
 		}
+		if err := store.Put(tx, store.TicketByHotlineKey(facts.GetHotlineId()), &storagev1.Ticket{Id: id}); err != nil {
+			return err
+		}
 		return store.Put(tx, store.TicketKey(id), &storagev1.Ticket{Id: id, Facts: facts, ReceivedAt: tx.Timestamp()})
 	})
 	return id

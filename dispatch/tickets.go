@@ -10,7 +10,7 @@ import (
 	"github.com/cong1022/fieldsync/store"
 )
 
-// ListTickets lists the tickets of the caller's unit by id. Errors: Invalid "page_token_invalid".
+// ListTickets lists the tickets of the caller's unit by id, or the one that the request names. Errors: Invalid "page_token_invalid".
 func (s *Service) ListTickets(ctx context.Context, request *fieldsyncv1.ListTicketsRequest) (*fieldsyncv1.ListTicketsResponse, error) {
 	p, err := dispatcher(ctx)
 	if err != nil {
@@ -36,6 +36,13 @@ func (s *Service) ListTickets(ctx context.Context, request *fieldsyncv1.ListTick
 				return store.UnitTicketKey(unit, id)
 			}))
 		}
+		if request.GetHotlineId() != "" || request.GetTicketId() != "" {
+			ticket, err := namedTicket(tx, p, request)
+			if err != nil || ticket == nil || queue && ticket.GetFacts().GetUnitId() != unit {
+				return err
+			}
+			tickets, stubs = func(yield func(*storagev1.Ticket, error) bool) { yield(ticket, nil) }, false
+		}
 		response.Tickets, response.NextToken, err = list(c, tickets, (*storagev1.Ticket).GetId,
 			func(ticket *storagev1.Ticket) (_ *fieldsyncv1.Ticket, keep bool, err error) {
 				if stubs {
@@ -47,6 +54,23 @@ func (s *Service) ListTickets(ctx context.Context, request *fieldsyncv1.ListTick
 			})
 		return err
 	})
+}
+
+// namedTicket is the ticket that the request names; nil, one and the same, where there is none and where it is another unit's.
+func namedTicket(tx *store.Tx, p auth.Principal, request *fieldsyncv1.ListTicketsRequest) (*storagev1.Ticket, error) {
+	id := request.GetTicketId()
+	if hotlineID := request.GetHotlineId(); hotlineID != "" {
+		stub, err := store.Get(tx, store.TicketByHotlineKey(hotlineID))
+		if err != nil || stub == nil || id != "" && id != stub.GetId() {
+			return nil, err
+		}
+		id = stub.GetId()
+	}
+	ticket, err := store.Get(tx, store.TicketKey(id))
+	if err != nil || ticket == nil || !p.SeesUnit(ticket.GetFacts().GetUnitId()) {
+		return nil, err
+	}
+	return ticket, nil
 }
 
 func showTicket(ticket *storagev1.Ticket) *fieldsyncv1.Ticket {

@@ -86,24 +86,37 @@ func taskFor(ctx context.Context, o operator, id string) (string, error) {
 	return created.GetTask().GetId(), err
 }
 
-// ticketOf finds the ticket with an id, its own or the hotline's.
+// ticketOf finds the ticket with an id: the hotline's, its own, or that of the task that it has become.
 func ticketOf(ctx context.Context, o operator, id string) (*fieldsyncv1.Ticket, error) {
-	for page := (&fieldsyncv1.Page{Size: 500}); ; {
-		tickets, err := o.dispatch().ListTickets(ctx, &fieldsyncv1.ListTicketsRequest{Page: page})
-		if err != nil {
-			return nil, err
-		}
-		for _, ticket := range tickets.GetTickets() {
-			if ticket.GetFacts().GetHotlineId() == id || ticket.GetId() == id || ticket.GetTaskId() == id {
-				return ticket, nil
+	if id != "" { // An empty one names nothing: all would be listed.
+		for _, request := range []*fieldsyncv1.ListTicketsRequest{{HotlineId: id}, {TicketId: id}} {
+			if ticket, err := namedTicket(ctx, o, request); ticket != nil || err != nil {
+				return ticket, err
 			}
 		}
-		if page.Token = tickets.GetNextToken(); page.GetToken() == "" {
-			return nil, fault.New(fault.NotFound, "ticket_unknown",
-				fmt.Sprintf("Không có công việc hay phiếu nào mang mã %q.", id),
-				fmt.Sprintf("There is no task and no ticket %q.", id))
-		}
 	}
+	if got, err := o.dispatch().GetTask(ctx, &fieldsyncv1.GetTaskRequest{TaskId: id}); err == nil {
+		if ticket, err := namedTicket(ctx, o, &fieldsyncv1.ListTicketsRequest{TicketId: got.GetTask().GetTicket().GetTicketId()}); ticket != nil || err != nil {
+			return ticket, err
+		}
+	} else if !mayBeAnotherID(err) {
+		return nil, err
+	}
+	return nil, fault.New(fault.NotFound, "ticket_unknown",
+		fmt.Sprintf("Không có công việc hay phiếu nào mang mã %q.", id),
+		fmt.Sprintf("There is no task and no ticket %q.", id))
+}
+
+// namedTicket is the one ticket that the request names; nil where there is none.
+func namedTicket(ctx context.Context, o operator, request *fieldsyncv1.ListTicketsRequest) (*fieldsyncv1.Ticket, error) {
+	tickets, err := o.dispatch().ListTickets(ctx, request)
+	if err != nil && mayBeAnotherID(err) || err == nil && len(tickets.GetTickets()) != 1 {
+		return nil, nil //nolint:nilnil // The caller goes on to look elsewhere.
+	}
+	if err != nil {
+		return nil, err
+	}
+	return tickets.GetTickets()[0], nil
 }
 
 // mayBeAnotherID: there is no such task or ticket, or the id does not even have the shape of one.

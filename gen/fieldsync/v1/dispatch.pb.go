@@ -1081,7 +1081,11 @@ type ListTicketsRequest struct {
 	UntaskedOnly bool `protobuf:"varint,2,opt,name=untasked_only,json=untaskedOnly,proto3" json:"untasked_only,omitempty"`
 	// Only those that wait to be routed by hand: open tickets of the unit "city" that are no task yet. TerritoryService/RouteTicket
 	// tells which units one may belong to. Empty for callers who do not see the city's.
-	UnroutedOnly  bool `protobuf:"varint,3,opt,name=unrouted_only,json=unroutedOnly,proto3" json:"unrouted_only,omitempty"`
+	UnroutedOnly bool `protobuf:"varint,3,opt,name=unrouted_only,json=unroutedOnly,proto3" json:"unrouted_only,omitempty"`
+	// Only the one that the hotline knows by this id. Nothing where there is none, and where it is another unit's.
+	HotlineId string `protobuf:"bytes,4,opt,name=hotline_id,json=hotlineId,proto3" json:"hotline_id,omitempty"`
+	// Only the one with this id of fieldsync's, on the same terms.
+	TicketId      string `protobuf:"bytes,5,opt,name=ticket_id,json=ticketId,proto3" json:"ticket_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1135,6 +1139,20 @@ func (x *ListTicketsRequest) GetUnroutedOnly() bool {
 		return x.UnroutedOnly
 	}
 	return false
+}
+
+func (x *ListTicketsRequest) GetHotlineId() string {
+	if x != nil {
+		return x.HotlineId
+	}
+	return ""
+}
+
+func (x *ListTicketsRequest) GetTicketId() string {
+	if x != nil {
+		return x.TicketId
+	}
+	return ""
 }
 
 // A page of tickets.
@@ -2083,11 +2101,14 @@ const file_fieldsync_v1_dispatch_proto_rawDesc = "" +
 	"\x13ListMembersResponse\x12.\n" +
 	"\amembers\x18\x01 \x03(\v2\x14.fieldsync.v1.MemberR\amembers\x12\x1d\n" +
 	"\n" +
-	"next_token\x18\x02 \x01(\tR\tnextToken\"\x86\x01\n" +
+	"next_token\x18\x02 \x01(\tR\tnextToken\"\xf2\x01\n" +
 	"\x12ListTicketsRequest\x12&\n" +
 	"\x04page\x18\x01 \x01(\v2\x12.fieldsync.v1.PageR\x04page\x12#\n" +
 	"\runtasked_only\x18\x02 \x01(\bR\funtaskedOnly\x12#\n" +
-	"\runrouted_only\x18\x03 \x01(\bR\funroutedOnly\"d\n" +
+	"\runrouted_only\x18\x03 \x01(\bR\funroutedOnly\x12&\n" +
+	"\n" +
+	"hotline_id\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18dR\thotlineId\x12B\n" +
+	"\tticket_id\x18\x05 \x01(\tB%\xbaH\"\xd8\x01\x01r\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\bticketId\"d\n" +
 	"\x13ListTicketsResponse\x12.\n" +
 	"\atickets\x18\x01 \x03(\v2\x14.fieldsync.v1.TicketR\atickets\x12\x1d\n" +
 	"\n" +
