@@ -43,14 +43,7 @@ func (i faultInterceptor) WrapStreamingClient(next connect.StreamingClientFunc) 
 func (i faultInterceptor) wire(ctx context.Context, err error) *connect.Error {
 	wired := faultwire.Connect(ctx, i.log, err)
 	if wired.Code() == connect.CodeInvalidArgument && !hasInfo(wired) {
-		// The rules of the proto have no Vietnamese; the field and the rule are named in English.
-		if detail, derr := connect.NewErrorDetail(&fieldsyncv1.ErrorInfo{
-			Code: "request_invalid",
-			Message: &fieldsyncv1.Sentence{
-				Vi: "Yêu cầu không hợp lệ: " + wired.Message(),
-				En: "The request breaks its rules: " + wired.Message(),
-			},
-		}); derr == nil {
+		if detail, derr := connect.NewErrorDetail(faultwire.Info(requestInvalid(wired))); derr == nil {
 			wired.AddDetail(detail)
 		}
 	}

@@ -15,10 +15,14 @@ import (
 	"testing"
 	"time"
 
+	"buf.build/go/protovalidate"
 	"connectrpc.com/connect"
 	"github.com/golang-jwt/jwt/v5"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/cong1022/fieldsync/auth"
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
@@ -249,31 +253,38 @@ func TestInvalidRequests(t *testing.T) {
 	r := settled(t, testConfig(t))
 	task, crew, admin := r.assigned(t), r.token(t, "an"), r.token(t, "sep")
 	for _, c := range []struct {
-		name, names string
-		call        func() error
+		name, names, vi string
+		call            func() error
 	}{
-		{"201 mutations", "200 mutations", func() error {
+		{"201 mutations", "200 mutations", "tối đa 200 thay đổi", func() error {
 			_, err := fieldsyncv1connect.NewSyncServiceClient(client(t, false, crew), r.url).Sync(t.Context(), notes(task, 201, 1))
 			return err
 		}},
-		{"10,000 mutations", "200 mutations", func() error {
+		{"10,000 mutations", "200 mutations", "tối đa 200 thay đổi", func() error {
 			_, err := fieldsyncv1connect.NewSyncServiceClient(client(t, false, crew), r.url).Sync(t.Context(), notes(task, 10_000, 1))
 			return err
 		}},
-		{"a cursor of 257 bytes", "cursor", func() error {
+		{"a cursor of 257 bytes", "cursor", "cursor: không được quá 256 ", func() error {
 			_, err := fieldsyncv1connect.NewSyncServiceClient(client(t, false, crew), r.url).Sync(t.Context(), &fieldsyncv1.SyncRequest{Cursor: make([]byte, 257)})
 			return err
 		}},
-		{"a repair of 255 parts", "buckets", func() error {
+		{"a repair of 255 parts", "buckets", "buckets: ", func() error {
 			_, err := fieldsyncv1connect.NewSyncServiceClient(client(t, false, crew), r.url).Repair(t.Context(), &fieldsyncv1.RepairRequest{Buckets: make([]uint64, 255)})
 			return err
 		}},
-		{"a bad id", "unit.id", func() error {
+		{"a bad id", "unit.id", "unit.id: phải là một mã: ", func() error {
 			_, err := fieldsyncv1connect.NewDispatchServiceClient(client(t, false, admin), r.url).PutUnit(t.Context(),
 				&fieldsyncv1.PutUnitRequest{Unit: &fieldsyncv1.Unit{Id: "Ô 1", Name: "Ô 1"}})
 			return err
 		}},
-		{"a rule over several fields", "crew_id", func() error {
+		{"a number out of bounds", "categories[0].deadline_working_days", "categories[0].escalation[0].after: phải từ 10s đến 2592000s", func() error {
+			_, err := fieldsyncv1connect.NewCategoryServiceClient(client(t, false, admin), r.url).PutCategories(t.Context(),
+				&fieldsyncv1.PutCategoriesRequest{Categories: []*fieldsyncv1.Category{{Id: "x", DeadlineWorkingDays: 100_000, Escalation: []*fieldsyncv1.EscalationStep{
+					{After: durationpb.New(1), Action: fieldsyncv1.EscalationAction_ESCALATION_ACTION_AGAIN, Urgency: fieldsyncv1.Urgency_URGENCY_HIGH},
+				}}}})
+			return err
+		}},
+		{"a rule over several fields", "crew_id", "phải có crew_id", func() error {
 			_, err := fieldsyncv1connect.NewDispatchServiceClient(client(t, false, admin), r.url).PutMember(t.Context(),
 				&fieldsyncv1.PutMemberRequest{Member: &fieldsyncv1.Member{Id: "x", Name: "X", Role: fieldsyncv1.Role_ROLE_CREW}})
 			return err
@@ -285,7 +296,7 @@ func TestInvalidRequests(t *testing.T) {
 				t.Fatalf("got %v", err)
 			}
 			i := info(refused)
-			if i.GetCode() != "request_invalid" || !strings.Contains(i.GetMessage().GetEn(), c.names) || !strings.Contains(i.GetMessage().GetVi(), c.names) {
+			if i.GetCode() != "request_invalid" || !strings.Contains(i.GetMessage().GetEn(), c.names) || !strings.Contains(i.GetMessage().GetVi(), c.vi) {
 				t.Errorf("got %v", i)
 			}
 		})
@@ -293,6 +304,50 @@ func TestInvalidRequests(t *testing.T) {
 	if n := r.judged(t, crew); n != 0 {
 		t.Errorf("%d mutations were judged", n)
 	}
+}
+
+// Protects: every rule of the proto that can be broken has words in Vietnamese.
+func TestRulesInVietnamese(t *testing.T) {
+	var walk func(rules protoreflect.Message, path string)
+	walk = func(rules protoreflect.Message, path string) {
+		rules.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+			name := string(f.Name())
+			switch {
+			case name == "cel":
+				for i := range v.List().Len() {
+					rule := v.List().Get(i).Message()
+					if id := rule.Get(rule.Descriptor().Fields().ByName("id")).String(); customVi[id] == "" {
+						t.Errorf("%s: the rule %s has no words", path, id)
+					}
+				}
+			case name == "ignore":
+			case f.Kind() == protoreflect.MessageKind && !f.IsList() && strings.HasSuffix(string(f.Message().Name()), "Rules"):
+				walk(v.Message(), path)
+			case rulesVi[name] == "":
+				t.Errorf("%s: the rule %s has no words", path, name)
+			}
+			return true
+		})
+	}
+	var messages func(protoreflect.MessageDescriptors)
+	messages = func(all protoreflect.MessageDescriptors) {
+		for i := range all.Len() {
+			m := all.Get(i)
+			messages(m.Messages())
+			if rules, err := protovalidate.ResolveMessageRules(m); err == nil && rules != nil {
+				walk(rules.ProtoReflect(), string(m.FullName()))
+			}
+			for j := range m.Fields().Len() {
+				if rules, err := protovalidate.ResolveFieldRules(m.Fields().Get(j)); err == nil && rules != nil {
+					walk(rules.ProtoReflect(), string(m.Fields().Get(j).FullName()))
+				}
+			}
+		}
+	}
+	protoregistry.GlobalFiles.RangeFilesByPackage("fieldsync.v1", func(file protoreflect.FileDescriptor) bool {
+		messages(file.Messages())
+		return true
+	})
 }
 
 // Protects: every RPC of the API but the two that give tokens refuses who has none, before it reads a byte of the message.
