@@ -7,9 +7,14 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protopath"
+	"google.golang.org/protobuf/reflect/protorange"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 )
@@ -29,7 +34,39 @@ func (jsonCodec) Marshal(message any) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("%T is no protobuf message", message)
 	}
-	return protojson.MarshalOptions{}.Marshal(m)
+	text, err := protojson.Marshal(m)
+	if err == nil {
+		return text, nil
+	}
+	// Protobuf holds times that JSON cannot show, and what was taken in before the intake looked at them may have one: it would make every
+	// list fail that it is in.
+	m = proto.Clone(m)
+	if nearestTimes(m) != nil {
+		return nil, err
+	}
+	return protojson.Marshal(m)
+}
+
+// What JSON can show of times.
+var (
+	firstTime = timestamppb.New(time.Date(1, time.January, 1, 0, 0, 0, 0, time.UTC))
+	lastTime  = timestamppb.New(time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC))
+)
+
+// nearestTimes puts in the place of each time that JSON cannot show the nearest one that it can.
+func nearestTimes(m proto.Message) error {
+	return protorange.Range(m.ProtoReflect(), func(values protopath.Values) error {
+		inner, ok := values.Index(-1).Value.Interface().(protoreflect.Message)
+		if !ok {
+			return nil
+		}
+		at, ok := inner.Interface().(*timestamppb.Timestamp)
+		if !ok || at.IsValid() {
+			return nil
+		}
+		at.Seconds, at.Nanos = min(max(at.GetSeconds(), firstTime.GetSeconds()), lastTime.GetSeconds()), 0
+		return nil
+	})
 }
 
 // lenient leaves out what is not known.

@@ -6,10 +6,14 @@ import (
 	"strings"
 	"testing"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
+	"github.com/cong1022/fieldsync/store"
 )
 
 // Protects apps that speak JSON: what a newer one means, or an odd one says, is judged mutation by mutation, and lies in
@@ -67,6 +71,43 @@ func TestUnknownJSONIsKept(t *testing.T) {
 		got := do(t, client(t, false, token), http.MethodPost, r.url+syncPath, jsonType, strings.NewReader(bad))
 		if got.code() != "invalid_argument" {
 			t.Errorf("%s: %d %s", bad, got.status, got.body)
+		}
+	}
+}
+
+// Protects the lists from one record of before the intake looked at times: what JSON cannot show is told as the nearest that it can, and
+// nothing else of the answer is lost.
+func TestTimesThatJSONCannotShow(t *testing.T) {
+	r := settled(t, testConfig(t))
+	fine := r.assigned(t)
+	r.update(t, func(tx *store.Tx) error {
+		record := &storagev1.TaskRecord{
+			Task: &fieldsyncv1.Task{
+				Id: "of-old", Ticket: &fieldsyncv1.TicketFacet{UnitId: "city", ReportedAt: &timestamppb.Timestamp{Seconds: 1 << 40}},
+				Status:     &fieldsyncv1.StatusFacet{State: fieldsyncv1.TaskState_TASK_STATE_OPEN},
+				Assignment: &fieldsyncv1.AssignmentFacet{DueAt: &timestamppb.Timestamp{Seconds: -1 << 40, Nanos: -1}},
+			},
+			Scopes: []string{string(store.UnitScope("city"))},
+		}
+		store.NextRevision(record)
+		return store.SaveTask(tx, record, 0)
+	})
+	admin := client(t, false, r.token(t, "sep"))
+	board, err := fieldsyncv1connect.NewBoardServiceClient(admin, r.url, connect.WithProtoJSON()).ListBoard(t.Context(), &fieldsyncv1.ListBoardRequest{})
+	if err != nil || len(board.GetRows()) != 2 {
+		t.Fatalf("the board: %v, %v", board, err)
+	}
+	tasks, err := fieldsyncv1connect.NewDispatchServiceClient(admin, r.url, connect.WithProtoJSON()).ListTasks(t.Context(), &fieldsyncv1.ListTasksRequest{})
+	if err != nil || len(tasks.GetTasks()) != 2 {
+		t.Fatalf("the tasks: %v, %v", tasks, err)
+	}
+	for _, task := range tasks.GetTasks() {
+		if task.GetId() == fine {
+			continue
+		}
+		reported, due := task.GetTicket().GetReportedAt().AsTime(), task.GetAssignment().GetDueAt().AsTime()
+		if reported.Year() != 9999 || due.Year() != 1 {
+			t.Errorf("reported %v, due %v", reported, due)
 		}
 	}
 }
