@@ -23,7 +23,7 @@ func (s *Service) PutCrew(ctx context.Context, request *fieldsyncv1.PutCrewReque
 	crew := request.GetCrew()
 	if !validTimes(crew.GetValidFrom(), crew.GetValidUntil()) {
 		return nil, fault.New(fault.Invalid, "crew_validity",
-			"Thời hạn của đội không hợp lệ: ngày bắt đầu phải trước ngày kết thúc.",
+			"Thời hạn của tổ không hợp lệ: ngày bắt đầu phải trước ngày kết thúc.",
 			"The crew's dates are wrong: valid_from must come before valid_until.")
 	}
 	response := &fieldsyncv1.PutCrewResponse{Crew: crew}
@@ -39,7 +39,7 @@ func (s *Service) PutCrew(ctx context.Context, request *fieldsyncv1.PutCrewReque
 			return crewUnknown()
 		case before != nil && before.GetUnitId() != crew.GetUnitId():
 			return fault.New(fault.Precondition, "crew_unit_fixed",
-				"Đội không đổi được đơn vị: hãy lập đội mới ở đơn vị kia.",
+				"Tổ không đổi được đơn vị: hãy lập tổ mới ở đơn vị kia.",
 				"A crew's unit is fixed: create a new crew in the other unit.")
 		}
 		if response.HeldTaskIds = nil; crew.GetValidUntil() != nil {
@@ -126,10 +126,10 @@ func openCrew(tx *store.Tx, id string) error {
 		return err
 	}
 	return fault.New(fault.Precondition, "crew_closed",
-		"Đội "+id+" đã đóng hoặc chưa hoạt động: hãy chọn đội khác, hoặc đổi thời hạn của đội.",
+		"Tổ "+id+" đã đóng hoặc chưa hoạt động: hãy chọn tổ khác, hoặc đổi thời hạn của tổ.",
 		"The crew "+id+" is closed, or not open yet: choose another one, or change the crew's dates.")
 }
 
 func crewUnknown() error {
-	return fault.New(fault.NotFound, "crew_unknown", "Không có đội này.", "There is no such crew.")
+	return fault.New(fault.NotFound, "crew_unknown", "Không có tổ này.", "There is no such crew.")
 }

@@ -101,11 +101,14 @@ func (s *Service) changeClock(ctx context.Context, id string,
 		if err := change(tx, p, record, read(c, record, byArrival)); err != nil {
 			return err
 		}
-		revision := record.GetTask().GetRevision()
+		revision, before := record.GetTask().GetRevision(), record.GetClock().GetDueAt()
 		if err := s.judge(tx, record); err != nil {
 			return err
 		}
 		*due = record.GetClock().GetDueAt()
+		if a := record.GetTask().GetAssignment(); a != nil && a.GetDueAt() == nil && !proto.Equal(before, *due) {
+			a.Revision = store.NextRevision(record) // The board shows the clock's time where nobody was told one: it is to hear of this.
+		}
 		if record.GetTask().GetRevision() == revision { // The crew was told no due time that has moved.
 			return store.Put(tx, store.TaskKey(id), record)
 		}
@@ -265,8 +268,22 @@ func why(d calendar.Counted, shown *fieldsyncv1.DeadlineDay) *fieldsyncv1.Senten
 	case counted == 0:
 		return &fieldsyncv1.Sentence{Vi: vi + ": tạm dừng, không tính", En: en + ": paused, not counted"}
 	default:
-		return &fieldsyncv1.Sentence{
-			Vi: fmt.Sprintf("%s: tính %s", vi, counted), En: fmt.Sprintf("%s: %s counted", en, counted),
-		}
+		part := spoken(counted)
+		return &fieldsyncv1.Sentence{Vi: vi + ": tính " + part.GetVi(), En: en + ": " + part.GetEn() + " counted"}
+	}
+}
+
+// spoken says a part of a day for people, to the minute and never more than it is: what is left of a day is no whole one.
+func spoken(d time.Duration) *fieldsyncv1.Sentence {
+	hours, minutes := int(d/time.Hour), int(d%time.Hour/time.Minute)
+	switch {
+	case d < time.Minute:
+		return &fieldsyncv1.Sentence{Vi: "dưới 1 phút", En: "less than 1 min"}
+	case hours == 0:
+		return &fieldsyncv1.Sentence{Vi: fmt.Sprintf("%d phút", minutes), En: fmt.Sprintf("%d min", minutes)}
+	case minutes == 0:
+		return &fieldsyncv1.Sentence{Vi: fmt.Sprintf("%d giờ", hours), En: fmt.Sprintf("%d h", hours)}
+	default:
+		return &fieldsyncv1.Sentence{Vi: fmt.Sprintf("%d giờ %d phút", hours, minutes), En: fmt.Sprintf("%d h %d min", hours, minutes)}
 	}
 }

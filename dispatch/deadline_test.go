@@ -102,6 +102,35 @@ func (h *house) assign(task, crew string) {
 	must(h.t)(h.AssignTask(h.as(saigonDesk), &fieldsyncv1.AssignTaskRequest{TaskId: task, CrewId: crew}))
 }
 
+// Protects the explanation's words: a part of a day is told in hours and minutes, never as a whole day, and without fractions of seconds.
+func TestSpoken(t *testing.T) {
+	for d, want := range map[time.Duration][2]string{
+		time.Nanosecond:                  {"dưới 1 phút", "less than 1 min"},
+		time.Minute + 1:                  {"1 phút", "1 min"},
+		2 * time.Hour:                    {"2 giờ", "2 h"},
+		24*time.Hour - time.Nanosecond:   {"23 giờ 59 phút", "23 h 59 min"},
+		3*time.Hour + 25*time.Minute + 7: {"3 giờ 25 phút", "3 h 25 min"},
+	} {
+		if got := spoken(d); got.GetVi() != want[0] || got.GetEn() != want[1] {
+			t.Errorf("%v: %v", d, got)
+		}
+	}
+}
+
+// Protects the board's due time of a task that nobody was given: its clock stands still, and whoever follows the unit hears of it.
+func TestPauseOfWhatNobodyHas(t *testing.T) {
+	h := seeded(t, "2026-11-23 08:40")
+	task := h.taskOf("fallen-tree", 0)
+	before := h.entry(store.UnitScope("p-sai-gon"), task).GetRevision()
+	_, err := h.PauseDeadline(h.as(saigonDesk), &fieldsyncv1.PauseDeadlineRequest{
+		TaskId: task, Reason: "chờ", Until: timestamppb.New(vn(t, "2026-11-26 00:00")),
+	})
+	wantCode(t, err, "")
+	if after := h.entry(store.UnitScope("p-sai-gon"), task).GetRevision(); after <= before {
+		t.Errorf("revision %d, after the pause %d", before, after)
+	}
+}
+
 // Protects the pinned calendar: a task keeps the version that it began with, the newest one is shown beside it, and a new task
 // begins with the newest.
 func TestCalendarIsPinned(t *testing.T) {

@@ -107,7 +107,7 @@ func rate(tx *store.Tx, crew *fieldsyncv1.Crew, task *fieldsyncv1.Task) (*fields
 	}
 	load := float64(head.GetTasks())
 	r.say(loadPoints*(1-min(load, fullLoad)/fullLoad), "load",
-		fmt.Sprintf("Đang có %.0f việc.", load), fmt.Sprintf("Has %.0f tasks.", load), &fieldsyncv1.Figure{Name: "tasks", Value: load})
+		fmt.Sprintf("Đang có %.0f việc.", load), fmt.Sprintf("Tasks that it has: %.0f.", load), &fieldsyncv1.Figure{Name: "tasks", Value: load})
 	if err := r.distance(tx, crew, task); err != nil {
 		return nil, err
 	}

@@ -92,7 +92,7 @@ what its phones still send counts as before. Without --until the crew is open, o
 		if err != nil || len(resp.GetHeldTaskIds()) == 0 {
 			return args[0], err
 		}
-		return args[0] + "\n" + sentence("Đội còn giữ các việc sau, hãy giao cho đội khác (fieldsync assign VIỆC ĐỘI):", "It still holds these; give them to others (fieldsync assign TASK CREW):", language(cmd)) +
+		return args[0] + "\n" + sentence("Tổ còn giữ các việc sau, hãy giao cho tổ khác (fieldsync assign VIỆC TỔ):", "It still holds these; give them to others (fieldsync assign TASK CREW):", language(cmd)) +
 			"\n  " + strings.Join(resp.GetHeldTaskIds(), "\n  "), nil
 	})
 	return cmd

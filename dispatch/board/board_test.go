@@ -126,6 +126,24 @@ func state(s fieldsyncv1.TaskState) func(*fieldsyncv1.Task) {
 	return func(t *fieldsyncv1.Task) { t.Status.State = s }
 }
 
+// Protects what nobody has assigned: it is due by its clock, and shown as overdue like the rest.
+func TestUnassignedIsDueByItsClock(t *testing.T) {
+	h := newHouse(t)
+	h.task("waits", "a", nil)
+	h.update(func(tx *store.Tx) error {
+		record, err := store.Get(tx, store.TaskKey("waits"))
+		if err != nil {
+			return err
+		}
+		record.Clock = &storagev1.TaskClock{DueAt: timestamppb.New(start.Add(-time.Hour))}
+		store.NextRevision(record)
+		return store.SaveTask(tx, record, 0)
+	})
+	if got := h.ids(city, &fieldsyncv1.BoardFilter{Overdue: true}, 0, 10); !slices.Equal(got, []string{"waits"}) {
+		t.Errorf("overdue: %v", got)
+	}
+}
+
 // Protects the filters: each alone, and several at once.
 func TestFilters(t *testing.T) {
 	h := newHouse(t)

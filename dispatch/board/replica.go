@@ -168,6 +168,9 @@ func newRow(record *storagev1.TaskRecord, at *timestamppb.Timestamp, version uin
 		DueAt: assignment.GetDueAt(), Review: status.GetReview(), ReportedAt: ticket.GetReportedAt(), ChangedAt: at,
 		Unseen: status.GetState() == fieldsyncv1.TaskState_TASK_STATE_ASSIGNED && assignment.GetSeenAt() == nil,
 	}}
+	if r.DueAt == nil { // Nobody was told yet when it is due; its clock runs since it was reported.
+		r.DueAt = record.GetClock().GetDueAt()
+	}
 	for _, photo := range task.GetPhotos() {
 		if photo.GetState() == fieldsyncv1.PhotoState_PHOTO_STATE_ON_PHONE {
 			r.PhotosOnPhones++
