@@ -3,8 +3,9 @@ package main
 import (
 	"context"
 	"encoding/csv"
+	"errors"
 	"fmt"
-	"slices"
+	"net/http"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/cong1022/fieldsync/dispatch/calendar"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
 )
@@ -167,7 +169,14 @@ func (p *boardPrinter) flags(r *fieldsyncv1.BoardRow) string {
 
 // follow prints what changes until ctx ends.
 func (p *boardPrinter) follow(ctx context.Context, o operator, filter *fieldsyncv1.BoardFilter) error {
-	stream, err := o.board().WatchBoard(ctx, &fieldsyncv1.WatchBoardRequest{Filter: filter})
+	// The stream asks for a token once. Whoever looks on in one terminal works in another, with the same identity: let go of it.
+	token, err := o.Token(ctx)
+	if err := errors.Join(err, o.Close()); err != nil {
+		return err
+	}
+	ctx, call := connect.NewClientContext(ctx)
+	call.RequestHeader().Set("Authorization", "Bearer "+token)
+	stream, err := fieldsyncv1connect.NewBoardServiceClient(http.DefaultClient, o.server).WatchBoard(ctx, &fieldsyncv1.WatchBoardRequest{Filter: filter})
 	if err != nil {
 		return err
 	}
@@ -240,7 +249,11 @@ func (p *boardPrinter) report(units []*fieldsyncv1.UnitReport) error {
 		for _, n := range []uint32{u.GetReceived(), u.GetReceivedOpen(), u.GetDone(), u.GetDoneInTime(), u.GetDoneLate(), u.GetNothingFound(), u.GetCancelled()} {
 			cells = append(cells, strconv.FormatUint(uint64(n), 10))
 		}
-		if err := p.write(slices.Concat(cells, []string{strconv.FormatFloat(u.GetMedianHours(), 'f', 1, 64)})...); err != nil {
+		median := "" // Nothing was done: there is none.
+		if u.GetMedianHours() > 0 {
+			median = strconv.FormatFloat(u.GetMedianHours(), 'f', 1, 64)
+		}
+		if err := p.write(append(cells, median)...); err != nil {
 			return err
 		}
 	}
@@ -299,10 +312,10 @@ func (p *boardPrinter) deliveries(all []*fieldsyncv1.Delivery) error {
 	return p.flush()
 }
 
-// clockTime is a time of the day with its seconds, in the shell's zone; "-" for none.
+// clockTime is a time of the day with its seconds, in Vietnam; "-" for none.
 func clockTime(at *timestamppb.Timestamp) string {
 	if at == nil {
 		return "-"
 	}
-	return at.AsTime().Local().Format(time.TimeOnly) //nolint:gosmopolitan // A display for the person at this machine.
+	return at.AsTime().In(calendar.Zone).Format(time.TimeOnly)
 }

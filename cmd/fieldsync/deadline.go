@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -234,6 +235,15 @@ The steps are its category's (fieldsync admin categories). Takes a shell that is
 	return cmd
 }
 
+// actionsVi says the steps of an escalation in Vietnamese; English has the names of the API.
+var actionsVi = map[fieldsyncv1.EscalationAction]string{
+	fieldsyncv1.EscalationAction_ESCALATION_ACTION_AGAIN:      "nhắc lại tổ",
+	fieldsyncv1.EscalationAction_ESCALATION_ACTION_CREW_LEAD:  "tổ trưởng",
+	fieldsyncv1.EscalationAction_ESCALATION_ACTION_DISPATCHER: "điều phối",
+	fieldsyncv1.EscalationAction_ESCALATION_ACTION_UNIT_HEAD:  "lãnh đạo",
+	fieldsyncv1.EscalationAction_ESCALATION_ACTION_WEBHOOK:    "webhook",
+}
+
 func printEscalation(w io.Writer, e *fieldsyncv1.Escalation, lang string) {
 	if len(e.GetSteps()) == 0 {
 		fmt.Fprintln(w, sentence("Không có bước leo thang nào.", "Nothing escalates it.", lang))
@@ -248,6 +258,6 @@ func printEscalation(w io.Writer, e *fieldsyncv1.Escalation, lang string) {
 			state = sentence("đã hủy ", "cancelled ", lang) + e.GetEndedAt().AsTime().In(calendar.Zone).Format(time.DateTime)
 		}
 		action := strings.ToLower(strings.TrimPrefix(step.GetAction().String(), "ESCALATION_ACTION_"))
-		fmt.Fprintf(w, "%d  %-11s  %s\n", i+1, action, state)
+		fmt.Fprintf(w, "%d  %-11s  %s\n", i+1, sentence(cmp.Or(actionsVi[step.GetAction()], action), action, lang), state)
 	}
 }
