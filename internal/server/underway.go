@@ -164,7 +164,7 @@ func (q *quotas) end(u *underWay, w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).SetWriteDeadline(q.now().Add(refusedTime))
 	}
 	ended := streamEnd(w)
-	if r.ProtoMajor < 2 || ended == nil {
+	if ended == nil {
 		u.over()
 		return
 	}
@@ -174,10 +174,13 @@ func (q *quotas) end(u *underWay, w http.ResponseWriter, r *http.Request) {
 	}()
 }
 
-// streamEnd tells when the stream behind w is over; nil where there is none. The request's context ends earlier, with its handler.
+// streamEnd tells when the stream behind w is over; nil where there is none: what can be hijacked is a connection of HTTP/1.1, where the
+// preface of HTTP/2 is a request of that version, too. The request's context ends earlier, with its handler.
 func streamEnd(w http.ResponseWriter) <-chan bool {
 	for {
 		switch at := w.(type) {
+		case http.Hijacker:
+			return nil
 		case http.CloseNotifier: //nolint:staticcheck // Deprecated for handlers; nothing else tells the end of a stream.
 			return at.CloseNotify()
 		case interface{ Unwrap() http.ResponseWriter }:
