@@ -139,6 +139,11 @@ func errIdentityWrong(name string) error {
 
 // errDamaged names an object that is not as it was written.
 func errDamaged(name string, cause error) error {
+	if strings.HasPrefix(name, kindWriter+"/") {
+		return fault.New(fault.DataLoss, "backup_object_damaged",
+			fmt.Sprintf("%s bị hỏng trong bản sao lưu (%v); dữ liệu không nằm trong đó: hãy xóa đối tượng này.", name, cause),
+			fmt.Sprintf("%s is damaged in the backup (%v): no data is in it, remove the object.", name, cause))
+	}
 	if strings.HasPrefix(name, kindPhoto+"/") { // No time before it has another copy.
 		return fault.New(fault.DataLoss, "backup_object_damaged",
 			fmt.Sprintf("%s bị hỏng trong bản sao lưu (%v); nếu máy chủ còn ảnh gốc, hãy xóa đối tượng này rồi khởi động lại máy chủ để gửi lại.", name, cause),

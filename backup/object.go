@@ -32,10 +32,10 @@ const (
 //	journal/<journal>/part/<first>-<last>-<time of the last>-<SHA-256>[.age]
 //	journal/<journal>/snapshot/<position>-<position>-<time>-<SHA-256>[.age]
 //	photo/<SHA-256 of the original>[.age]
-//	writer/<number>-<journal>-<time>-<random>
+//	writer/<number>-<journal>-<time>-<SHA-256>
 //
-// The SHA-256 is that of the object's bytes, encrypted or not. Parts and snapshots are compressed (Zstandard) before they are
-// encrypted (age).
+// The SHA-256 is that of the object's bytes, encrypted or not. All but photos are compressed (Zstandard) before they are
+// encrypted (age); who writes is told in the clear.
 type Object struct {
 	Name string
 	// Kind is part, snapshot, photo or writer.
@@ -70,7 +70,7 @@ func parse(name string) (o Object, ours bool) {
 		o.Kind = kindWriter
 		_, err := fmt.Sscanf(strings.ReplaceAll(parts[1], "-", " "), "%d %x %d %s", &o.Last, &o.Journal, &nanos, &o.sum)
 		o.First, o.At = o.Last, time.Unix(0, nanos)
-		return o, err == nil && !encrypted
+		return o, err == nil && !encrypted && len(o.sum) == sha256.Size*2
 	}
 	if len(parts) != 4 || parts[0] != "journal" {
 		return o, false

@@ -3,7 +3,6 @@ package backup
 import (
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -62,12 +61,13 @@ func (s *Shipper) write(ctx context.Context, number uint64) error {
 		return err
 	}
 	now, id := s.options.Now(), s.options.Engine.Journal().ID()
-	name := fmt.Sprintf("%s/%020d-%016x-%020d-%016x", kindWriter, number, id, now.UnixNano(), binary.BigEndian.Uint64(instance[:]))
-	file, _, err := seal(strings.NewReader(fmt.Sprintf("Journal %016x is shipped here since %s.\n", id, now.UTC().Format(time.RFC3339))), false, nil)
+	says := fmt.Sprintf("Journal %016x is shipped here since %s, by the process %x.\n", id, now.UTC().Format(time.RFC3339), instance)
+	file, sum, err := seal(strings.NewReader(says), true, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = discard(file) }() // In the system's folder for temporary files.
+	name := fmt.Sprintf("%s/%020d-%016x-%020d-%s", kindWriter, number, id, now.UnixNano(), sum)
 	if err := s.options.Target.Put(ctx, name, file); err != nil {
 		return err
 	}
