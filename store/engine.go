@@ -95,3 +95,10 @@ func NoSpace(whatVi, whatEn, left, margin string) error {
 	f.RetryAfter = retryFull
 	return f
 }
+
+// NoSpaceToOpen is the error of an engine that does not open because that takes more of something than there is left.
+func NoSpaceToOpen(whatVi, whatEn, left, needed string) error {
+	return fault.New(fault.Unavailable, "storage_full",
+		fmt.Sprintf("Không đủ %s để mở kho dữ liệu (còn %s, cần %s): hãy giải phóng bớt rồi khởi động lại; không có gì bị mất.", whatVi, left, needed),
+		fmt.Sprintf("There is too little %s to open the store (%s left, %s needed): make room, and start again. Nothing is lost.", whatEn, left, needed))
+}

@@ -85,12 +85,7 @@ func (e *Engine) open() (err error) {
 	if err := e.reserve.find(); err != nil {
 		return err
 	}
-	if e.space.atOpen() != nil {
-		if err := e.reserve.giveAll(); err != nil {
-			return err
-		}
-	}
-	if err := e.space.atOpen(); err != nil {
+	if err := e.roomFor(0); err != nil {
 		return err
 	}
 	if err := e.moveOld(); err != nil {
@@ -110,10 +105,40 @@ func (e *Engine) open() (err error) {
 		}
 	}
 	// A stop in good order leaves nothing to replay.
-	if err := e.openIndex(e.readCheckpoint() == e.journal.Last()); err != nil {
+	checkpoint := e.readCheckpoint()
+	if err := e.roomFor(e.bytesBehind(checkpoint)); err != nil {
 		return err
 	}
-	return e.replay()
+	if err := e.openIndex(checkpoint == e.journal.Last()); err != nil {
+		return err
+	}
+	return e.replay(checkpoint)
+}
+
+// memoryTables are, at most about, the files of Badger's memory tables that have not become tables yet.
+const memoryTables = 32 << 20
+
+// roomFor returns why there is too little room to open the store and to put so many bytes of records into Badger: they become tables, and lie
+// in the files of memory tables before. The reserve is given for it where it is needed.
+func (e *Engine) roomFor(records int64) error {
+	bytes := uint64(records + min(records, memoryTables)) //nolint:gosec // Sizes of files.
+	if e.space.atOpen(bytes) == nil {
+		return nil
+	}
+	if err := e.reserve.giveAll(); err != nil {
+		return err
+	}
+	return e.space.atOpen(bytes)
+}
+
+// bytesBehind is how much the journal holds behind a record, at most.
+func (e *Engine) bytesBehind(record uint64) (sum int64) {
+	for _, s := range e.journal.Segments() {
+		if s.Last > record {
+			sum += s.Bytes
+		}
+	}
+	return sum
 }
 
 func (e *Engine) journalOptions() journal.Options {
@@ -276,15 +301,14 @@ func positionIn(txn *badger.Txn) (*storagev1.JournalPosition, error) {
 	return position, item.Value(func(value []byte) error { return proto.Unmarshal(value, position) })
 }
 
-// replay puts into Badger what it may have lost: everything behind the checkpoint. Badger's own position does not tell what
+// replay puts into Badger what it may have lost: everything behind the checkpoint, from. Badger's own position does not tell what
 // it holds after a power cut, since a newer of its memory tables may have reached the disk before an older one. Putting
 // a record in twice changes nothing, as long as all that follow come after it.
-func (e *Engine) replay() error {
+func (e *Engine) replay(from uint64) error {
 	held, err := readPosition(e.db)
 	if err != nil {
 		return &IndexError{err}
 	}
-	from := e.readCheckpoint()
 	last := e.journal.Last()
 	switch {
 	case held != nil && held.GetJournal() != e.journal.ID():

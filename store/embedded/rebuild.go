@@ -86,6 +86,9 @@ func (e *Engine) load(dir string) (*storagev1.JournalPosition, error) {
 			damage = fmt.Errorf("%s and the journal do not meet", s.Path)
 			continue
 		}
+		if err := e.roomFor(s.Bytes + e.bytesBehind(s.Position)); err != nil {
+			return nil, err
+		}
 		end, err := e.loadSnapshot(dir, s)
 		if err == nil {
 			return end.GetPosition(), nil
@@ -146,7 +149,10 @@ func Rebuild(dir string, o Options) error {
 	if e.lock, err = e.folder.take(); err != nil {
 		return fmt.Errorf("rebuilding the store in %s: %w", dir, err)
 	}
-	if e.journal, err = journal.Open(e.folder.journal(), e.journalOptions()); err != nil {
+	if err = e.reserve.find(); err == nil {
+		e.journal, err = journal.Open(e.folder.journal(), e.journalOptions())
+	}
+	if err != nil {
 		return errors.Join(fmt.Errorf("rebuilding the store in %s: %w", dir, err), e.lock.Unlock())
 	}
 	err = e.rebuild()
@@ -154,7 +160,7 @@ func Rebuild(dir string, o Options) error {
 		err = e.openIndex(false)
 	}
 	if err == nil {
-		err = e.replay()
+		err = e.replay(e.readCheckpoint())
 	}
 	if e.db != nil {
 		err = errors.Join(err, e.db.Close())

@@ -41,7 +41,7 @@ func (s *space) check() error {
 		return s.short
 	}
 	before := s.short
-	s.looked, s.short = now, s.measure(s.margins)
+	s.looked, s.short = now, s.measure(s.margins, store.NoSpace)
 	if !s.inPlace() {
 		s.short = store.Gone()
 	}
@@ -54,25 +54,26 @@ func (s *space) check() error {
 	return s.short
 }
 
-// atOpen asks for a quarter of the margins: a store that turns writes away must still open.
-func (s *space) atOpen() error {
-	return s.measure(Margins{s.margins.Bytes / 4, s.margins.Inodes / 4, s.margins.Descriptors / 4})
+// atOpen asks for a quarter of the margins, since a store that turns writes away must still open, and at least for so many bytes.
+func (s *space) atOpen(bytes uint64) error {
+	return s.measure(Margins{max(s.margins.Bytes/4, bytes), s.margins.Inodes / 4, s.margins.Descriptors / 4}, store.NoSpaceToOpen)
 }
 
-func (s *space) measure(margins Margins) error {
+// measure returns what lacking makes of the first margin that is not free: what is meant in both languages, how much is left, the margin.
+func (s *space) measure(margins Margins, lacking func(whatVi, whatEn, left, margin string) error) error {
 	left, err := s.look(s.dir)
 	switch {
 	case noRoom(err):
-		return store.NoSpace("bộ mô tả tệp", "file descriptors", "0", fmt.Sprint(margins.Descriptors))
+		return lacking("bộ mô tả tệp", "file descriptors", "0", fmt.Sprint(margins.Descriptors))
 	case err != nil:
 		s.log.Warn("store: what is free cannot be told", "error", err)
 		return nil // Asking may fail where writing does not.
 	case left.Bytes < margins.Bytes:
-		return store.NoSpace("dung lượng đĩa", "disk space", humanize.IBytes(left.Bytes), humanize.IBytes(margins.Bytes))
+		return lacking("dung lượng đĩa", "disk space", humanize.IBytes(left.Bytes), humanize.IBytes(margins.Bytes))
 	case left.Inodes < margins.Inodes:
-		return store.NoSpace("inode", "inodes", fmt.Sprint(left.Inodes), fmt.Sprint(margins.Inodes))
+		return lacking("inode", "inodes", fmt.Sprint(left.Inodes), fmt.Sprint(margins.Inodes))
 	case left.Descriptors < margins.Descriptors:
-		return store.NoSpace("bộ mô tả tệp", "file descriptors", fmt.Sprint(left.Descriptors), fmt.Sprint(margins.Descriptors))
+		return lacking("bộ mô tả tệp", "file descriptors", fmt.Sprint(left.Descriptors), fmt.Sprint(margins.Descriptors))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -187,6 +188,59 @@ func TestOpenOnFullDisk(t *testing.T) {
 	_, err := OpenWith(filepath.Join(disk, "store"), Options{Margins: Margins{Bytes: 96 << 20}})
 	if !errors.Is(err, store.ErrNoSpace) {
 		t.Errorf("it says %v", err)
+	}
+}
+
+// Protects: a start after a crash on a disk that has room to open the store, and none for what the journal has to put into the index, is an
+// error too, which gives the reserve before; and the next start, with room, has everything.
+func TestOpenWithoutRoomToReplay(t *testing.T) {
+	disk := smallDisk(t, "size=512m")
+	dir, copied := t.TempDir(), filepath.Join(disk, "copy")
+	o := Options{Margins: Margins{Bytes: 1 << 20}, CheckpointBytes: 1 << 40}
+	e, err := OpenWith(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := make([]byte, 512<<10)
+	for i := range 48 {
+		_, _ = rand.Read(value) // It never fails. What Badger cannot compress.
+		if err := set(e, fmt.Sprintf("k/%02d", i), string(value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil { // As after kill -9.
+		t.Fatal(err)
+	}
+	shut(t, e)
+	o.ReserveBytes = 8 << 20
+	if err := allocate(folder(copied).reserve(), int64(o.ReserveBytes)); err != nil {
+		t.Fatal(err)
+	}
+	left, err := freeBytes(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	filler := filepath.Join(disk, "filler")
+	if err := allocate(filler, int64(left)-12<<20); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenWith(copied, o); !errors.Is(err, store.ErrNoSpace) {
+		t.Fatalf("with 12 MiB and a reserve of 8: %v", err)
+	}
+	if left, err := freeBytes(disk); err != nil || left < 20<<20 {
+		t.Errorf("%d bytes are free, %v: the reserve was not given", left, err)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	if e, err = OpenWith(copied, o); err != nil {
+		t.Fatal(err)
+	}
+	defer shut(t, e)
+	for i := range 48 {
+		if _, err := get(e, fmt.Sprintf("k/%02d", i)); err != nil {
+			t.Errorf("k/%02d: %v", i, err)
+		}
 	}
 }
 
