@@ -48,7 +48,9 @@ type Engine struct {
 	db      *badger.DB
 	journal *journal.Journal
 	applied atomic.Uint64 // The newest record of the journal that is in Badger.
-	space   *space
+	// memoryTable is the number of the newest one of Badger's that has been looked after. For whoever commits.
+	memoryTable int
+	space       *space
 	// patience is closePatience, and less in tests.
 	patience time.Duration
 	reserve  *reserve
@@ -156,7 +158,7 @@ func badgerOptions(dir string, log *slog.Logger) badger.Options {
 		// Everything lies in the tables: no value log, no garbage to collect in it. Its one empty file is as small as may be.
 		WithValueThreshold(1 << 20).
 		WithValueLogFileSize(2 << 20).
-		WithMemTableSize(16 << 20).
+		WithMemTableSize(memoryTableBytes).
 		WithNumMemtables(3).
 		WithNumVersionsToKeep(1).
 		WithBlockCacheSize(64 << 20).

@@ -158,6 +158,9 @@ func (e *Engine) openIndex(inGoodOrder bool) error {
 		return &IndexError{err} // With a half-open database that must not be closed.
 	}
 	e.db = db
+	if err := e.findMemoryTable(); err != nil {
+		return err
+	}
 	e.versions.advance(db.MaxVersion())
 	e.cache.version = e.versions.newest()
 	if inGoodOrder {
@@ -179,6 +182,7 @@ func (e *Engine) commitAlone(fn func(*badger.Txn) error) error {
 	if err := txn.CommitAt(version, nil); err != nil {
 		return err
 	}
+	e.backMemoryTable()
 	e.cache.version = version // It is empty.
 	e.db.SetDiscardTs(e.versions.advance(version))
 	return nil

@@ -81,3 +81,12 @@ func allocate(path string, size int64) error {
 	}
 	return file.Close()
 }
+
+// back has blocks behind the first bytes of a file that is there. What it holds stays.
+func back(path string, bytes int64) error {
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Fallocate(int(file.Fd()), 0, 0, bytes), file.Close())
+}

@@ -19,3 +19,5 @@ func freeBytes(string) (uint64, error) { return math.MaxUint64, nil }
 
 // allocate makes no file: there is no reserve where nothing is known of what is free.
 func allocate(string, int64) error { return errors.ErrUnsupported }
+
+func back(string, int64) error { return errors.ErrUnsupported }

@@ -154,6 +154,7 @@ func (e *Engine) commit(b *batch) error {
 	if err := b.toBadger.CommitAt(version, nil); err != nil {
 		return fmt.Errorf("%w: the journal has record %d, Badger has not: %w", store.ErrOutcomeUnknown, b.sequence, err)
 	}
+	e.backMemoryTable()
 	e.applied.Store(b.sequence)
 	e.cache.write(&b.pending, version)
 	// Nobody reads before this version any more than what still reads now does.
