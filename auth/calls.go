@@ -120,8 +120,8 @@ func accessLost(tx *store.Tx) error {
 	return store.Put(tx, store.AccessHeadKey(), &storagev1.SequenceHead{Sequence: head.GetSequence() + 1})
 }
 
-// Run ends calls under way whose device was revoked or handed on, or whose token's key is compromised, on this node or another, until ctx ends; it returns nil then.
-// Without it they end at their next message.
+// Run ends calls under way whose device was revoked or handed on, or whose token's key is compromised, on this node or another, until ctx
+// ends; it returns nil then. Without it they end at their next message.
 func (s *Service) Run(ctx context.Context) error {
 	wake, stop := s.st.Subscribe(accessTopic)
 	defer stop()

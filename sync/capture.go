@@ -45,28 +45,32 @@ func bounds(recorded, sent *fieldsyncv1.CaptureTime, arrived time.Time) *fieldsy
 	return interval
 }
 
-// dropImpossible takes the times out of a message that are none, as whoever gives milliseconds for seconds sends them, and tells whether
-// there were any. No JSON can hold a year beyond 9999: one such time in a task would keep its whole scope from all who read JSON.
-func dropImpossible(m protoreflect.Message) (dropped bool) {
+// eachImpossible finds the times in a message that are none, as whoever gives milliseconds for seconds sends them. No JSON can hold a year
+// beyond 9999: one such time in a task would keep its whole scope from all who read JSON.
+func eachImpossible(m protoreflect.Message, found func(in protoreflect.Message, field protoreflect.FieldDescriptor)) {
 	m.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
 		if field.Message() == nil || field.IsList() || field.IsMap() {
 			return true
 		}
 		if at, ok := value.Message().Interface().(*timestamppb.Timestamp); !ok {
-			dropped = dropImpossible(value.Message()) || dropped
+			eachImpossible(value.Message(), found)
 		} else if !at.IsValid() {
-			m.Clear(field)
-			dropped = true
+			found(m, field)
 		}
 		return true
 	})
-	return dropped
 }
+
+// dropImpossible takes them out.
+func dropImpossible(m protoreflect.Message) { eachImpossible(m, protoreflect.Message.Clear) }
 
 // withPossibleTimes is the mutation as it is judged: clocks decide nothing, and one that is impossible says nothing.
 func withPossibleTimes(m *fieldsyncv1.Mutation) *fieldsyncv1.Mutation {
-	if possible := proto.CloneOf(m); dropImpossible(possible.ProtoReflect()) {
-		return possible
+	impossible := false
+	eachImpossible(m.ProtoReflect(), func(protoreflect.Message, protoreflect.FieldDescriptor) { impossible = true })
+	if impossible { // Every mutation comes by here, and hardly one is copied.
+		m = proto.CloneOf(m)
+		dropImpossible(m.ProtoReflect())
 	}
 	return m
 }

@@ -39,8 +39,8 @@ requested_datetime or "Thời gian" (RFC 3339), reporter_name or "Người phả
 
 A ticket is known by its service_request_id: a second import of the same file changes nothing, one with newer facts
 updates. A service_code that is a category's id, or else a service_name that is a category's name, gives the ticket that category (fieldsync
-admin categories); any other name is a kind of its own, without checklist and escalation. Tickets go to the unit of their position, or of the old district or the ward in their address; what nothing tells of waits
-for the city's dispatchers (fieldsync route).
+admin categories); any other name is a kind of its own, without checklist and escalation. Tickets go to the unit of their
+position, or of the old district or the ward in their address; what nothing tells of waits for the city's dispatchers (fieldsync route).
 
 Good rows are taken in, bad ones are reported by line, field and what to do, and the rest goes on; the exit status is then 1. A row is in as
 a whole or not at all. --bad writes the bad rows to a file, too. An import that is broken off (Ctrl-C, no network) is begun again with the same

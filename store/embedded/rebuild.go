@@ -173,7 +173,8 @@ func Rebuild(dir string, o Options) error {
 
 // RenewJournal begins a new journal from what the index of the store in dir holds. It is for a journal that is damaged beside
 // an index that is not; the old journal's files are kept beside it, in a folder whose path is returned. The store must not
-// be open. before are other journals in whose place the new one comes. An *IndexError where the index is missing or holds less than it did: then the journal is all that there is.
+// be open. before are other journals in whose place the new one comes. An *IndexError where the index is missing or holds less than it
+// did: then the journal is all that there is.
 func RenewJournal(dir string, o Options, before ...uint64) (kept string, err error) {
 	e := newEngine(dir, o)
 	if e.lock, err = e.folder.take(); err != nil {
