@@ -152,8 +152,7 @@ func (e *Engine) openIndex(inGoodOrder bool) error {
 	if err != nil {
 		return err
 	}
-	// In managed mode: see versions.
-	db, err := badger.OpenManaged(badgerOptions(e.folder.index(), e.log))
+	db, err := openBadger(badgerOptions(e.folder.index(), e.log))
 	if err != nil {
 		return &IndexError{err} // With a half-open database that must not be closed.
 	}

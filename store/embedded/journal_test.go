@@ -131,6 +131,7 @@ func TestIndexLags(t *testing.T) {
 		"lost":   os.Remove,
 		"zeroed": func(path string) error { return os.WriteFile(path, make([]byte, 32<<20), 0o600) },
 		"cut":    func(path string) error { return os.Truncate(path, 1000) },
+		"empty":  func(path string) error { return os.Truncate(path, 0) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, copied := t.TempDir(), filepath.Join(t.TempDir(), "copy")
@@ -150,6 +151,23 @@ func TestIndexLags(t *testing.T) {
 			reopened(t, copied, Options{}, want)
 		})
 	}
+}
+
+// Protects a start after a kill within Badger's making or removing of a file: such a file is empty, and Badger alone does not open with it.
+func TestEmptiedFiles(t *testing.T) {
+	dir := t.TempDir()
+	e, want := written(t, dir, Options{})
+	shut(t, e)
+	for _, name := range []string{"00001.mem", "00077.mem", "000077.vlog"} {
+		if err := os.WriteFile(filepath.Join(folder(dir).index(), name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e = reopened(t, dir, Options{}, want)
+	if err := set(e, "k", "v"); err != nil {
+		t.Error(err)
+	}
+	shut(t, e)
 }
 
 // Protects: the journal is bounded: what two snapshots hold is forgotten.

@@ -53,7 +53,7 @@ func (e *Engine) held() uint64 {
 		return 0
 	}
 	// Nothing of it may change, and no compaction meet what is damaged.
-	db, err := badger.OpenManaged(badgerOptions(e.folder.index(), slog.New(slog.DiscardHandler)).WithReadOnly(true))
+	db, err := openBadger(badgerOptions(e.folder.index(), slog.New(slog.DiscardHandler)).WithReadOnly(true))
 	if err != nil {
 		return 0
 	}
@@ -103,7 +103,7 @@ func (e *Engine) load(dir string) (*storagev1.JournalPosition, error) {
 }
 
 func (e *Engine) loadSnapshot(dir string, s journal.SnapshotInfo) (_ *storagev1.SnapshotEnd, err error) {
-	db, err := badger.OpenManaged(badgerOptions(dir, e.log))
+	db, err := openBadger(badgerOptions(dir, e.log))
 	if err != nil {
 		return nil, err
 	}
