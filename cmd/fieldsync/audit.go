@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/cong1022/fieldsync/dispatch/calendar"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
 )
@@ -115,16 +116,16 @@ func (p *boardPrinter) auditEntry(entry *fieldsyncv1.AuditEntry) error {
 	if user := entry.GetOsUser(); user != "" {
 		who = p.tr("trên máy chủ: ", "on the server: ") + user
 	}
-	at := entry.GetAt().AsTime().Local().Format(time.RFC3339) //nolint:gosmopolitan // A display for the person at this machine.
+	at := entry.GetAt().AsTime().In(calendar.Zone).Format(time.RFC3339)
 	return p.write(at, who, entry.GetDeviceId(), entry.GetAddress(), entry.GetAct(), outcome, strings.Join(about, ", "))
 }
 
-// askedTime reads a day, which begins at this machine's midnight, or a time; nil where there is none.
+// askedTime reads a day, which begins at Vietnam's midnight, or a time; nil where there is none.
 func askedTime(flag, text string) (*timestamppb.Timestamp, error) {
 	if text == "" {
 		return nil, nil //nolint:nilnil // Absent is a normal answer here.
 	}
-	at, err := time.ParseInLocation(time.DateOnly, text, time.Local) //nolint:gosmopolitan // The day of the person at this machine.
+	at, err := time.ParseInLocation(time.DateOnly, text, calendar.Zone)
 	if err != nil {
 		at, err = time.Parse(time.RFC3339, text)
 	}

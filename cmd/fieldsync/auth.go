@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cong1022/fieldsync/auth"
+	"github.com/cong1022/fieldsync/dispatch/calendar"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 )
 
@@ -157,9 +158,9 @@ func printKeys(out io.Writer, keys []*fieldsyncv1.TokenKey) error {
 		case key.GetSigns():
 			state = "signs"
 		case key.GetUntil() != nil:
-			state = "verifies until " + key.GetUntil().AsTime().Format(time.RFC3339)
+			state = "verifies until " + key.GetUntil().AsTime().In(calendar.Zone).Format(time.RFC3339)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\n", key.GetKid(), key.GetSignsFrom().AsTime().Format(time.RFC3339), state)
+		fmt.Fprintf(table, "%s\t%s\t%s\n", key.GetKid(), key.GetSignsFrom().AsTime().In(calendar.Zone).Format(time.RFC3339), state)
 	}
 	return table.Flush()
 }

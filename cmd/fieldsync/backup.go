@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cong1022/fieldsync/backup"
+	"github.com/cong1022/fieldsync/dispatch/calendar"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/internal/server"
@@ -198,7 +199,7 @@ func newBackupListCommand() *cobra.Command {
 					photos++
 					continue
 				}
-				fmt.Fprintf(table, "%016x\t%s\t%d–%d\t%s\n", o.Journal, o.Kind, o.First, o.Last, o.At.Local().Format(time.DateTime)) //nolint:gosmopolitan // For the person at this terminal.
+				fmt.Fprintf(table, "%016x\t%s\t%d–%d\t%s\n", o.Journal, o.Kind, o.First, o.Last, o.At.In(calendar.Zone).Format(time.DateTime))
 			}
 			if err := table.Flush(); err != nil {
 				return err

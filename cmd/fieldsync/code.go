@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 	"rsc.io/qr"
 
+	"github.com/cong1022/fieldsync/dispatch/calendar"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/phone"
@@ -53,7 +54,7 @@ enrol as the member, so show it to that person alone.`,
 				if err := showQR(out, invitation.String()); err != nil {
 					return err
 				}
-				until := answer.GetExpiresAt().AsTime().Local().Format(time.TimeOnly) //nolint:gosmopolitan // For the person at this terminal.
+				until := answer.GetExpiresAt().AsTime().In(calendar.Zone).Format(time.TimeOnly)
 				fmt.Fprintf(out, sentence("Quét mã này, hoặc chạy lệnh sau, trước %s:\n", "Scan this, or run this, before %s:\n", language(cmd)), until)
 				fmt.Fprintf(out, "  fieldsync phone enrol '%s'\n", invitation)
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cong1022/fieldsync/dispatch/calendar"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
 )
@@ -59,14 +60,14 @@ func listDevices(cmd *cobra.Command, o operator, out io.Writer) error {
 			return err
 		}
 		for _, d := range answer.GetDevices() {
-			state := "good until " + d.GetGrantUntil().AsTime().Format(time.DateOnly)
+			state := "good until " + d.GetGrantUntil().AsTime().In(calendar.Zone).Format(time.DateOnly)
 			if d.GetRevokedAt() != nil {
-				state = "revoked " + d.GetRevokedAt().AsTime().Format(time.RFC3339) + " by " + d.GetRevokedBy()
+				state = "revoked " + d.GetRevokedAt().AsTime().In(calendar.Zone).Format(time.RFC3339) + " by " + d.GetRevokedBy()
 				if d.GetRevocationReason() == fieldsyncv1.RevocationReason_REVOCATION_REASON_LOST {
 					state += ", lost"
 				}
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", d.GetId(), d.GetMemberId(), d.GetName(), d.GetLastSeenAt().AsTime().Format(time.RFC3339), state)
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", d.GetId(), d.GetMemberId(), d.GetName(), d.GetLastSeenAt().AsTime().In(calendar.Zone).Format(time.RFC3339), state)
 		}
 		if page.Token = answer.GetNextToken(); page.GetToken() == "" {
 			return table.Flush()

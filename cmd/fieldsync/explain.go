@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/cong1022/fieldsync/dispatch/calendar"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 )
 
@@ -76,5 +77,5 @@ func moment(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return "–"
 	}
-	return t.AsTime().Local().Format(time.DateTime) //nolint:gosmopolitan // For whoever sits at this terminal.
+	return t.AsTime().In(calendar.Zone).Format(time.DateTime)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cong1022/fieldsync/dispatch/calendar"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 )
 
@@ -86,10 +87,10 @@ func newHoldList(profile *string) *cobra.Command {
 				for _, hold := range page.GetHolds() {
 					gone := "-"
 					if hold.GetLiftedAt() != nil {
-						gone = hold.GetLiftedAt().AsTime().Local().Format(time.DateTime) //nolint:gosmopolitan // A display for the person at this machine.
+						gone = hold.GetLiftedAt().AsTime().In(calendar.Zone).Format(time.DateTime)
 					}
 					fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", hold.GetTicketId(), hold.GetHotlineId(),
-						hold.GetPutAt().AsTime().Local().Format(time.DateTime), hold.GetMemberId(), gone, //nolint:gosmopolitan // As above.
+						hold.GetPutAt().AsTime().In(calendar.Zone).Format(time.DateTime), hold.GetMemberId(), gone,
 						hold.GetOriginals(), hold.GetPending(), hold.GetReason())
 				}
 				if request.PageToken = page.GetNextToken(); request.GetPageToken() == "" {

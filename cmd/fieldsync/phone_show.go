@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/cong1022/fieldsync/dispatch/calendar"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/phone"
 )
@@ -231,7 +232,7 @@ func (s *session) statusOf(st phone.Status) error {
 		if t.IsZero() {
 			return "-"
 		}
-		return t.Local().Format(timeLayout) //nolint:gosmopolitan // A display for the person at this machine.
+		return t.In(calendar.Zone).Format(timeLayout)
 	}
 	row("Máy chủ", "Server", st.Server)
 	row("Thiết bị", "Device", st.DeviceID)
@@ -312,7 +313,7 @@ func when(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return ""
 	}
-	return t.AsTime().Local().Format(timeLayout) //nolint:gosmopolitan // A display for the person at this machine.
+	return t.AsTime().In(calendar.Zone).Format(timeLayout)
 }
 
 // tail is the end of an id, where ids differ: they begin with the time of their making.

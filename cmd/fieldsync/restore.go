@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cong1022/fieldsync/backup"
+	"github.com/cong1022/fieldsync/dispatch/calendar"
 	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/internal/server"
 	"github.com/cong1022/fieldsync/media"
@@ -71,7 +72,7 @@ store. The store gets another server epoch: phones find out, load their scope ag
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), sentence("Đã khôi phục đến %s (bản ghi %d), %d ảnh.\n", "Restored as of %s (record %d), %d photos.\n", lang),
-				r.At.Local().Format(time.RFC3339Nano), r.Sequence, r.Photos) //nolint:gosmopolitan // For the person at this terminal.
+				r.At.In(calendar.Zone).Format(time.RFC3339Nano), r.Sequence, r.Photos)
 			for _, d := range r.Damaged {
 				fmt.Fprintln(cmd.OutOrStdout(), "! "+explain(d, lang))
 			}

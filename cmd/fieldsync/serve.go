@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cong1022/fieldsync/dispatch/calendar"
 	"github.com/cong1022/fieldsync/internal/server"
 )
 
@@ -80,7 +81,7 @@ func serve(cmd *cobra.Command, config server.Config) error {
 	if code != "" {
 		// On the terminal and not in the log, where it would outlive its ten minutes in other hands.
 		fmt.Fprintf(out, "No admin is enrolled yet. Until %s:\n  fieldsync enrol --server %s --code %s\n",
-			expires.Local().Format(time.TimeOnly), s.URL(), code) //nolint:gosmopolitan // For the person at this terminal.
+			expires.In(calendar.Zone).Format(time.TimeOnly), s.URL(), code)
 	}
 	if err := s.Serve(ctx); err != nil {
 		return err
