@@ -19,7 +19,7 @@ func newAuditCommand() *cobra.Command {
 	var request fieldsyncv1.ListAuditEntriesRequest
 	var from, until string
 	var most int
-	var asCSV, asJSON bool
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "audit",
 		Short: "Tell who did what to whom, when, and from where",
@@ -45,9 +45,8 @@ act of its own and enters the log.`,
 	flags.StringVar(&from, "from", "", "not before this: 2026-11-01, or 2026-11-01T08:00:00+07:00")
 	flags.StringVar(&until, "until", "", "before this")
 	flags.IntVar(&most, "limit", 0, "at most so many; 0: all")
-	flags.BoolVar(&asCSV, "csv", false, "print as CSV (RFC 4180)")
 	flags.BoolVar(&asJSON, "json", false, "print as JSON, an entry a line")
-	cmd.MarkFlagsMutuallyExclusive("csv", "json")
+	sheet := sheetFlags(cmd, "json")
 	profile := profileFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if request.From, err = askedTime("--from", from); err != nil {
@@ -58,7 +57,7 @@ act of its own and enters the log.`,
 		}
 		show, flush := auditJSON(cmd.OutOrStdout())
 		if !asJSON {
-			p := newBoardPrinter(cmd, asCSV)
+			p := newBoardPrinter(cmd, *sheet)
 			if err := p.write(p.tr("LÚC", "TIME"), p.tr("NGƯỜI", "MEMBER"), p.tr("MÁY", "DEVICE"), p.tr("TỪ", "FROM"), p.tr("VIỆC", "ACT"),
 				p.tr("KẾT QUẢ", "OUTCOME"), p.tr("VỀ", "ABOUT")); err != nil {
 				return err

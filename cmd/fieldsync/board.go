@@ -31,7 +31,7 @@ func (o operator) assignments() fieldsyncv1connect.AssignmentServiceClient {
 func newBoardCommand() *cobra.Command {
 	var states, urgencies []string
 	var order string
-	var asCSV, watch bool
+	var watch bool
 	filter := &fieldsyncv1.BoardFilter{}
 	cmd := &cobra.Command{
 		Use:   "board [WORDS...]",
@@ -56,9 +56,8 @@ enrolled as a dispatcher or an admin.`,
 	cmd.Flags().BoolVar(&filter.Unseen, "unseen", false, "only what a crew has and nobody of it has opened")
 	cmd.Flags().BoolVar(&filter.Review, "review", false, "only what somebody should look at")
 	cmd.Flags().StringVar(&order, "order", "due", "by "+strings.Join(orderNames.names(), ", "))
-	cmd.Flags().BoolVar(&asCSV, "csv", false, "print all rows as CSV (RFC 4180)")
 	cmd.Flags().BoolVar(&watch, "watch", false, "go on and print each change, until Ctrl-C")
-	cmd.MarkFlagsMutuallyExclusive("csv", "watch")
+	sheet := sheetFlags(cmd, "watch")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		filter.Text = strings.Join(args, " ")
 		for _, s := range states {
@@ -80,7 +79,7 @@ enrolled as a dispatcher or an admin.`,
 			return err
 		}
 		return asOperator(*profile, func(o operator) error {
-			p := newBoardPrinter(cmd, asCSV)
+			p := newBoardPrinter(cmd, *sheet)
 			if err := p.list(cmd.Context(), o, filter, fieldsyncv1.BoardOrder(by)); err != nil || !watch {
 				return err
 			}
@@ -98,14 +97,33 @@ type boardPrinter struct {
 	flush func() error
 }
 
-func newBoardPrinter(cmd *cobra.Command, asCSV bool) *boardPrinter {
+// sheet says whether rows go to a spreadsheet, and to which.
+type sheet struct{ csv, excel bool }
+
+func (s sheet) is() bool { return s.csv || s.excel }
+
+// sheetFlags adds them to a command, as an alternative to others of its flags.
+func sheetFlags(cmd *cobra.Command, others ...string) *sheet {
+	s := &sheet{}
+	cmd.Flags().BoolVar(&s.csv, "csv", false, "print all rows as CSV (RFC 4180, UTF-8)")
+	cmd.Flags().BoolVar(&s.excel, "excel", false, "as --csv with a byte order mark, without which Excel misreads Vietnamese")
+	cmd.MarkFlagsMutuallyExclusive(append(others, "csv", "excel")...)
+	return s
+}
+
+func newBoardPrinter(cmd *cobra.Command, sheet sheet) *boardPrinter {
 	p := &boardPrinter{voice: voice{out: cmd.OutOrStdout(), english: language(cmd) == "en"}}
-	if asCSV {
+	if sheet.is() {
 		w := csv.NewWriter(p.out)
+		mark := ""
+		if sheet.excel {
+			mark = "\uFEFF"
+		}
 		p.write = func(cells ...string) error {
 			for i, text := range cells {
 				cells[i] = sheetCell(text)
 			}
+			cells[0], mark = mark+cells[0], "" // In front of the first row.
 			return w.Write(cells)
 		}
 		p.flush = func() error { w.Flush(); return w.Error() }
@@ -208,7 +226,6 @@ func (p *boardPrinter) follow(ctx context.Context, o operator, filter *fieldsync
 }
 
 func newReportCommand() *cobra.Command {
-	var asCSV bool
 	cmd := &cobra.Command{
 		Use:   "report [MONTH]",
 		Short: "What each unit received and did in a month",
@@ -216,11 +233,12 @@ func newReportCommand() *cobra.Command {
 of October at noon to the 25th of November at noon, Vietnam's time (configurable: report.day, report.hour). Without a month: the one that
 is running. Takes a shell that is enrolled as a dispatcher or an admin.`,
 		Example: `  fieldsync report
-  fieldsync report 2026-11 --csv > 2026-11.csv`,
+  fieldsync report 2026-11 --csv > 2026-11.csv
+  fieldsync report 2026-11 --excel > 2026-11.csv`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	profile := profileFlag(cmd)
-	cmd.Flags().BoolVar(&asCSV, "csv", false, "print it as CSV (RFC 4180)")
+	sheet := sheetFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		request := &fieldsyncv1.GetMonthlyReportRequest{Month: strings.Join(args, "")}
 		return asOperator(*profile, func(o operator) error {
@@ -228,8 +246,8 @@ is running. Takes a shell that is enrolled as a dispatcher or an admin.`,
 			if err != nil {
 				return err
 			}
-			p := newBoardPrinter(cmd, asCSV)
-			if !asCSV {
+			p := newBoardPrinter(cmd, *sheet)
+			if !sheet.is() {
 				p.printf("Từ %s đến %s\n", "From %s until %s\n", vietnamese(resp.GetFrom()), vietnamese(resp.GetUntil()))
 			}
 			return p.report(resp.GetUnits())
@@ -280,7 +298,7 @@ the times at which the server heard of each. Takes a shell that is enrolled as a
 			if err != nil {
 				return err
 			}
-			p := newBoardPrinter(cmd, false)
+			p := newBoardPrinter(cmd, sheet{})
 			fmt.Fprintln(p.out, p.sentence(resp.GetSummary()))
 			return p.deliveries(resp.GetDeliveries())
 		})

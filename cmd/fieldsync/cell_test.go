@@ -19,23 +19,24 @@ func TestBoardOfHostileTexts(t *testing.T) {
 		TaskId: "06h0jd5zkqprz59vgx30", HotlineId: "=1+1", Title: "\t=cmd|' /C calc'!A0", DueAt: timestamppb.New(time.Date(2026, 12, 2, 17, 0, 0, 0, time.UTC)), Address: "Cây đổ\x1b[2J\u009b2J\r\nVN-9\tđã xong\u202e",
 	}
 	for _, test := range []struct {
-		csv        bool
+		sheet      sheet
 		want, less string
 	}{
-		{false, "Cây đổ [2J 2J  VN-9 đã xong", "\x1b\u009b\r\t\u202e"},
-		{false, "02/12/2026 24:00", ""},
-		{true, "'=1+1,", ""},
-		{true, ",'\t=cmd|' /C calc'!A0,", ""},
+		{sheet{}, "Cây đổ [2J 2J  VN-9 đã xong", "\x1b\u009b\r\t\u202e"},
+		{sheet{}, "02/12/2026 24:00", ""},
+		{sheet{csv: true}, "'=1+1,", ""},
+		{sheet{csv: true}, ",'\t=cmd|' /C calc'!A0,", "\uFEFF"},
+		{sheet{excel: true}, "\uFEFF06h0jd5zkqprz59vgx30,'=1+1,", ""},
 	} {
 		var out bytes.Buffer
 		cmd := &cobra.Command{}
 		cmd.Flags().String("lang", "en", "")
 		cmd.SetOut(&out)
-		p := newBoardPrinter(cmd, test.csv)
+		p := newBoardPrinter(cmd, test.sheet)
 		check(t, p.row(row))
 		check(t, p.flush())
-		if got := out.String(); !strings.Contains(got, test.want) || strings.ContainsAny(got, test.less) || !test.csv && strings.Count(got, "\n") != 1 {
-			t.Errorf("CSV %t: %q, want in it %q", test.csv, got, test.want)
+		if got := out.String(); !strings.Contains(got, test.want) || strings.ContainsAny(got, test.less) || !test.sheet.is() && strings.Count(got, "\n") != 1 {
+			t.Errorf("%+v: %q, want in it %q", test.sheet, got, test.want)
 		}
 	}
 }

@@ -22,7 +22,7 @@ or an admin.`,
 	profile := profileFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return asOperator(*profile, func(o operator) error {
-			p := newBoardPrinter(cmd, false)
+			p := newBoardPrinter(cmd, sheet{})
 			if err := p.write(p.tr("MÁY", "DEVICE"), p.tr("NGƯỜI", "MEMBER"), p.tr("PHẠM VI", "SCOPE"), p.tr("THẤY LẦN CUỐI", "LAST SEEN"), p.tr("CHƯA GỬI", "UNSENT"), p.tr("VƯỚNG", "OBSTACLES")); err != nil {
 				return err
 			}
