@@ -14,7 +14,7 @@ import (
 )
 
 // bits: one bit of one file. It must be an error at the start or a finding; then the folder is mended as the error says.
-func bits(work string, rounds int) (r result, err error) {
+func bits(work string, more more) (r result, err error) {
 	dir := filepath.Join(work, "bits")
 	var acknowledged [writers]uint64
 	v, err := start(dir, embedded.Margins{Descriptors: 1}, 0, &acknowledged)
@@ -31,7 +31,7 @@ func bits(work string, rounds int) (r result, err error) {
 		return r, err
 	}
 	named := 0
-	for ; r.rounds < rounds; r.rounds++ {
+	for ; more(r.rounds); r.rounds++ {
 		copied := filepath.Join(work, "bits-copy")
 		if err := errors.Join(os.RemoveAll(copied), copyFolder(copied, dir)); err != nil {
 			return r, err

@@ -15,10 +15,10 @@ import (
 )
 
 // rebuilt: the process is killed and the whole index deleted. It is made anew from snapshot and journal, the same by digest.
-func rebuilt(work string, rounds int) (r result, err error) {
+func rebuilt(work string, more more) (r result, err error) {
 	dir := filepath.Join(work, "index")
 	var acknowledged [writers]uint64
-	for ; r.rounds < rounds; r.rounds++ {
+	for ; more(r.rounds); r.rounds++ {
 		if err := killed(dir, "", &acknowledged, &r); err != nil {
 			return r, err
 		}
@@ -74,10 +74,10 @@ func killed(dir, repository string, acknowledged *[writers]uint64, r *result) er
 
 // folder: the process ships its backup; it is killed and its whole folder deleted, and the next round goes on with what is restored.
 // Everything that the backup was said to have is there. What lies beyond is the writers' to offer again, as phones do.
-func folder(work string, rounds int) (r result, err error) {
+func folder(work string, more more) (r result, err error) {
 	dir, repository := filepath.Join(work, "folder"), filepath.Join(work, "repository")
 	var covered [writers]uint64
-	for ; r.rounds < rounds; r.rounds++ {
+	for ; more(r.rounds); r.rounds++ {
 		if err := killed(dir, repository, &covered, &r); err != nil {
 			return r, err
 		}
@@ -96,13 +96,13 @@ func folder(work string, rounds int) (r result, err error) {
 }
 
 // backupBits: one bit of one object of a backup. It must be found, by its name.
-func backupBits(work string, rounds int) (r result, err error) {
+func backupBits(work string, more more) (r result, err error) {
 	repository := filepath.Join(work, "repository-bits")
 	var covered [writers]uint64
 	if err := killed(filepath.Join(work, "shipped"), repository, &covered, &r); err != nil {
 		return r, err
 	}
-	for ; r.rounds < rounds; r.rounds++ {
+	for ; more(r.rounds); r.rounds++ {
 		bit, err := flipBit(repository)
 		if err != nil {
 			return r, err

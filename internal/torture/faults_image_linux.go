@@ -16,7 +16,7 @@ const imageBytes = 512 << 20
 
 // image: power cut on a file system of its own. The writers stand still, the image under their ext4 is copied as it is, with what the
 // kernel has not written back missing, and the next round begins on the copy.
-func image(work string, rounds int) (r result, err error) {
+func image(work string, more more) (r result, err error) {
 	current := filepath.Join(work, "image-0")
 	file, err := os.Create(current)
 	if err != nil {
@@ -29,7 +29,7 @@ func image(work string, rounds int) (r result, err error) {
 		return r, fmt.Errorf("%w: no ext4 can be made: %w %s", errSkipped, err, out)
 	}
 	var acknowledged [writers]uint64
-	for ; r.rounds < rounds; r.rounds++ {
+	for ; more(r.rounds); r.rounds++ {
 		next := filepath.Join(work, fmt.Sprint("image-", r.rounds+1))
 		err := onImage(work, current, func(disk string) error {
 			dir := filepath.Join(disk, "store")

@@ -16,7 +16,7 @@ import (
 // fault is a class of faults.
 type fault struct {
 	name string
-	make func(work string, rounds int) (result, error)
+	make func(work string, more more) (result, error)
 }
 
 var faults = []fault{
@@ -46,10 +46,10 @@ func settle(dir string, acknowledged *[writers]uint64, r *result) error {
 }
 
 // kill: kill -9 at random moments.
-func kill(work string, rounds int) (r result, err error) {
+func kill(work string, more more) (r result, err error) {
 	dir := filepath.Join(work, "kill")
 	var acknowledged [writers]uint64
-	for ; r.rounds < rounds; r.rounds++ {
+	for ; more(r.rounds); r.rounds++ {
 		v, err := start(dir, embedded.Margins{Descriptors: 1}, 0, &acknowledged)
 		if err != nil {
 			return r, err
@@ -70,10 +70,10 @@ func kill(work string, rounds int) (r result, err error) {
 
 // power: the process is stopped, its folder copied, and the copy loses what was not synced: of the index, which nothing syncs
 // before an answer, the memory tables lose a random part. The copy is the next round's folder.
-func power(work string, rounds int) (r result, err error) {
+func power(work string, more more) (r result, err error) {
 	dir := filepath.Join(work, "power-0")
 	var acknowledged [writers]uint64
-	for ; r.rounds < rounds; r.rounds++ {
+	for ; more(r.rounds); r.rounds++ {
 		v, err := start(dir, embedded.Margins{Descriptors: 1}, 0, &acknowledged)
 		if err != nil {
 			return r, err
@@ -146,9 +146,9 @@ func mounted(work, name, options string, do func(disk string) error) error {
 
 // starve lets the writers write, takes from them what take takes, waits until they are turned away, gives it back, and waits
 // until they go on: all in one life of the process. Then it is killed and its folder counted.
-func starve(dir string, margins embedded.Margins, limit, rounds int, take func() (give func() error, err error)) (r result, err error) {
+func starve(dir string, margins embedded.Margins, limit int, more more, take func() (give func() error, err error)) (r result, err error) {
 	var acknowledged [writers]uint64
-	for ; r.rounds < rounds; r.rounds++ {
+	for ; more(r.rounds); r.rounds++ {
 		v, err := start(dir, margins, limit, &acknowledged)
 		if err != nil {
 			return r, err
@@ -190,9 +190,9 @@ func starve(dir string, margins embedded.Margins, limit, rounds int, take func()
 const settling = 3 * time.Second
 
 // disk: others take the last byte of the disk.
-func disk(work string, rounds int) (r result, err error) {
+func disk(work string, more more) (r result, err error) {
 	err = mounted(work, "disk", "size=768m", func(disk string) error {
-		r, err = starve(filepath.Join(disk, "store"), embedded.Margins{Bytes: 160 << 20}, 0, rounds, func() (func() error, error) {
+		r, err = starve(filepath.Join(disk, "store"), embedded.Margins{Bytes: 160 << 20}, 0, more, func() (func() error, error) {
 			path := filepath.Join(disk, "ballast")
 			file, err := os.Create(path)
 			if err != nil {
@@ -221,9 +221,9 @@ func disk(work string, rounds int) (r result, err error) {
 }
 
 // inodes: others take the last inode.
-func inodes(work string, rounds int) (r result, err error) {
+func inodes(work string, more more) (r result, err error) {
 	err = mounted(work, "inodes", "size=2g,nr_inodes=400", func(disk string) error {
-		r, err = starve(filepath.Join(disk, "store"), embedded.Margins{Inodes: 100}, 0, rounds, func() (func() error, error) {
+		r, err = starve(filepath.Join(disk, "store"), embedded.Margins{Inodes: 100}, 0, more, func() (func() error, error) {
 			taken := 0
 			name := func(n int) string { return filepath.Join(disk, fmt.Sprint("taken-", n)) }
 			grab := func(leave uint64) {
@@ -256,10 +256,10 @@ func inodes(work string, rounds int) (r result, err error) {
 }
 
 // descriptors: a process that may open 40, with a margin that leaves few to spare: it is turned away as its tables grow.
-func descriptors(work string, rounds int) (r result, err error) {
+func descriptors(work string, more more) (r result, err error) {
 	dir := filepath.Join(work, "descriptors")
 	var acknowledged [writers]uint64
-	for ; r.rounds < rounds; r.rounds++ {
+	for ; more(r.rounds); r.rounds++ {
 		v, err := start(dir, embedded.Margins{Descriptors: 12}, 40, &acknowledged)
 		if err != nil {
 			return r, err

@@ -24,7 +24,7 @@ import (
 const originals = 40
 
 // photoBits: one bit of one photo. A check must name it by its hash, and it must come back from the backup.
-func photoBits(work string, rounds int) (r result, err error) {
+func photoBits(work string, more more) (r result, err error) {
 	ctx := context.Background()
 	kept, err := blobs.Open(filepath.Join(work, "photos"))
 	if err != nil {
@@ -50,7 +50,7 @@ func photoBits(work string, rounds int) (r result, err error) {
 	}}).Ship(ctx); err != nil {
 		return r, err
 	}
-	for ; r.rounds < rounds; r.rounds++ {
+	for ; more(r.rounds); r.rounds++ {
 		bit, err := flipBit(filepath.Join(work, "photos"))
 		if err != nil {
 			return r, err

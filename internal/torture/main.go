@@ -11,13 +11,18 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
 
 	"github.com/cong1022/fieldsync/store/embedded"
 )
@@ -31,7 +36,10 @@ func main() {
 	only := flag.String("only", "", "comma-separated classes of faults instead of all")
 	dir := flag.String("dir", "", "where to work (default: the folder for temporary files)")
 	flag.Parse()
-	held, skipped, err := run(*rounds, *only, *dir, os.Stdout)
+	// The round that is under way ends; a second one ends the process.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	context.AfterFunc(ctx, stop)
+	held, skipped, err := run(ctx, *rounds, *only, *dir, os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "torture:", err)
 	}
@@ -82,8 +90,11 @@ type result struct {
 // errSkipped: the machine does not let this fault be made.
 var errSkipped = errors.New("skipped")
 
-// run makes all faults and tells whether the promises held, and whether a class could not be made.
-func run(rounds int, only, dir string, out io.Writer) (held, skipped bool, err error) {
+// more tells a class of faults that has made so many rounds whether it makes one more.
+type more func(done int) bool
+
+// run makes all faults and tells whether the promises held, and whether a class could not be made. Once ctx has ended it makes no more.
+func run(ctx context.Context, rounds int, only, dir string, out io.Writer) (held, skipped bool, err error) {
 	work, err := os.MkdirTemp(dir, "fieldsync-torture-")
 	if err != nil {
 		return false, false, err
@@ -95,7 +106,11 @@ func run(rounds int, only, dir string, out io.Writer) (held, skipped bool, err e
 		if only != "" && !strings.Contains(","+only+",", ","+f.name+",") {
 			continue
 		}
-		r, err := f.make(work, rounds)
+		told := bar(f.name, rounds)
+		r, err := f.make(work, func(done int) bool {
+			told(done)
+			return done < rounds && ctx.Err() == nil
+		})
 		if err != nil {
 			r.note = err.Error()
 		}
@@ -106,6 +121,19 @@ func run(rounds int, only, dir string, out io.Writer) (held, skipped bool, err e
 			held = false
 		}
 		fmt.Fprintf(out, "%-12s %7d %13d %5d %8d  %s\n", f.name, r.rounds, r.acknowledged, r.lost, r.doubled, r.note)
+		if ctx.Err() != nil {
+			return false, skipped, errors.New("interrupted: what stands above is all that was done")
+		}
 	}
 	return held, skipped, nil
+}
+
+// bar shows on a terminal which round of how many is under way.
+func bar(class string, rounds int) (told func(done int)) {
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
+		return func(int) {}
+	}
+	shown := progressbar.NewOptions(rounds, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription(class),
+		progressbar.OptionShowCount(), progressbar.OptionClearOnFinish())
+	return func(done int) { _ = shown.Set(done) } // What cannot be drawn cannot be reported either.
 }

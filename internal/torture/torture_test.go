@@ -24,7 +24,7 @@ func TestTorture(t *testing.T) {
 		t.Log("-short: each fault is made once, not three times")
 	}
 	var report strings.Builder
-	held, skipped, err := run(rounds, "", t.TempDir(), &report)
+	held, skipped, err := run(t.Context(), rounds, "", t.TempDir(), &report)
 	t.Logf("\n%s", report.String())
 	if skipped {
 		t.Log("SKIPPED: this process has no right to mount the small file systems of a class above")

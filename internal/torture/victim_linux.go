@@ -50,6 +50,7 @@ func startShipping(dir, repository string, margins embedded.Margins, limit int, 
 	v := &victim{cmd: exec.Command(args[0], args[1:]...), done: make(chan struct{}), acknowledged: acknowledged} //nolint:noctx // This program itself; end ends it.
 	v.cmd.Env = append(os.Environ(), childVariable+"="+childValue(dir, margins), repositoryVariable+"="+repository)
 	v.cmd.Stderr = os.Stderr
+	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // What a terminal interrupts is the torture, between two rounds.
 	out, err := v.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
