@@ -6,6 +6,7 @@ import (
 
 	"buf.build/go/protovalidate"
 	bolt "go.etcd.io/bbolt"
+	"google.golang.org/protobuf/proto"
 
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
@@ -13,7 +14,7 @@ import (
 
 // Each of the following records one intent about a task that this phone holds: it is numbered, fsynced and in the outbox
 // when the method returns nil, and nothing is recorded otherwise. No network is needed. Errors: Unauthenticated
-// "not_enrolled", NotFound "task_unknown", Invalid "intent_invalid" (a text too long or missing).
+// "not_enrolled", NotFound "task_unknown", Invalid "intent_invalid" (a text too long, missing or not UTF-8).
 //
 // What a phone records is a wish: the replica stays the server's truth until a sync brings the verdict.
 
@@ -120,6 +121,9 @@ func (p *Phone) recordWith(m *fieldsyncv1.Mutation, also func(tx *bolt.Tx) error
 		// The server would quarantine what breaks the rules, days later; here the person who wrote it still stands by.
 		if err := protovalidate.Validate(m); err != nil {
 			return invalid(err)
+		}
+		if _, err := proto.Marshal(m); err != nil {
+			return errInvalid(err.Error()) // A text that is not UTF-8.
 		}
 		if err := putQueued(tx, queued{epoch: st.InstallEpoch, mutation: m}); err != nil {
 			return err

@@ -222,6 +222,7 @@ func TestRefusedAtOnce(t *testing.T) {
 		"foreign task":     {r.Start("t9"), "task_unknown"},
 		"empty note":       {r.Note("t1", ""), "intent_invalid"},
 		"long note":        {r.Note("t1", strings.Repeat("ă", 2001)), "intent_invalid"},
+		"not UTF-8":        {r.Note("t1", "h\xffi"), "intent_invalid"},
 		"no reason":        {r.Pause("t1", ""), "intent_invalid"},
 		"no outcome":       {r.Complete("t1", 0, ""), "intent_invalid"},
 		"unknown outcome":  {r.Complete("t1", 77, ""), "intent_invalid"},

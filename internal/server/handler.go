@@ -74,6 +74,7 @@ func (s *Rooms) Handler() http.Handler {
 				connect.WithCompression("zstd", newBoundedZstd(maxPublicBytes), newZstd),
 			}
 		}),
+		connect.WithCodec(protoCodec{}),
 		connect.WithCodec(jsonCodec{"json"}),
 		connect.WithCodec(jsonCodec{"json; charset=utf-8"}),
 		connect.WithCompressMinBytes(compressAboveBytes),

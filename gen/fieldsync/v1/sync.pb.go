@@ -343,6 +343,8 @@ type Mutation struct {
 	// Set by the server, for a mutation that came in JSON and of which it could not read everything: the JSON as it came, without
 	// blanks. So what a newer app means lies in quarantine with all its words.
 	UnreadJson string `protobuf:"bytes,7,opt,name=unread_json,json=unreadJson,proto3" json:"unread_json,omitempty"`
+	// Set by the server, for a mutation in protobuf that cannot be parsed (a text that is not UTF-8): its bytes as they came.
+	UnreadProtobuf []byte `protobuf:"bytes,8,opt,name=unread_protobuf,json=unreadProtobuf,proto3" json:"unread_protobuf,omitempty"`
 	// What the crew member meant. A kind that this server does not know is quarantined, not lost.
 	//
 	// Types that are valid to be assigned to Intent:
@@ -440,6 +442,13 @@ func (x *Mutation) GetUnreadJson() string {
 		return x.UnreadJson
 	}
 	return ""
+}
+
+func (x *Mutation) GetUnreadProtobuf() []byte {
+	if x != nil {
+		return x.UnreadProtobuf
+	}
+	return nil
 }
 
 func (x *Mutation) GetIntent() isMutation_Intent {
@@ -2933,7 +2942,7 @@ const file_fieldsync_v1_sync_proto_rawDesc = "" +
 	"\vQueueReport\x12\x1c\n" +
 	"\tmutations\x18\x01 \x01(\rR\tmutations\x122\n" +
 	"\x06oldest\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06oldest\x12\x16\n" +
-	"\x06photos\x18\x03 \x01(\rR\x06photos\"\xf4\x06\n" +
+	"\x06photos\x18\x03 \x01(\rR\x06photos\"\x9d\a\n" +
 	"\bMutation\x12\x1f\n" +
 	"\x06number\x18\x01 \x01(\x04B\a\xbaH\x042\x02(\x01R\x06number\x12;\n" +
 	"\atask_id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\x06taskId\x12#\n" +
@@ -2942,7 +2951,8 @@ const file_fieldsync_v1_sync_proto_rawDesc = "" +
 	"\brecorded\x18\x05 \x01(\v2\x19.fieldsync.v1.CaptureTimeR\brecorded\x122\n" +
 	"\bposition\x18\x06 \x01(\v2\x16.fieldsync.v1.PositionR\bposition\x12\x1f\n" +
 	"\vunread_json\x18\a \x01(\tR\n" +
-	"unreadJson\x12.\n" +
+	"unreadJson\x12'\n" +
+	"\x0funread_protobuf\x18\b \x01(\fR\x0eunreadProtobuf\x12.\n" +
 	"\x06accept\x18\n" +
 	" \x01(\v2\x14.fieldsync.v1.AcceptH\x00R\x06accept\x12+\n" +
 	"\x05start\x18\v \x01(\v2\x13.fieldsync.v1.StartH\x00R\x05start\x12+\n" +
