@@ -23,10 +23,11 @@ type fleet struct {
 
 	dir    string
 	orders []*given
+	random *rand.Rand // Of the test.
 
-	// mu guards what the sends, which come at the same time, draw and count.
+	// mu guards what the sends, which come at the same time, draw and count. One that a killed worker has left behind may still do so.
 	mu      sync.Mutex
-	random  *rand.Rand
+	chance  *rand.Rand
 	phones  map[string]*fleetPhone // By address, old ones too.
 	sends   int
 	lost    int
@@ -97,7 +98,7 @@ func newFleet(t *testing.T, seed uint64, phones int) *fleet {
 	f := &fleet{
 		world:  &world{t: t, clock: c, store: openStore(t, dir, c), fake: fake, fcm: newFCM(t, fake)},
 		dir:    dir,
-		random: rand.New(rand.NewPCG(seed, 1)),
+		random: rand.New(rand.NewPCG(seed, 1)), chance: rand.New(rand.NewPCG(seed, 2)),
 		phones: make(map[string]*fleetPhone), stalled: make(map[string]func()),
 	}
 	fake.Choose(f.choose)
@@ -175,7 +176,7 @@ func (f *fleet) choose(address string) fcmtest.Failure {
 		f.kills++
 		f.kill()
 		f.kill = nil
-		if f.random.IntN(2) == 0 {
+		if f.chance.IntN(2) == 0 {
 			return fcmtest.Cut // Dead before the message has gone out.
 		}
 		return phone.fate.answer
@@ -184,7 +185,7 @@ func (f *fleet) choose(address string) fcmtest.Failure {
 		return phone.fate.answer
 	}
 	var failure fcmtest.Failure
-	switch n := f.random.IntN(1000); {
+	switch n := f.chance.IntN(1000); {
 	case n < 15:
 		failure = pauses[n%len(pauses)]
 	case n < 225:
@@ -209,6 +210,14 @@ func (f *fleet) killAt(sends int, kill func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fatal, f.kill = f.sends+1+sends, kill
+}
+
+// spare calls killAt off, and tells whether it was too late.
+func (f *fleet) spare() (killed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	killed, f.kill = f.kill == nil, nil
+	return killed
 }
 
 // sender is FCM's, composed as the server does. A send that stalls ends when the fake says so and not by this machine's clock.
@@ -252,6 +261,8 @@ func (f *fleet) work(ctx context.Context) (done bool) {
 // went out twice is harmless and has its reason. inHand is how many sends a killed worker may have had in hand.
 func (f *fleet) check(inHand int) {
 	f.t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	messages, buried, orders := f.fake.Messages(), 0, make(map[string]int)
 	last := make(map[string]int) // By phone: one more than the place of its newest message.
 	arrived := make(map[string]int)

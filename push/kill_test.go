@@ -74,7 +74,7 @@ func TestThousandPhones(t *testing.T) {
 				f.killAt(f.random.IntN(phones/4), kill)
 				done := f.work(ctx)
 				stop()
-				f.kill = nil
+				f.spare()
 				if done || !crash {
 					_ = f.store.Close()
 				}
@@ -135,10 +135,7 @@ func (f *fleet) workUntilKilled(sends int) {
 	}
 	f.killAt(sends, func() { _ = cmd.Process.Kill() })
 	err := cmd.Wait()
-	f.mu.Lock()
-	killed := f.kill == nil
-	f.kill = nil
-	f.mu.Unlock()
+	killed := f.spare()
 	if err != nil && !killed {
 		f.t.Fatalf("the worker: %v\n%s", err, said.String())
 	}
