@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"encoding/csv"
-	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -78,13 +76,11 @@ enrolled as a dispatcher or an admin.`,
 		if err != nil {
 			return err
 		}
-		return asOperator(*profile, func(o operator) error {
-			p := newBoardPrinter(cmd, *sheet)
-			if err := p.list(cmd.Context(), o, filter, fieldsyncv1.BoardOrder(by)); err != nil || !watch {
-				return err
-			}
-			return p.follow(cmd.Context(), o, filter)
-		})
+		p, shown := newBoardPrinter(cmd, *sheet), &fieldsyncv1.ListBoardRequest{Filter: filter, Order: fieldsyncv1.BoardOrder(by), PageSize: 500}
+		if watch {
+			return p.watch(cmd, *profile, shown)
+		}
+		return asOperator(*profile, func(o operator) error { return p.list(cmd.Context(), o, shown) })
 	}
 	return cmd
 }
@@ -141,13 +137,13 @@ func newBoardPrinter(cmd *cobra.Command, sheet sheet) *boardPrinter {
 	return p
 }
 
-func (p *boardPrinter) list(ctx context.Context, o operator, filter *fieldsyncv1.BoardFilter, order fieldsyncv1.BoardOrder) error {
+func (p *boardPrinter) list(ctx context.Context, o operator, shown *fieldsyncv1.ListBoardRequest) error {
 	if err := p.write(p.tr("VIỆC", "TASK"), "1022", p.tr("TRẠNG THÁI", "STATE"), p.tr("TỔ", "CREW"), p.tr("HẠN", "DUE"), p.tr("LƯU Ý", "FLAGS"),
 		p.tr("TIÊU ĐỀ", "TITLE"), p.tr("ĐỊA CHỈ", "ADDRESS")); err != nil {
 		return err
 	}
-	for request := (&fieldsyncv1.ListBoardRequest{Filter: filter, Order: order, PageSize: 500}); ; {
-		resp, err := o.board().ListBoard(ctx, request)
+	for shown.PageToken = ""; ; {
+		resp, err := o.board().ListBoard(ctx, shown)
 		if err != nil {
 			return err
 		}
@@ -156,7 +152,7 @@ func (p *boardPrinter) list(ctx context.Context, o operator, filter *fieldsyncv1
 				return err
 			}
 		}
-		if request.PageToken = resp.GetNextToken(); request.GetPageToken() == "" {
+		if shown.PageToken = resp.GetNextToken(); shown.GetPageToken() == "" {
 			return p.flush()
 		}
 	}
@@ -183,46 +179,6 @@ func (p *boardPrinter) flags(r *fieldsyncv1.BoardRow) string {
 		}
 	}
 	return strings.Join(flags, ", ")
-}
-
-// follow prints what changes until ctx ends.
-func (p *boardPrinter) follow(ctx context.Context, o operator, filter *fieldsyncv1.BoardFilter) error {
-	// The stream asks for a token once. Whoever looks on in one terminal works in another, with the same identity: let go of it.
-	token, err := o.Token(ctx)
-	if err := errors.Join(err, o.Close()); err != nil {
-		return err
-	}
-	ctx, call := connect.NewClientContext(ctx)
-	call.RequestHeader().Set("Authorization", "Bearer "+token)
-	stream, err := fieldsyncv1connect.NewBoardServiceClient(http.DefaultClient, o.server).WatchBoard(ctx, &fieldsyncv1.WatchBoardRequest{Filter: filter})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = stream.Close() }() // What matters was read.
-	for stream.Receive() {
-		for _, r := range stream.Msg().GetRows() {
-			if err := p.row(r); err != nil {
-				return err
-			}
-		}
-		for _, id := range stream.Msg().GetGone() {
-			if err := p.write(id, p.tr("không còn ở đây", "gone from here")); err != nil {
-				return err
-			}
-		}
-		if stream.Msg().GetLost() {
-			if err := p.write(p.tr("Nhiều thay đổi cùng lúc: hãy tải lại bảng.", "Much has changed at once: list the board again.")); err != nil {
-				return err
-			}
-		}
-		if err := p.flush(); err != nil {
-			return err
-		}
-	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	return stream.Err()
 }
 
 func newReportCommand() *cobra.Command {
