@@ -15,6 +15,7 @@ import (
 	firebase "firebase.google.com/go/v4"
 	"firebase.google.com/go/v4/errorutils"
 	"firebase.google.com/go/v4/messaging"
+	"github.com/golang-jwt/jwt/v5"
 	"google.golang.org/api/option"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
@@ -48,7 +49,7 @@ type FCM struct {
 	client *messaging.Client
 }
 
-// NewFCM makes the Sender. It checks the credentials' form and asks nobody: whether they are good shows at the first send.
+// NewFCM makes the Sender. It checks the credentials' form, the key's too, and asks nobody: whether they are good shows at the first send.
 func NewFCM(ctx context.Context, o FCMOptions) (*FCM, error) {
 	creds, err := credentials.NewCredentialsFromJSON(credentials.ServiceAccount, o.CredentialsJSON, &credentials.DetectOptions{
 		Scopes: []string{fcmScope},
@@ -63,6 +64,9 @@ func NewFCM(ctx context.Context, o FCMOptions) (*FCM, error) {
 	}
 	if project == "" {
 		return nil, errors.New("the FCM credentials name no project_id")
+	}
+	if err := checkKey(o.CredentialsJSON); err != nil {
+		return nil, fmt.Errorf("reading the FCM credentials: %w", err)
 	}
 	authenticated, err := httptransport.NewClient(&httptransport.Options{Credentials: creds, DisableTelemetry: true})
 	if err != nil {
@@ -81,6 +85,24 @@ func NewFCM(ctx context.Context, o FCMOptions) (*FCM, error) {
 		return nil, fmt.Errorf("preparing the FCM client: %w", err)
 	}
 	return &FCM{client}, nil
+}
+
+// checkKey looks at what the credentials sign with, at which the library looks at the first send only. Its errors quote none of it.
+func checkKey(file []byte) error {
+	var account struct {
+		ClientEmail string `json:"client_email"`
+		PrivateKey  string `json:"private_key"`
+	}
+	if err := json.Unmarshal(file, &account); err != nil {
+		return err
+	}
+	if account.ClientEmail == "" {
+		return errors.New("no client_email")
+	}
+	if _, err := jwt.ParseRSAPrivateKeyFromPEM([]byte(account.PrivateKey)); err != nil {
+		return fmt.Errorf("private_key: %w", err)
+	}
+	return nil
 }
 
 // Send implements Sender.

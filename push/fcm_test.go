@@ -180,6 +180,8 @@ func TestFCMCredentials(t *testing.T) {
 		"no JSON":       []byte("-----BEGIN PRIVATE KEY-----"),
 		"another type":  edit(t, good, "type", "authorized_user"),
 		"no project_id": edit(t, good, "project_id", ""),
+		"no address":    edit(t, good, "client_email", ""),
+		"no key":        edit(t, good, "private_key", "nope"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := NewFCM(t.Context(), FCMOptions{CredentialsJSON: file}); err == nil {

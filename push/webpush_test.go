@@ -218,6 +218,30 @@ func TestConsiderate(t *testing.T) {
 	}
 }
 
+// Protects browsers from each other: the address is the browser's choice, so what one service asks for, or one member's own, must not
+// silence those of all the others.
+func TestConsiderateByService(t *testing.T) {
+	w := newWorld(t)
+	var sent []string
+	sender := NewConsiderate(sendFunc(func(_ context.Context, m Message) error {
+		sent = append(sent, m.Address.GetWebPush().GetEndpoint())
+		return &RetryError{After: 24 * time.Hour, Err: errors.New("quota")}
+	}), w.clock.Now)
+	to := func(endpoint string) Message {
+		return Message{Address: &storagev1.PushAddress{
+			Kind: fieldsyncv1.PushKind_PUSH_KIND_WEB_PUSH, WebPush: &fieldsyncv1.WebPushSubscription{Endpoint: endpoint},
+		}}
+	}
+	for _, endpoint := range []string{"https://own.example/a", "https://push.example/b", "https://own.example/c"} {
+		if err := sender.Send(t.Context(), to(endpoint)); err == nil {
+			t.Errorf("%s was sent", endpoint)
+		}
+	}
+	if want := []string{"https://own.example/a", "https://push.example/b"}; !slices.Equal(sent, want) {
+		t.Errorf("tried %v, want %v", sent, want)
+	}
+}
+
 // An address that its device has not told for nine months is dead by the service's own rules, and is not tried.
 func TestStaleAddress(t *testing.T) {
 	w := newWorld(t)

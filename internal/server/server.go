@@ -140,7 +140,11 @@ func (s *Server) openFCM(ctx context.Context) (push.Sender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading push.fcm_credentials_file: %w", err)
 	}
-	return push.NewFCM(ctx, push.FCMOptions{CredentialsJSON: credentials, Endpoint: s.config.Push.FCMEndpoint})
+	fcm, err := push.NewFCM(ctx, push.FCMOptions{CredentialsJSON: credentials, Endpoint: s.config.Push.FCMEndpoint})
+	if err != nil {
+		return nil, fmt.Errorf("push.fcm_credentials_file: %w", err)
+	}
+	return fcm, nil
 }
 
 // OpenBlobs opens the place for verified photos that the configuration names.
