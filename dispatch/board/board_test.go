@@ -213,6 +213,7 @@ func TestSearch(t *testing.T) {
 	for text, want := range map[string][]string{
 		"cay do": {"red", "tree"}, "cây đổ": {"tree"}, "CÂY ĐỔ": {"tree"}, "ca\u0302y d\u0309o\u0302\u0309": nil, "cay đỏ": {"red"}, "do cay": {"red", "tree"},
 		"hoa hung": {"tree"}, "Hoà Hưng": {"tree"}, "Hòa Hưng": {"tree"}, "Hóa": nil, "den": {"lamp"}, "1022-lamp": {"lamp"}, "ay": nil, "nguy": {"tree"}, "xăng": {"lamp"},
+		"phườn": {"tree"}, "nguyễ": {"tree"}, "đườ": {"tree"}, "đươ": {"tree"}, "hỏ": {"lamp"}, "hò hư": {"tree"}, "hó": nil, "nguyề": nil, "đo": {"red"}, "đô": {"tree"},
 		"": {"lamp", "red", "tree"}, " - ": {"lamp", "red", "tree"}, "cay\x00do": {"red", "tree"},
 	} {
 		got := h.ids(city, &fieldsyncv1.BoardFilter{Text: text}, 0, 0)
@@ -373,6 +374,59 @@ func TestMonthlyReport(t *testing.T) {
 	}
 	if _, err := h.GetMonthlyReport(h.as(city), &fieldsyncv1.GetMonthlyReportRequest{Month: "2026-13"}); fault.CodeOf(err) != "month_invalid" {
 		t.Errorf("a thirteenth month: %v", err)
+	}
+}
+
+// Protects the report from counting as open what a unit has nothing to do with any more: a ticket that the hotline took back before
+// it was a task, and a duplicate that was closed with its parent.
+func TestReportWithoutTasks(t *testing.T) {
+	h := newHouse(t)
+	for _, id := range []string{"waits", "withdrawn", "duplicate"} {
+		h.task(id, "a", nil)
+		h.update(func(tx *store.Tx) error {
+			ticket, err := store.Get(tx, store.TicketKey("ticket-"+id))
+			if err != nil {
+				return err
+			}
+			ticket.TaskId = ""
+			switch id {
+			case "withdrawn":
+				ticket.WithdrawnAt = tx.Timestamp()
+			case "duplicate":
+				ticket.ClosedAt = tx.Timestamp()
+			}
+			return store.Put(tx, store.TicketKey(ticket.GetId()), ticket)
+		})
+	}
+	report, err := h.GetMonthlyReport(h.as(ward), &fieldsyncv1.GetMonthlyReportRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := report.GetUnits()[0]; got.GetReceived() != 3 || got.GetReceivedOpen() != 1 {
+		t.Errorf("got %v", got)
+	}
+}
+
+// Protects the report from units that close early: what was opened again is not done, and what is then done late is late.
+func TestReportAfterReopening(t *testing.T) {
+	h := newHouse(t)
+	done := func(t *fieldsyncv1.Task) {
+		t.Status.State = fieldsyncv1.TaskState_TASK_STATE_DONE
+		t.Assignment.DueAt = timestamppb.New(start.Add(2 * time.Hour))
+	}
+	for _, id := range []string{"open", "late"} {
+		h.task(id, "a", nil)
+		h.change(id, done)
+		h.change(id, state(fieldsyncv1.TaskState_TASK_STATE_OPEN))
+	}
+	h.now = h.now.Add(3 * time.Hour)
+	h.change("late", done)
+	report, err := h.GetMonthlyReport(h.as(ward), &fieldsyncv1.GetMonthlyReportRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := report.GetUnits()[0]; got.GetReceivedOpen() != 1 || got.GetDone() != 1 || got.GetDoneInTime() != 0 || got.GetDoneLate() != 1 {
+		t.Errorf("got %v", got)
 	}
 }
 

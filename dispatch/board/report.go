@@ -112,7 +112,10 @@ func (r *report) received() error {
 		if err != nil {
 			return err
 		}
-		if task == nil || underWay(task.GetStatus().GetState()) {
+		switch {
+		case task != nil && !underWay(task.GetStatus().GetState()):
+		case task == nil && (ticket.GetClosedAt() != nil || ticket.GetWithdrawnAt() != nil): // A duplicate, or taken back.
+		default:
 			u.ReceivedOpen++
 		}
 	}
@@ -127,9 +130,10 @@ func (r *report) task(ticket *storagev1.Ticket) (*fieldsyncv1.Task, error) {
 	return record.GetTask(), err
 }
 
-// ended counts the tasks that came to their end within the time, each once, as the server accepted it.
+// ended counts the tasks that came to their end within the time, each once, as the server accepted it. An end from which the task was
+// opened again is none: else closing early would pay.
 func (r *report) ended() error {
-	counted := make(map[string]bool)
+	ends := make(map[string]*fieldsyncv1.TicketChange)
 	for stub, err := range store.Scan(r.tx, store.TicketChangesAt(), store.TicketChangeAtKey(r.from.Add(-1), ^uint64(0))) {
 		if err != nil {
 			return err
@@ -139,17 +143,20 @@ func (r *report) ended() error {
 			return err
 		}
 		if !change.GetAt().AsTime().Before(r.until) {
-			return nil
+			break
 		}
-		if change.GetKind() != fieldsyncv1.TicketChangeKind_TICKET_CHANGE_KIND_STATUS || change.GetState() == change.GetFromState() || counted[change.GetTicketId()] {
+		if change.GetKind() != fieldsyncv1.TicketChangeKind_TICKET_CHANGE_KIND_STATUS || change.GetState() == change.GetFromState() {
 			continue
 		}
-		done := change.GetState() == fieldsyncv1.TaskState_TASK_STATE_DONE
-		if !done && change.GetState() != fieldsyncv1.TaskState_TASK_STATE_CANCELLED {
-			continue
+		switch state := change.GetState(); {
+		case state == fieldsyncv1.TaskState_TASK_STATE_DONE, state == fieldsyncv1.TaskState_TASK_STATE_CANCELLED:
+			ends[change.GetTicketId()] = change
+		case underWay(state):
+			delete(ends, change.GetTicketId())
 		}
-		counted[change.GetTicketId()] = true
-		if err := r.end(change, done); err != nil {
+	}
+	for _, change := range ends {
+		if err := r.end(change, change.GetState() == fieldsyncv1.TaskState_TASK_STATE_DONE); err != nil {
 			return err
 		}
 	}

@@ -8,14 +8,19 @@ import (
 )
 
 // Vietnamese puts two kinds of marks on a vowel: those that make it another letter (â, ă, ê, ô, ơ, ư) and the five tones. Where
-// the tone stands in "hòa" or "hoà" is a matter of taste, so a word is compared with its tone behind it.
+// the tone stands in "hòa" or "hoà" is a matter of taste, so a word is compared with its tone before it.
 const tones = "\u0300\u0301\u0303\u0309\u0323"
 
-// index returns the words of some texts, each between two spaces: as they are written, and without any marks.
+// index returns the words of some texts, each behind a space: as they are written, and without any marks. One with a tone stands there
+// without it, too: who types "đin" finds "đình", and so does "đìn".
 func index(texts ...string) (plain, folded string) {
 	var p, f strings.Builder
 	for _, word := range words(strings.Join(texts, " ")) {
-		p.WriteString(" " + spelled(word))
+		tone, letters := spelled(word)
+		p.WriteString(" " + letters)
+		if tone != "" {
+			p.WriteString(" " + tone + letters)
+		}
 		f.WriteString(" " + fold(word))
 	}
 	return p.String() + " ", f.String() + " "
@@ -28,17 +33,17 @@ func words(text string) []string {
 	})
 }
 
-// spelled is a decomposed word with its tones behind it.
-func spelled(word string) string {
-	var letters, marks strings.Builder
+// spelled takes the tones of a decomposed word from its letters, which it composes: "đo" is not how "đô" begins.
+func spelled(word string) (tone, letters string) {
+	var marks, rest strings.Builder
 	for _, r := range word {
 		if strings.ContainsRune(tones, r) {
 			marks.WriteRune(r)
 		} else {
-			letters.WriteRune(r)
+			rest.WriteRune(r)
 		}
 	}
-	return letters.String() + marks.String()
+	return marks.String(), norm.NFC.String(rest.String())
 }
 
 // fold is a decomposed word without marks, and with d for đ.
@@ -65,7 +70,8 @@ func newQuery(text string) query {
 	for _, word := range words(text) {
 		wanted := struct{ plain, folded string }{folded: " " + fold(word)}
 		if fold(word) != word {
-			wanted.plain = " " + spelled(word)
+			tone, letters := spelled(word)
+			wanted.plain = " " + tone + letters
 		}
 		q = append(q, wanted)
 	}

@@ -1040,7 +1040,7 @@ type UnitReport struct {
 	Received uint32 `protobuf:"varint,3,opt,name=received,proto3" json:"received,omitempty"`
 	// Of these, those that are still not done.
 	ReceivedOpen uint32 `protobuf:"varint,4,opt,name=received_open,json=receivedOpen,proto3" json:"received_open,omitempty"`
-	// Tasks done within the time, whenever they came in.
+	// Tasks done within the time, whenever they came in. What was opened again within it is not done.
 	Done uint32 `protobuf:"varint,5,opt,name=done,proto3" json:"done,omitempty"`
 	// Of these, done by their due time, as the server accepted it.
 	DoneInTime uint32 `protobuf:"varint,6,opt,name=done_in_time,json=doneInTime,proto3" json:"done_in_time,omitempty"`
