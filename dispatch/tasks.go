@@ -38,6 +38,10 @@ func (s *Service) CreateTask(ctx context.Context, request *fieldsyncv1.CreateTas
 			task = record.GetTask()
 			return err
 		}
+		if ticket.GetWithdrawnAt() != nil {
+			return fault.New(fault.Precondition, "ticket_withdrawn",
+				"Tổng đài đã rút phiếu này: không lập công việc nữa.", "The hotline has taken this ticket back: no task is made of it.")
+		}
 		id, err := tx.NewID()
 		if err != nil {
 			return err

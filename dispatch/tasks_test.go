@@ -44,6 +44,32 @@ func TestCreateTask(t *testing.T) {
 	wantCode(t, err, "checklist_duplicate")
 }
 
+// Protects crews from being sent for what the hotline has taken back before it was a task. A task that was made before is still
+// answered: it was called off with the ticket.
+func TestCreateTaskOfWithdrawn(t *testing.T) {
+	h := newHouse(t)
+	before, after := h.ticket("p-sai-gon"), h.ticket("p-sai-gon")
+	_, err := h.CreateTask(h.as(saigonDesk), &fieldsyncv1.CreateTaskRequest{TicketId: before})
+	wantCode(t, err, "")
+	h.update(func(tx *store.Tx) error {
+		for _, id := range []string{before, after} {
+			ticket, err := store.Get(tx, store.TicketKey(id))
+			if err != nil {
+				return err
+			}
+			ticket.WithdrawnAt = tx.Timestamp()
+			if err := store.Put(tx, store.TicketKey(id), ticket); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	_, err = h.CreateTask(h.as(saigonDesk), &fieldsyncv1.CreateTaskRequest{TicketId: before})
+	wantCode(t, err, "")
+	_, err = h.CreateTask(h.as(saigonDesk), &fieldsyncv1.CreateTaskRequest{TicketId: after})
+	wantCode(t, err, "ticket_withdrawn")
+}
+
 // Protects the filter of states.
 func TestListTasksByState(t *testing.T) {
 	h := newHouse(t)

@@ -92,7 +92,8 @@ type DispatchServiceClient interface {
 	ListMembers(context.Context, *v1.ListMembersRequest) (*v1.ListMembersResponse, error)
 	// Lists tickets by id, that is in the order of their arrival.
 	ListTickets(context.Context, *v1.ListTicketsRequest) (*v1.ListTicketsResponse, error)
-	// Turns a ticket into a task. A ticket that has one already answers that task: safe to repeat.
+	// Turns a ticket into a task. A ticket that has one already answers that task: safe to repeat. Errors: FailedPrecondition
+	// "ticket_withdrawn" (the hotline has taken it back).
 	CreateTask(context.Context, *v1.CreateTaskRequest) (*v1.CreateTaskResponse, error)
 	// Lists tasks by id, that is in the order of their creation.
 	ListTasks(context.Context, *v1.ListTasksRequest) (*v1.ListTasksResponse, error)
@@ -372,7 +373,8 @@ type DispatchServiceHandler interface {
 	ListMembers(context.Context, *v1.ListMembersRequest) (*v1.ListMembersResponse, error)
 	// Lists tickets by id, that is in the order of their arrival.
 	ListTickets(context.Context, *v1.ListTicketsRequest) (*v1.ListTicketsResponse, error)
-	// Turns a ticket into a task. A ticket that has one already answers that task: safe to repeat.
+	// Turns a ticket into a task. A ticket that has one already answers that task: safe to repeat. Errors: FailedPrecondition
+	// "ticket_withdrawn" (the hotline has taken it back).
 	CreateTask(context.Context, *v1.CreateTaskRequest) (*v1.CreateTaskResponse, error)
 	// Lists tasks by id, that is in the order of their creation.
 	ListTasks(context.Context, *v1.ListTasksRequest) (*v1.ListTasksResponse, error)
