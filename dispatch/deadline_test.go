@@ -351,6 +351,11 @@ func TestWarnings(t *testing.T) {
 		if got := h.record(task).GetClock().GetWarnedPercent(); got != step.warned || hints["desk"] != step.toDesk || hints["crew-phone"] != step.toTeam {
 			t.Errorf("%s: warned at %d, pushes %v; want %+v", step.at, got, hints, step)
 		}
+		for device, reminder := range h.reminders() {
+			if !reminder {
+				t.Errorf("%s: %s is told of a new task", step.at, device)
+			}
+		}
 		h.clearOutbox()
 	}
 	if !h.record(task).GetClock().GetLate() {

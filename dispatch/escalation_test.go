@@ -60,8 +60,8 @@ func TestEscalation(t *testing.T) {
 			}
 			h.now = h.now.Add(time.Second)
 			h.fire()
-			if taken, _ := h.steps(task); taken != 1 || !h.hints()["crew-phone"] {
-				t.Fatalf("the first step: %d steps, %v", taken, h.hints())
+			if taken, _ := h.steps(task); taken != 1 || !h.hints()["crew-phone"] || h.reminders()["crew-phone"] {
+				t.Fatalf("the first step: %d steps, %v, reminders %v", taken, h.hints(), h.reminders())
 			}
 			h.now = h.now.Add(10 * time.Minute) // Two steps were missed.
 			h.fire()

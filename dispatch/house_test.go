@@ -170,6 +170,22 @@ func (h *house) hints() map[string]bool {
 	return hints
 }
 
+// reminders tells of each hint in the outbox whether it is one of no new task, by device.
+func (h *house) reminders() map[string]bool {
+	h.t.Helper()
+	reminders := make(map[string]bool)
+	h.view(func(tx *store.Tx) error {
+		for row, err := range store.Scan(tx, store.Outbox(), nil) {
+			if err != nil {
+				return err
+			}
+			reminders[row.GetPush().GetDeviceId()] = row.GetPush().GetReminder()
+		}
+		return nil
+	})
+	return reminders
+}
+
 func (h *house) clearOutbox() {
 	h.t.Helper()
 	h.update(func(tx *store.Tx) error {

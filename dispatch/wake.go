@@ -3,6 +3,8 @@ package dispatch
 import (
 	"iter"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/cong1022/fieldsync/auth"
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
@@ -21,7 +23,7 @@ func headOf(m *fieldsyncv1.Member, unit string) bool {
 		m.GetRole() == fieldsyncv1.Role_ROLE_CITY_SUPERVISOR && unit == auth.CityUnit
 }
 
-// wakeMembers enters a visible push into the outbox for each phone of the members that it picks.
+// wakeMembers enters a visible push into the outbox for each phone of the members that it picks. They have no new task.
 func wakeMembers(tx *store.Tx, picks func(*fieldsyncv1.Member) bool) (pushes uint32, err error) {
 	for member, err := range store.Scan(tx, store.Members(), nil) {
 		if err != nil {
@@ -30,7 +32,7 @@ func wakeMembers(tx *store.Tx, picks func(*fieldsyncv1.Member) bool) (pushes uin
 		if !picks(member) {
 			continue
 		}
-		woken, err := wakeMember(tx, member.GetId(), &storagev1.PushHint{Visible: true})
+		woken, err := wakeMember(tx, member.GetId(), &storagev1.PushHint{Visible: true, Reminder: true})
 		if err != nil {
 			return pushes, err
 		}
@@ -39,7 +41,8 @@ func wakeMembers(tx *store.Tx, picks func(*fieldsyncv1.Member) bool) (pushes uin
 	return pushes, nil
 }
 
-// wakeCrew does so for the crew that has a task, or for those of its members that picks wants; nil picks all.
+// wakeCrew does so for the crew that has a task, or for those of its members that picks wants; nil picks all. A task that the crew has
+// not answered is new to it, until it does.
 func wakeCrew(tx *store.Tx, task *fieldsyncv1.Task, picks func(*fieldsyncv1.Member) bool) (pushes uint32, err error) {
 	crew := task.GetAssignment().GetCrewId()
 	if crew == "" {
@@ -60,6 +63,7 @@ func wakeCrew(tx *store.Tx, task *fieldsyncv1.Task, picks func(*fieldsyncv1.Memb
 		}
 		woken, err := wakeMember(tx, stub.GetId(), &storagev1.PushHint{
 			Visible: true, TaskId: task.GetId(), AssignmentEpoch: task.GetAssignment().GetAssignmentEpoch(),
+			Reminder: task.GetStatus().GetState() != fieldsyncv1.TaskState_TASK_STATE_ASSIGNED,
 		})
 		if err != nil {
 			return pushes, err
@@ -77,7 +81,8 @@ func wakeMember(tx *store.Tx, member string, hint *storagev1.PushHint) (pushes u
 		if device.GetPush() == nil {
 			continue
 		}
-		one := &storagev1.PushHint{DeviceId: device.GetId(), Visible: hint.GetVisible(), TaskId: hint.GetTaskId(), AssignmentEpoch: hint.GetAssignmentEpoch()}
+		one := proto.CloneOf(hint)
+		one.DeviceId = device.GetId()
 		if err := store.Enqueue(tx, &storagev1.OutboxRow{Work: &storagev1.OutboxRow_Push{Push: one}}); err != nil {
 			return pushes, err
 		}

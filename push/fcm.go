@@ -139,7 +139,7 @@ func fcmMessage(m Message) (*messaging.Message, error) {
 		APNS:    &messaging.APNSConfig{Headers: apns, Payload: &messaging.APNSPayload{Aps: &messaging.Aps{ContentAvailable: true}}},
 	}
 	if m.Visible {
-		message.Notification = &messaging.Notification{Title: visibleTitle(m.Address.GetLanguage())}
+		message.Notification = &messaging.Notification{Title: m.title()}
 	}
 	if err := setAddress(message, m.Address); err != nil {
 		return nil, err

@@ -19,17 +19,23 @@ type Message struct {
 	Address *storagev1.PushAddress
 	// Visible hints show a fixed notification to the person.
 	Visible bool
+	// Reminder says that what is shown tells of no new task.
+	Reminder bool
 }
 
-// visibleTitle is all that a person sees before the app has synced: the same for every task.
-func visibleTitle(language string) string {
-	switch language {
+// title is all that a person sees of a visible hint before the app has synced: the same for every task.
+func (m Message) title() string {
+	vi, en := "Có công việc mới", "New task"
+	if m.Reminder {
+		vi, en = "Có việc cần xem", "Something to look at"
+	}
+	switch m.Address.GetLanguage() {
 	case "vi":
-		return "Có công việc mới"
+		return vi
 	case "en":
-		return "New task"
+		return en
 	default:
-		return "Có công việc mới · New task"
+		return vi + " · " + en
 	}
 }
 

@@ -79,7 +79,7 @@ func (p *WebPush) Send(ctx context.Context, m Message) error {
 	said := map[string]string{"hint": "sync"}
 	topic, urgency := silentCollapseKey, webpush.UrgencyNormal
 	if m.Visible {
-		said["title"] = visibleTitle(m.Address.GetLanguage())
+		said["title"] = m.title()
 		topic, urgency = visibleCollapseKey, webpush.UrgencyHigh
 	}
 	payload, err := json.Marshal(said)

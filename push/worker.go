@@ -118,6 +118,7 @@ type delivery struct {
 	deviceID string
 	address  *storagev1.PushAddress
 	visible  bool
+	newTask  bool // One of those that are visible tells of a new task.
 	rows     []*storagev1.OutboxRow
 }
 
@@ -190,6 +191,7 @@ func (w *Worker) plan(tx *store.Tx, rows []*storagev1.OutboxRow) (deliveries []*
 			deliveries = append(deliveries, d)
 		}
 		d.visible = d.visible || row.GetPush().GetVisible()
+		d.newTask = d.newTask || row.GetPush().GetVisible() && !row.GetPush().GetReminder()
 		d.rows = append(d.rows, row)
 	}
 	return deliveries, unknown, nil
@@ -225,7 +227,7 @@ func stale(device *storagev1.Device, now time.Time) bool {
 // deliver sends and keeps the outcome. A crash before it is kept means that the device is woken once more.
 func (w *Worker) deliver(ctx context.Context, d *delivery) {
 	sendCtx, cancel := context.WithTimeout(ctx, w.o.SendTimeout)
-	outcome := w.o.Sender.Send(sendCtx, Message{DeviceID: d.deviceID, Address: d.address, Visible: d.visible})
+	outcome := w.o.Sender.Send(sendCtx, Message{DeviceID: d.deviceID, Address: d.address, Visible: d.visible, Reminder: d.visible && !d.newTask})
 	cancel()
 
 	log := w.o.Log.With("device_id", d.deviceID, "rows", len(d.rows), "visible", d.visible)

@@ -192,6 +192,32 @@ func TestCoalesced(t *testing.T) {
 	w.want(0, 0)
 }
 
+// Protects people from reading of a new task where there is none, and from not reading of one that comes with something else.
+func TestVisibleTitle(t *testing.T) {
+	w := newWorld(t)
+	remind := func(device string) {
+		w.update(func(tx *store.Tx) error {
+			return store.Enqueue(tx, &storagev1.OutboxRow{Work: &storagev1.OutboxRow_Push{
+				Push: &storagev1.PushHint{DeviceId: device, Visible: true, Reminder: true},
+			}})
+		})
+	}
+	w.device("a", func(d *storagev1.Device) { d.Push.Language = "vi" })
+	w.device("b")
+	remind("a")
+	w.enqueue("a", false)
+	remind("b")
+	w.enqueue("b", true)
+	w.round(w.worker(w.fcm))
+	titles := map[string]string{}
+	for _, m := range w.fake.Messages() {
+		titles[m.Token] = m.Title
+	}
+	if titles["token of a"] != "Có việc cần xem" || titles["token of b"] != "Có công việc mới · New task" {
+		t.Errorf("titles %v", titles)
+	}
+}
+
 // A worker that was too slow must not end what another has in hand.
 func TestLostLease(t *testing.T) {
 	w := newWorld(t)

@@ -149,7 +149,9 @@ type PushHint struct {
 	// The task's assignment epoch after the order.
 	AssignmentEpoch uint64 `protobuf:"varint,4,opt,name=assignment_epoch,json=assignmentEpoch,proto3" json:"assignment_epoch,omitempty"`
 	// The last push to a device that has just been revoked, and whose address is forgotten elsewhere.
-	Farewell      *PushAddress `protobuf:"bytes,5,opt,name=farewell,proto3" json:"farewell,omitempty"`
+	Farewell *PushAddress `protobuf:"bytes,5,opt,name=farewell,proto3" json:"farewell,omitempty"`
+	// What is shown tells of no new task: somebody is called because of one that nobody answers, or whose time runs out.
+	Reminder      bool `protobuf:"varint,6,opt,name=reminder,proto3" json:"reminder,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -217,6 +219,13 @@ func (x *PushHint) GetFarewell() *PushAddress {
 		return x.Farewell
 	}
 	return nil
+}
+
+func (x *PushHint) GetReminder() bool {
+	if x != nil {
+		return x.Reminder
+	}
+	return false
 }
 
 // Why a row was given up.
@@ -297,13 +306,14 @@ const file_fieldsync_storage_v1_outbox_proto_rawDesc = "" +
 	"\x05lease\x18\x05 \x01(\tR\x05lease\x124\n" +
 	"\x04push\x18\n" +
 	" \x01(\v2\x1e.fieldsync.storage.v1.PushHintH\x00R\x04pushB\x06\n" +
-	"\x04work\"\xc4\x01\n" +
+	"\x04work\"\xe0\x01\n" +
 	"\bPushHint\x12\x1b\n" +
 	"\tdevice_id\x18\x01 \x01(\tR\bdeviceId\x12\x18\n" +
 	"\avisible\x18\x02 \x01(\bR\avisible\x12\x17\n" +
 	"\atask_id\x18\x03 \x01(\tR\x06taskId\x12)\n" +
 	"\x10assignment_epoch\x18\x04 \x01(\x04R\x0fassignmentEpoch\x12=\n" +
-	"\bfarewell\x18\x05 \x01(\v2!.fieldsync.storage.v1.PushAddressR\bfarewell\"\x81\x01\n" +
+	"\bfarewell\x18\x05 \x01(\v2!.fieldsync.storage.v1.PushAddressR\bfarewell\x12\x1a\n" +
+	"\breminder\x18\x06 \x01(\bR\breminder\"\x81\x01\n" +
 	"\n" +
 	"OutboxDead\x121\n" +
 	"\x03row\x18\x01 \x01(\v2\x1f.fieldsync.storage.v1.OutboxRowR\x03row\x12*\n" +
