@@ -279,11 +279,22 @@ func (p *boardPrinter) deliveries(all []*fieldsyncv1.Delivery) error {
 		for _, at := range []*timestamppb.Timestamp{d.GetSentAt(), d.GetDeliveredAt(), d.GetSyncedAt(), d.GetSeenAt(), d.GetAcceptedAt()} {
 			cells = append(cells, clockTime(at))
 		}
-		if err := p.write(append(cells, d.GetFailure())...); err != nil {
+		if err := p.write(append(cells, p.pushFailure(d.GetFailure()))...); err != nil {
 			return err
 		}
 	}
 	return p.flush()
+}
+
+// pushFailure says why no hint has reached a phone; to English readers the API's codes say it.
+func (p *boardPrinter) pushFailure(code string) string {
+	vi := map[string]string{
+		"no_address": "máy chưa có địa chỉ đẩy", "unregistered": "địa chỉ đẩy đã mất", "rejected": "dịch vụ đẩy từ chối", "expired": "thử mãi không được",
+	}[code]
+	if vi == "" {
+		vi = code
+	}
+	return p.tr(vi, code)
 }
 
 // clockTime is a time of the day with its seconds, in Vietnam; "-" for none.

@@ -125,6 +125,9 @@ func explain(err error, lang string) string {
 	if info := refusal(err); info != nil {
 		return sentence(info.GetMessage().GetVi(), info.GetMessage().GetEn(), lang) + " [" + info.GetCode() + "]"
 	}
+	if unheard, ok := errors.AsType[*connect.Error](err); ok && unheard.Code() == connect.CodeUnavailable {
+		return fmt.Sprintf(sentence("Không gọi được máy chủ: %s", "The server cannot be reached: %s", lang), unheard.Message())
+	}
 	if damaged, ok := errors.AsType[*embedded.IndexError](err); ok {
 		return sentence(fmt.Sprintf("Chỉ mục bị hỏng, có thể dựng lại từ nhật ký bằng `fieldsync rebuild`: %v", damaged.Err), err.Error(), lang)
 	}

@@ -2,8 +2,15 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 )
 
 // Protects the first screen that a user sees: each command stands there once, and it can be asked for in either order of flags.
@@ -24,5 +31,25 @@ func TestHelpNamesEachCommandOnce(t *testing.T) {
 	}
 	if len(seen) < 20 {
 		t.Errorf("%d commands", len(seen))
+	}
+}
+
+// Protects dispatchers from a bare error of the network, in English, where the server does not run.
+func TestUnreachableServer(t *testing.T) {
+	err := connect.NewError(connect.CodeUnavailable, errors.New("dial tcp 127.0.0.1:8022: connect: connection refused"))
+	if got, want := explain(err, "vi"), "Không gọi được máy chủ: dial tcp 127.0.0.1:8022: connect: connection refused"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// Protects whoever looks why nothing is posted: a webhook that rests says so, one that has rested says it no more.
+func TestWebhookHeldUp(t *testing.T) {
+	now := time.Date(2026, 11, 26, 5, 0, 0, 0, time.UTC)
+	hook := &fieldsyncv1.Webhook{LastError: "HTTP 500", PausedUntil: timestamppb.New(now.Add(5 * time.Minute))}
+	if got, want := heldUpBy(hook, now, "vi"), "HTTP 500, nghỉ đến 2026-11-26 12:05:00"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := heldUpBy(hook, now.Add(time.Hour), "vi"), "HTTP 500"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -196,11 +196,11 @@ Takes a shell that is enrolled as a dispatcher or an admin.`,
 			if err != nil {
 				return err
 			}
-			by := strings.ToLower(strings.TrimPrefix(resp.GetBy().String(), "ROUTED_BY_"))
-			if resp.GetBy() == fieldsyncv1.RoutedBy_ROUTED_BY_UNSPECIFIED {
-				by = sentence("giữ nguyên", "stays", language(cmd))
+			by := routedBy(resp.GetBy(), language(cmd))
+			if names := resp.GetNames(); names != "" {
+				by += ": " + names
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s → %s (%s)\n", args[0], resp.GetUnitId(), strings.TrimSpace(by+" "+resp.GetNames()))
+			fmt.Fprintf(cmd.OutOrStdout(), "%s → %s (%s)\n", args[0], resp.GetUnitId(), by)
 			if len(resp.GetCandidates()) > 0 {
 				fmt.Fprintf(cmd.OutOrStdout(), sentence("Có thể là: %s\n", "It may be: %s\n", language(cmd)), strings.Join(resp.GetCandidates(), ", "))
 			}
@@ -208,6 +208,20 @@ Takes a shell that is enrolled as a dispatcher or an admin.`,
 		})
 	}
 	return cmd
+}
+
+// routedBy says what has told of a ticket's unit.
+func routedBy(by fieldsyncv1.RoutedBy, lang string) string {
+	switch by {
+	case fieldsyncv1.RoutedBy_ROUTED_BY_POSITION:
+		return sentence("theo vị trí", "position", lang)
+	case fieldsyncv1.RoutedBy_ROUTED_BY_NAME:
+		return sentence("theo địa danh", "name", lang)
+	case fieldsyncv1.RoutedBy_ROUTED_BY_HAND:
+		return sentence("chuyển tay", "hand", lang)
+	default:
+		return sentence("giữ nguyên", "stays", lang)
+	}
 }
 
 // listUnrouted prints what waits to be routed by hand: id, the hotline's id, when it was reported, address.

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/cong1022/fieldsync/dispatch/calendar"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
 )
@@ -71,16 +72,25 @@ func newWebhookListCommand(profile *string) *cobra.Command {
 				}
 				format := sentence("%s  %s  chờ gửi lại %d, đã bỏ %d  %s\n", "%s  %s  waiting %d, given up %d  %s\n", language(cmd))
 				for _, hook := range resp.GetWebhooks() {
-					state := hook.GetLastError()
-					if hook.GetEndedAt() != nil {
-						state = sentence("đã bị bên nhận kết thúc (410)", "ended by the receiver (410)", language(cmd))
-					}
-					fmt.Fprintf(cmd.OutOrStdout(), format, hook.GetId(), hook.GetUrl(), hook.GetWaiting(), hook.GetGivenUp(), state)
+					fmt.Fprintf(cmd.OutOrStdout(), format, hook.GetId(), hook.GetUrl(), hook.GetWaiting(), hook.GetGivenUp(),
+						heldUpBy(hook, time.Now(), language(cmd)))
 				}
 				return nil
 			})
 		},
 	}
+}
+
+// heldUpBy says what holds a webhook up: that the receiver wants no more, or the last failure, and until when nothing is posted for it.
+func heldUpBy(hook *fieldsyncv1.Webhook, now time.Time, lang string) string {
+	if hook.GetEndedAt() != nil {
+		return sentence("đã bị bên nhận kết thúc (410)", "ended by the receiver (410)", lang)
+	}
+	until := hook.GetPausedUntil()
+	if until == nil || !until.AsTime().After(now) {
+		return hook.GetLastError()
+	}
+	return fmt.Sprintf(sentence("%s, nghỉ đến %s", "%s, rests until %s", lang), hook.GetLastError(), until.AsTime().In(calendar.Zone).Format(time.DateTime))
 }
 
 func newWebhookReplayCommand(profile *string) *cobra.Command {
