@@ -2,14 +2,18 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
+	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/internal/fault"
+	"github.com/cong1022/fieldsync/internal/faultwire"
 	"github.com/cong1022/fieldsync/store"
 )
 
@@ -30,34 +34,51 @@ type calls struct {
 	alive map[*call]struct{}
 }
 
+// basis is what a call under way rests on: that this caller may make that call.
+type basis struct {
+	by   Principal
+	path string
+}
+
 // call is a request under way.
 type call struct {
-	by      Principal
+	basis
+
 	cancel  context.CancelCauseFunc
 	control *http.ResponseController
 	body    *watchedBody
 	cut     bool
 }
 
-// watchedBody knows whether a request's body has been read to its end.
+// watchedBody knows whether a request's body has been read to its end, and says why it ends early where its call was cut.
 type watchedBody struct {
 	io.ReadCloser
 
+	ctx  context.Context //nolint:containedctx // Of the request whose body it is.
+	log  *slog.Logger
 	over atomic.Bool
 }
 
 // Read implements io.Reader.
 func (b *watchedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil {
-		b.over.Store(true)
+	if err == nil {
+		return n, nil
+	}
+	b.over.Store(true)
+	var why *fault.Error
+	if !errors.Is(err, io.EOF) && errors.As(context.Cause(b.ctx), &why) {
+		err = errors.Join(faultwire.Connect(b.ctx, b.log, why), why) // For RPCs, and for other faces.
 	}
 	return n, err
 }
 
 // begin enters a request under way, whose body is to be read through the call's.
-func (c *calls) begin(by Principal, cancel context.CancelCauseFunc, w http.ResponseWriter, r *http.Request) *call {
-	one := &call{by: by, cancel: cancel, control: http.NewResponseController(w), body: &watchedBody{ReadCloser: r.Body}}
+func (c *calls) begin(by Principal, log *slog.Logger, cancel context.CancelCauseFunc, w http.ResponseWriter, r *http.Request) *call {
+	one := &call{
+		basis: basis{by, r.URL.Path}, cancel: cancel, control: http.NewResponseController(w),
+		body: &watchedBody{ReadCloser: r.Body, ctx: r.Context(), log: log},
+	}
 	one.body.over.Store(r.Body == nil || r.Body == http.NoBody)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -79,24 +100,24 @@ func (c *calls) end(one *call) {
 	one.cancel(nil)
 }
 
-// callers are those of whom calls are under way.
-func (c *calls) callers() map[Principal]struct{} {
+// bases are what calls under way rest on.
+func (c *calls) bases() map[basis]struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	all := make(map[Principal]struct{})
+	all := make(map[basis]struct{})
 	for one := range c.alive {
-		all[one.by] = struct{}{}
+		all[one.basis] = struct{}{}
 	}
 	return all
 }
 
-// cut ends the calls of a caller: their contexts end with the reason, a body that is being read ends at once, and a client that
+// cut ends the calls that rested on what is no more: their contexts end with the reason, a body that is being read ends at once, and a client that
 // does not read gets little time for the last words.
-func (c *calls) cut(by Principal, reason error) {
+func (c *calls) cut(lost basis, reason error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for one := range c.alive {
-		if one.by != by || one.cut {
+		if one.basis != lost || one.cut {
 			continue
 		}
 		one.cut = true
@@ -120,8 +141,17 @@ func accessLost(tx *store.Tx) error {
 	return store.Put(tx, store.AccessHeadKey(), &storagev1.SequenceHead{Sequence: head.GetSequence() + 1})
 }
 
-// Run ends calls under way whose device was revoked or handed on, or whose token's key is compromised, on this node or another, until ctx
-// ends; it returns nil then. Without it they end at their next message.
+// Moved marks in the transaction that gives a member another role, crew or unit that calls under way may rest on what it was.
+func Moved(tx *store.Tx, was *fieldsyncv1.Member) error {
+	before := Principal{Role: was.GetRole(), CrewID: was.GetCrewId(), UnitID: was.GetUnitId()}
+	if scope, err := before.Scope(); err == nil {
+		tx.Signal(scope.Topic()) // Whoever waits there looks at once whether the scope is still its own.
+	}
+	return accessLost(tx)
+}
+
+// Run ends calls under way whose device was revoked or handed on, whose caller has lost the role for them, or whose token's key is
+// compromised, on this node or another, until ctx ends; it returns nil then. Without it they end at their next message.
 func (s *Service) Run(ctx context.Context) error {
 	wake, stop := s.st.Subscribe(accessTopic)
 	defer stop()
@@ -156,15 +186,21 @@ func (s *Service) accessHead(ctx context.Context) (sequence uint64, err error) {
 	return sequence, err
 }
 
-// recheck cuts the calls of those who may not go on.
+// recheck cuts the calls of those who may not go on. Of routes (uploads, downloads) the role is looked at when they are called: each is
+// soon over.
 func (s *Service) recheck(ctx context.Context) {
-	for by := range s.calls.callers() {
+	for on := range s.calls.bases() {
 		err := s.st.View(ctx, func(tx *store.Tx) error {
-			_, err := by.Reload(tx)
+			now, err := on.by.Reload(tx)
+			if roles, ok := rights[on.path]; ok && err == nil {
+				err = now.reaches(on.path, roles)
+			}
 			return err
 		})
-		if fault.KindOf(err) == fault.Unauthenticated {
-			s.calls.cut(by, err)
+		switch fault.KindOf(err) {
+		case fault.Unauthenticated, fault.Denied:
+			s.calls.cut(on, err)
+		default:
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 // and plain HTTP alike, and before any body is read. A request without a token passes without a principal: what needs
 // one refuses it by itself. A bad token is refused at once with "token_invalid", "token_expired" or "device_revoked".
 //
-// A call under way ends, with the reason, when its device loses its rights: see Run.
+// A call under way ends, with the reason, when its device or its member loses the right to it: see Run.
 //
 // The public procedures are spared: a phone that sends its expired token along with the call that renews it must get
 // through.
@@ -38,9 +38,9 @@ func (s *Service) Middleware(log *slog.Logger) func(http.Handler) http.Handler {
 				return
 			}
 			ctx, cancel := context.WithCancelCause(WithPrincipal(r.Context(), p))
-			call := s.calls.begin(p, cancel, w, r)
-			defer s.calls.end(call)
 			r = r.WithContext(ctx)
+			call := s.calls.begin(p, log, cancel, w, r)
+			defer s.calls.end(call)
 			if r.Body != nil && r.Body != http.NoBody {
 				r.Body = call.body
 			}

@@ -8,13 +8,13 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +23,7 @@ import (
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
 	"github.com/cong1022/fieldsync/internal/fault"
+	"github.com/cong1022/fieldsync/store"
 )
 
 // Protects: a call under way ends when its device is revoked, waiting or reading a body that never comes, and hears why; the
@@ -45,7 +46,7 @@ func TestRevokedCallsEnd(t *testing.T) {
 		switch r.URL.Path {
 		case "/upload":
 			_, err := io.Copy(io.Discard, r.Body)
-			ended <- errors.Join(err, context.Cause(r.Context()))
+			ended <- err
 		case "/stream":
 			<-r.Context().Done()
 			ended <- context.Cause(r.Context())
@@ -88,6 +89,64 @@ func TestRevokedCallsEnd(t *testing.T) {
 		wantCode(t, <-ended, fault.Unauthenticated, "device_revoked")
 	}
 	close(release)
+}
+
+// Protects: a call that lasts ends when its caller loses the role for it, as the hotline's streams do, which say more than any crew may
+// know; one that the new role reaches too goes on.
+func TestCallsEndWithTheRole(t *testing.T) {
+	h := openHouse(t)
+	ctx, stop := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- h.Run(ctx) }()
+	begun, ended := make(chan struct{}), make(chan error)
+	open, release := context.WithCancel(t.Context())
+	server := httptest.NewServer(h.Middleware(slog.New(slog.DiscardHandler))(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		begun <- struct{}{}
+		if r.URL.Path == fieldsyncv1connect.IdentityServiceWhoAmIProcedure {
+			select {
+			case <-r.Context().Done():
+				t.Error("a call that every role may make was cut")
+			case <-open.Done():
+			}
+			return
+		}
+		<-r.Context().Done()
+		ended <- context.Cause(r.Context())
+	})))
+	p := h.enrolled(t, "hotline")
+	var calls sync.WaitGroup
+	for _, path := range []string{fieldsyncv1connect.IdentityServiceWhoAmIProcedure, fieldsyncv1connect.HotlineServiceWatchCompletionsProcedure} {
+		calls.Go(func() {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+path, nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			r.Header.Set("Authorization", "Bearer "+p.token)
+			if answer, err := http.DefaultClient.Do(r); err == nil {
+				_ = answer.Body.Close()
+			}
+		})
+		<-begun
+	}
+	h.update(t, func(tx *store.Tx) error {
+		was, err := store.Get(tx, store.MemberKey("hotline"))
+		if err != nil {
+			return err
+		}
+		if err := Moved(tx, was); err != nil {
+			return err
+		}
+		return store.Put(tx, store.MemberKey("hotline"), &fieldsyncv1.Member{Id: "hotline", Name: "x", Role: crew, CrewId: "a1"})
+	})
+	wantCode(t, <-ended, fault.Denied, "role_denied")
+	release()
+	calls.Wait()
+	server.Close()
+	stop()
+	if err := <-ran; err != nil {
+		t.Error(err)
+	}
 }
 
 // Protects: a revoked device delivers what it still has by the proof of its key, and reaches nothing else with that; one that is

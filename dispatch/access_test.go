@@ -222,6 +222,38 @@ func TestCrewIndexFollowsMembers(t *testing.T) {
 	}
 }
 
+// Protects: whoever waits for changes of a scope hears at once that a member has left it, and calls under way are looked at again; a new
+// name wakes nobody.
+func TestMovedMemberIsNoticed(t *testing.T) {
+	h := newHouse(t)
+	put := func(m *fieldsyncv1.Member) (woken bool, rights uint64) {
+		t.Helper()
+		wake, stop := h.store.Subscribe(store.CrewScope("cay-xanh").Topic())
+		defer stop()
+		m.Id = "minh"
+		must(t)(h.PutMember(h.as(admin), &fieldsyncv1.PutMemberRequest{Member: m}))
+		select {
+		case <-wake:
+			woken = true
+		default:
+		}
+		h.view(func(tx *store.Tx) error {
+			head, err := store.Get(tx, store.AccessHeadKey())
+			rights = head.GetSequence()
+			return err
+		})
+		return woken, rights
+	}
+	put(&fieldsyncv1.Member{Name: "Minh", Role: fieldsyncv1.Role_ROLE_CREW, CrewId: "cay-xanh"})
+	woken, before := put(&fieldsyncv1.Member{Name: "Văn Minh", Role: fieldsyncv1.Role_ROLE_CREW, CrewId: "cay-xanh"})
+	if woken {
+		t.Error("a new name wakes the crew")
+	}
+	if woken, after := put(&fieldsyncv1.Member{Name: "Văn Minh", Role: fieldsyncv1.Role_ROLE_CREW, CrewId: "thoat-nuoc"}); !woken || after != before+1 {
+		t.Errorf("after a move: woken %v, rights lost %d times, were %d", woken, after, before)
+	}
+}
+
 // Protects against a dispatcher who takes over or demotes those whom only an admin may change.
 func TestDispatcherCannotTakeOverMembers(t *testing.T) {
 	h := newHouse(t)

@@ -63,6 +63,11 @@ func putMember(tx *store.Tx, p auth.Principal, member *fieldsyncv1.Member) error
 	if err := recordMembership(tx, member, before.GetCrewId()); err != nil {
 		return err
 	}
+	if before != nil && (before.GetRole() != member.GetRole() || before.GetCrewId() != member.GetCrewId() || before.GetUnitId() != member.GetUnitId()) {
+		if err := auth.Moved(tx, before); err != nil {
+			return err
+		}
+	}
 	if crew := before.GetCrewId(); crew != "" {
 		if err := store.Delete(tx, store.CrewMemberKey(crew, member.GetId())); err != nil {
 			return err
