@@ -3,6 +3,7 @@ package server
 import (
 	"container/list"
 	"context"
+	"io"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -63,6 +64,11 @@ func (q *quotas) byAddress(s *Rooms) func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			call := &underWay{}
 			defer q.end(call, w, r)
+			if waitsForRest(r) {
+				// Whoever refuses a call closes its body, and end could not take the rest.
+				r = r.WithContext(r.Context())
+				r.Body = io.NopCloser(r.Body)
+			}
 			ctx := context.WithValue(r.Context(), underWayKey{}, call)
 			addr, ok := addressOf(r.RemoteAddr)
 			if ok {

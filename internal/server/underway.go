@@ -154,7 +154,7 @@ func (q *quotas) end(u *underWay, w http.ResponseWriter, r *http.Request) {
 		u.within(&q.answers, q.c.AnonymousCalls)
 	}
 	switch {
-	case !u.beyond && r.ProtoMajor >= 2 && r.ContentLength > 0 && r.ContentLength <= maxPublicBytes:
+	case !u.beyond && waitsForRest(r):
 		// As net/http does over HTTP/1.1. Else it answers and resets the stream, without an error (RFC 9113, 8.1), and a client that is
 		// still sending may take that for a failure and not look at the answer: curl 7.88 does, each second time.
 		_ = http.NewResponseController(w).SetReadDeadline(q.now().Add(restTime))
@@ -172,6 +172,11 @@ func (q *quotas) end(u *underWay, w http.ResponseWriter, r *http.Request) {
 		<-ended // At the latest when write_timeout is over, or the connection.
 		u.over()
 	}()
+}
+
+// waitsForRest tells whether the answer to a call that is refused at its header waits for the rest of its body: a short one over HTTP/2.
+func waitsForRest(r *http.Request) bool {
+	return r.ProtoMajor >= 2 && r.ContentLength > 0 && r.ContentLength <= maxPublicBytes
 }
 
 // streamEnd tells when the stream behind w is over; nil where there is none: what can be hijacked is a connection of HTTP/1.1, where the

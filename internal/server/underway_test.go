@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -197,17 +198,26 @@ func TestAnswersOfADeviceAreTaken(t *testing.T) {
 	}
 }
 
-// Protects: over HTTP/2 as over HTTP/1.1 a refusal waits for a short body that is on its way, and the stream is not reset.
+// Protects: over HTTP/2 as over HTTP/1.1 a refusal waits for a short body that is on its way, and the stream is not reset, wherever the
+// call is refused: for its token, or for its right.
 func TestRefusedWhileSending(t *testing.T) {
-	r := start(t, testConfig(t))
+	r := settled(t, testConfig(t))
 	s := openStreams(t, r, 1<<16)
-	for range 20 {
-		s.call(t, http.MethodPost, whoAmIPath, "authorization", "Bearer guess")
-		if err := s.WriteData(s.last, true, make([]byte, 10)); err != nil {
+	const calls = 20
+	for i := range calls {
+		authorization := []string{"authorization", "Bearer guess"}
+		if i%2 == 1 {
+			authorization = nil
+		}
+		s.call(t, http.MethodPost, whoAmIPath, authorization...)
+	}
+	time.Sleep(50 * time.Millisecond) // Whoever does not wait for the bodies has answered by now.
+	for i := range uint32(calls) {
+		if err := s.WriteData(s.last-2*i, true, make([]byte, 10)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for ended := 0; ended < 20; {
+	for ended := 0; ended < calls; {
 		frame, err := s.ReadFrame()
 		if err != nil {
 			t.Fatal(err)
