@@ -3,6 +3,7 @@ package media_test
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -50,6 +51,33 @@ func TestMethodOverride(t *testing.T) {
 	}
 	phone.commit(upload.GetUploadId())
 	download(t, h, "t1", photo)
+}
+
+// Protects: a HEAD that comes as a POST is answered as one on the wire: the length of the upload would be taken for that of a body, which
+// does not come, and the client would wait for it.
+func TestHeadAsPost(t *testing.T) {
+	h := newHouse(t, newFolder(t))
+	photo := newPhoto(t)
+	h.task("t1", photo)
+	phone := h.as("phone-1")
+	upload := phone.declare("t1", "p0")
+	phone.mustPatch(upload.GetUploadPath(), 0, photo[:1000])
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.server.URL+upload.GetUploadPath(), http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer phone-1")
+	request.Header.Set("Tus-Resumable", "1.0.0")
+	request.Header.Set("X-Http-Method-Override", "HEAD")
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if _, err := io.ReadAll(answer.Body); err != nil || answer.StatusCode != http.StatusOK || answer.Header.Get("Upload-Offset") != "1000" ||
+		answer.Header.Get("Upload-Length") != strconv.Itoa(len(photo)) {
+		t.Errorf("%d %v, %v", answer.StatusCode, answer.Header, err)
+	}
 }
 
 // Protects: TUSKit, which begins with the creation extension: a POST to the declared upload names that upload, resets nothing, and

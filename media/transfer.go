@@ -2,11 +2,14 @@ package media
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/tus/tusd/v2/pkg/handler"
 	"github.com/tus/tusd/v2/pkg/memorylocker"
 
@@ -23,6 +26,8 @@ type transfer struct {
 
 	mu    sync.Mutex
 	ended bool
+	// broken means that the body has ended before its end.
+	broken bool
 	// over means that there is nothing to end any more: the connection may be at another request already.
 	over bool
 }
@@ -45,7 +50,30 @@ func (t *transfer) Read(p []byte) (int, error) {
 	if ended {
 		return 0, handler.ErrUploadInterrupted
 	}
-	return t.ReadCloser.Read(p)
+	n, err := t.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		t.mu.Lock()
+		t.broken = true
+		t.mu.Unlock()
+	}
+	return n, inTusForm(err)
+}
+
+// inTusForm is why the server itself has ended a body, as tusd answers it: anything else it would call an error of its own.
+func inTusForm(err error) error {
+	var shown *connect.Error
+	if !errors.As(err, &shown) {
+		return err
+	}
+	code, sentence, _ := strings.Cut(shown.Message(), ": ")
+	switch shown.Code() {
+	case connect.CodeUnauthenticated:
+		return handler.NewError(code, sentence, http.StatusUnauthorized)
+	case connect.CodeInvalidArgument:
+		return handler.NewError("ERR_MALFORMED_BODY", shown.Message(), http.StatusBadRequest)
+	default:
+		return comeBack(code, sentence)
+	}
 }
 
 // end makes the read that is waiting return, and fails all reads after it. tusd extends the deadline after each read, so
@@ -66,7 +94,7 @@ func (t *transfer) finish() (ended bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.over = true
-	if t.ended {
+	if t.ended || t.broken {
 		// tusd may have extended the deadline, and the server would wait for the rest of the body until then.
 		_ = t.control.SetReadDeadline(longPast())
 	}

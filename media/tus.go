@@ -61,7 +61,7 @@ func (s *Service) serveUpload(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Tus-Resumable", tusVersion)
 	w.Header().Set("Tus-Version", tusVersion)
 	if method := r.Header.Get("X-Http-Method-Override"); r.Method == http.MethodPost && method != "" {
-		r.Method = method
+		r.Method, w = method, overridden{w}
 	}
 	switch r.Method {
 	case http.MethodHead, http.MethodPatch, http.MethodPost:
@@ -95,6 +95,21 @@ func (s *Service) serveUpload(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 }
+
+// overridden answers a request whose method stands in X-HTTP-Method-Override. On the wire it is a POST: the length that a HEAD tells
+// would be taken for that of a body, which does not come.
+type overridden struct{ http.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (w overridden) WriteHeader(status int) {
+	if status < http.StatusMultipleChoices {
+		w.Header().Del("Content-Length")
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (w overridden) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // serveCreation answers the POST of a client that cannot be given an upload's URL, such as TUSKit, sent to the path that Declare
 // gave: it creates nothing, and names the same URL, absolute, since not every client resolves another. Bytes that are here stay.

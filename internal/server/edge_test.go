@@ -11,13 +11,17 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/gen/fieldsync/v1/fieldsyncv1connect"
+	"github.com/cong1022/fieldsync/store"
 )
 
 const whoAmIPath = "/fieldsync.v1.IdentityService/WhoAmI"
@@ -154,11 +158,75 @@ func TestSlowClients(t *testing.T) {
 			t.Errorf("%s: %q", name, said)
 		}
 	}
-	ended(t, upload)
+	if said := ended(t, upload); !strings.HasPrefix(said, "HTTP/1.1 404") { // Refused, unread.
+		t.Errorf("a slow upload that is none: %q", said)
+	}
 	ended(t, raw(t, r, "POST "+syncPath+" HTTP/1.1\r\nHost: x\r\nContent-Type: application/proto\r\nContent-Length: 1000\r\n\r\nx")) // Refused, unread.
 	if got := do(t, client(t, false, token), http.MethodPost, r.url+whoAmIPath, jsonType, strings.NewReader("{}")); got.status != http.StatusOK {
 		t.Errorf("afterwards: %d", got.status)
 	}
+}
+
+// Protects: an upload that the server ends says why, with the status that clients of tus go by: they repeat after 503, and look for
+// another token after 401. A 500 would be an error of the server's.
+func TestEndedUploads(t *testing.T) {
+	config := testConfig(t)
+	config.Edge.BodyTimeout = 500e6
+	r := settled(t, config)
+	head := r.uploading(t, r.token(t, "an"))
+	if said := ended(t, raw(t, r, head+"Transfer-Encoding: chunked\r\n\r\nzz\r\n")); !strings.HasPrefix(said, "HTTP/1.1 400") {
+		t.Errorf("a malformed one: %q", said)
+	}
+	slow := raw(t, r, head+"Content-Length: 9\r\n\r\nx")
+	time.Sleep(2 * config.Edge.BodyTimeout)
+	if _, err := slow.Write([]byte("x")); err != nil { // The server takes a byte now and then for no pace; silence ends later, by tusd.
+		t.Fatal(err)
+	}
+	if said := ended(t, slow); !strings.HasPrefix(said, "HTTP/1.1 503") || !strings.Contains(said, "body_too_slow") || !strings.Contains(said, "Retry-After") {
+		t.Errorf("a slow one: %q", said)
+	}
+}
+
+// Protects: a phone that is revoked while it sends a photo is told so, and not that it is slow.
+func TestUploadOfARevokedDevice(t *testing.T) {
+	r := settled(t, testConfig(t))
+	token := r.token(t, "an")
+	upload := raw(t, r, r.uploading(t, token)+"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n")
+	const goOn = "HTTP/1.1 100 Continue\r\n\r\n"
+	if _, err := io.ReadFull(upload, make([]byte, len(goOn))); err != nil { // From now on the body is being read.
+		t.Fatal(err)
+	}
+	admin := fieldsyncv1connect.NewIdentityServiceClient(r.enrol(t, "sep", t.TempDir()).Client(), r.url)
+	if _, err := admin.RevokeDevice(t.Context(), &fieldsyncv1.RevokeDeviceRequest{DeviceId: r.deviceOf(t, token)}); err != nil {
+		t.Fatal(err)
+	}
+	if said := ended(t, upload); !strings.HasPrefix(said, "HTTP/1.1 401") || !strings.Contains(said, "device_revoked") {
+		t.Errorf("%q", said)
+	}
+}
+
+func (r *running) deviceOf(tb testing.TB, token string) string {
+	tb.Helper()
+	who, err := fieldsyncv1connect.NewIdentityServiceClient(client(tb, false, token), r.url).WhoAmI(tb.Context(), &fieldsyncv1.WhoAmIRequest{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return who.GetDeviceId()
+}
+
+// uploading is how a request begins that sends the bytes of a declared photo.
+func (r *running) uploading(tb testing.TB, token string) string {
+	tb.Helper()
+	id := strings.Repeat("0c", 16)
+	device := r.deviceOf(tb, token)
+	r.update(tb, func(tx *store.Tx) error {
+		return store.Put(tx, store.UploadKey(id), &storagev1.Upload{
+			Id: id, DeviceId: device, SizeBytes: 10, ContentType: "image/jpeg", Sha256: make([]byte, 32),
+			State: fieldsyncv1.PhotoState_PHOTO_STATE_ON_PHONE, CreatedAt: timestamppb.Now(),
+		})
+	})
+	return "PATCH /v1/uploads/" + id + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/offset+octet-stream\r\n" +
+		"Tus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\nAuthorization: Bearer " + token + "\r\n"
 }
 
 // Protects: where all connections are taken, the one that has waited longest without a request makes room, so that half-open

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"time"
+
+	"connectrpc.com/connect"
 
 	"github.com/cong1022/fieldsync/internal/fault"
 	"github.com/cong1022/fieldsync/internal/faultwire"
@@ -36,7 +39,10 @@ func (p patience) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
 		if r.Body != nil && r.Body != http.NoBody && p.body > 0 {
-			paced := &pacedBody{ReadCloser: r.Body, patience: p, ctx: r.Context(), control: control, message: r.Method == http.MethodPost}
+			paced := &pacedBody{
+				ReadCloser: r.Body, patience: p, ctx: r.Context(), control: control,
+				message: r.Method == http.MethodPost, framed: r.ProtoMajor == 1,
+			}
 			// From now on: where nobody reads the body, because the call is refused, the server itself reads some of it.
 			paced.wait(p.now())
 			// On a copy: of its own request the server must see the body that it made. It closes a connection with an unread rest of
@@ -62,6 +68,7 @@ type pacedBody struct {
 	ctx     context.Context //nolint:containedctx // Of the request whose body it is.
 	control *http.ResponseController
 	message bool
+	framed  bool // By HTTP/1.1 itself: in chunks.
 
 	began, until time.Time
 	got          int
@@ -87,8 +94,17 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 		_ = b.control.SetReadDeadline(time.Time{})
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = b.tooSlow()
+	case b.framed && malformed(err):
+		err = connect.NewError(connect.CodeInvalidArgument, err)
 	}
 	return n, err
+}
+
+// malformed tells whether a body has ended since it is not written as HTTP/1.1 wants it: chunks without a size, a trailer without an
+// end. net/http has no type for these; what else ends a body is known by its own.
+func malformed(err error) bool {
+	var network net.Error
+	return err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, http.ErrBodyReadAfterClose) && !errors.As(err, &network)
 }
 
 // wait begins the time in which the next bytes must come. Where the connection has no deadlines, the next read tells.

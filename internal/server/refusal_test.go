@@ -132,6 +132,17 @@ func TestBadBodies(t *testing.T) {
 			}
 		})
 	}
+	// What breaks HTTP/1.1 itself is the client's mistake, too.
+	for name, rest := range map[string]string{
+		"a chunk without a size": "zz\r\n", "a chunk of any size": "fffffffffffffffff\r\n",
+		"an endless trailer": "0\r\nX: " + strings.Repeat("a", 120_000) + "\r\n\r\n",
+	} {
+		said := ended(t, raw(t, r, "POST "+syncPath+" HTTP/1.1\r\nHost: x\r\nContent-Type: "+protoType+"\r\nAuthorization: Bearer "+token+
+			"\r\nTransfer-Encoding: chunked\r\n\r\n"+rest))
+		if !strings.HasPrefix(said, "HTTP/1.1 400") || !strings.Contains(said, `"invalid_argument"`) {
+			t.Errorf("%s: %q", name, said)
+		}
+	}
 	if n := r.judged(t, token); n != 0 {
 		t.Errorf("%d mutations were judged", n)
 	}
