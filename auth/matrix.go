@@ -19,7 +19,8 @@ var public = []string{
 	"/v1/sign-in", // It reads a token of the identity provider by itself.
 }
 
-// delivery is what a revoked device may call with a token for delivery only: what it sends is kept, and it reads nothing.
+// delivery is what a revoked device may call with a token for delivery only: what it sends is kept, and it reads nothing. Whoever has
+// left the crews for another role may call it, too.
 var delivery = []string{
 	fieldsyncv1connect.SyncServiceSyncProcedure, // Which answers it with verdicts alone.
 	fieldsyncv1connect.MediaServiceDeclareProcedure,
@@ -180,13 +181,14 @@ func Allowed(procedure string, p *Principal) error {
 
 // reaches tells whether a row of the table lets the principal call.
 func (p Principal) reaches(what string, roles []fieldsyncv1.Role) error {
-	switch {
-	case p.Delivering && !slices.Contains(delivery, what):
+	switch delivers := slices.Contains(delivery, what); {
+	case p.Delivering && !delivers:
 		return errDeviceRevoked()
-	case !p.Delivering && !slices.Contains(roles, p.Role):
+	case p.Delivering, p.LeftCrews && delivers, slices.Contains(roles, p.Role):
+		return nil
+	default:
 		return errRoleDenied()
 	}
-	return nil
 }
 
 // AllowedIn is Allowed for whoever the context of a request names.

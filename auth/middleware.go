@@ -113,6 +113,12 @@ func loadPrincipal(tx *store.Tx, deviceID, memberID string, deliver bool) (Princ
 	p := Principal{DeviceID: device.GetId(), MemberID: member.GetId(), Role: member.GetRole()}
 	if p.InCrew() {
 		p.CrewID = member.GetCrewId()
+	} else {
+		history, err := store.Get(tx, store.MemberHistoryKey(member.GetId()))
+		if err != nil {
+			return Principal{}, err
+		}
+		p.LeftCrews = len(history.GetMemberships()) > 0
 	}
 	p.UnitID, err = unitOf(tx, member)
 	return p, err

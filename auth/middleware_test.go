@@ -1,9 +1,11 @@
 package auth
 
 import (
+	"errors"
 	"net/http"
 	"testing"
 
+	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
 	fieldsyncv1 "github.com/cong1022/fieldsync/gen/fieldsync/v1"
 	"github.com/cong1022/fieldsync/store"
 )
@@ -65,14 +67,17 @@ func TestPrincipalFollowsTheStore(t *testing.T) {
 		{"as enrolled", nil, Principal{Role: crew, CrewID: "a1", UnitID: "a"}},
 		{"moved to another crew", &fieldsyncv1.Member{Role: crew, CrewId: "b1"}, Principal{Role: crew, CrewID: "b1", UnitID: "b"}},
 		{"in a crew that is gone", &fieldsyncv1.Member{Role: crew, CrewId: "c1"}, Principal{Role: crew, CrewID: "c1"}},
-		{"become a dispatcher", &fieldsyncv1.Member{Role: dispatcher, UnitId: "b"}, Principal{Role: dispatcher, UnitID: "b"}},
-		{"become the hotline", &fieldsyncv1.Member{Role: hotline}, Principal{Role: hotline}},
-		{"become an admin", &fieldsyncv1.Member{Role: admin}, Principal{Role: admin}},
+		{"become a dispatcher", &fieldsyncv1.Member{Role: dispatcher, UnitId: "b"}, Principal{Role: dispatcher, UnitID: "b", LeftCrews: true}},
+		{"become the hotline", &fieldsyncv1.Member{Role: hotline}, Principal{Role: hotline, LeftCrews: true}},
+		{"become an admin", &fieldsyncv1.Member{Role: admin}, Principal{Role: admin, LeftCrews: true}},
 	} {
 		t.Run(step.name, func(t *testing.T) {
 			if step.member != nil {
 				step.member.Id = "crew-a"
-				h.update(t, func(tx *store.Tx) error { return store.Put(tx, store.MemberKey("crew-a"), step.member) })
+				h.update(t, func(tx *store.Tx) error {
+					history := &storagev1.MemberHistory{Memberships: []*storagev1.Membership{{CrewId: "a1"}}}
+					return errors.Join(store.Put(tx, store.MemberKey("crew-a"), step.member), store.Put(tx, store.MemberHistoryKey("crew-a"), history))
+				})
 			}
 			step.want.DeviceID, step.want.MemberID = p.id, "crew-a"
 			got, _, w := h.through(t, "/tus", "Bearer "+p.token)

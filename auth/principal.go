@@ -26,6 +26,8 @@ type Principal struct {
 	// Delivering: the device is revoked, and has shown by its key that it still has something to send. It has no role and reads
 	// nothing; what it sends goes into quarantine.
 	Delivering bool
+	// LeftCrews: the member was in a crew and has another role now. The phone may still hold what it recorded then, and may send it.
+	LeftCrews bool
 
 	// kid is the key that has signed the token; empty where the provider's has.
 	kid string

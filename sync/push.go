@@ -40,7 +40,7 @@ func (e *Engine) push(ctx context.Context, p auth.Principal, req *fieldsyncv1.Sy
 	if len(batch) == 0 {
 		return nil, nil
 	}
-	if !p.InCrew() && !p.Delivering {
+	if !p.InCrew() && !p.Delivering && !p.LeftCrews {
 		return nil, fault.New(fault.Denied, "mutations_denied",
 			"Chỉ tổ hiện trường mới ghi nhận công việc.", "Only crews record what was done.")
 	}
@@ -332,8 +332,16 @@ func (c *chunk) quarantine(m *fieldsyncv1.Mutation, payload []byte, sum [sha256.
 	key := store.QuarantinedKey(c.by.DeviceID, c.epoch, m.GetNumber(), sum)
 	return store.Put(c.tx, key, &storagev1.Quarantined{
 		DeviceId: c.by.DeviceID, MemberId: c.by.MemberID, InstallEpoch: c.epoch,
-		Mutation: payload, Code: judged.code, At: timestamppb.New(c.arrived), CrewId: c.by.CrewID,
+		Mutation: payload, Code: judged.code, At: timestamppb.New(c.arrived), CrewId: c.crew(),
 	})
+}
+
+// crew is whose dispatchers look into what is kept aside: the author's, or the last one where the author has left the crews.
+func (c *chunk) crew() string {
+	if stays := c.history.GetMemberships(); c.by.LeftCrews && len(stays) > 0 {
+		return stays[len(stays)-1].GetCrewId()
+	}
+	return c.by.CrewID
 }
 
 // judge lets a new mutation take effect. The revision it returns is 0 where the task was not touched.
@@ -466,7 +474,7 @@ func (c *chunk) stays(recorded *fieldsyncv1.TimeInterval) (all []stay) {
 		}
 		all = append(all, s)
 	}
-	if !present {
+	if !present && c.by.CrewID != "" {
 		all = append(all, stay{crew: c.by.CrewID, then: true}) // No history tells since when.
 	}
 	return all
