@@ -111,10 +111,10 @@ func (e *Engine) Sync(ctx context.Context, req *fieldsyncv1.SyncRequest) (*field
 	}
 	dropImpossible(req.GetClock().ProtoReflect())
 	dropImpossible(req.GetQueue().ProtoReflect())
-	scope, err := p.Scope()
-	if p.Delivering || err != nil && p.LeftCrews {
+	if p.Delivering {
 		return e.deliver(ctx, p, req)
 	}
+	scope, err := p.Scope()
 	if err != nil {
 		return nil, err
 	}
@@ -143,8 +143,8 @@ func (e *Engine) Sync(ctx context.Context, req *fieldsyncv1.SyncRequest) (*field
 	return resp, e.noteStatus(ctx, p.DeviceID, status, len(verdicts) > 0)
 }
 
-// deliver takes what a device without a scope still has: each mutation is judged as always, by its number, and what is new of a
-// revoked one goes into quarantine. The answer holds nothing but verdicts.
+// deliver takes what a revoked device still has: each mutation is judged as always, by its number, and what is new goes into
+// quarantine. The answer holds nothing but verdicts.
 func (e *Engine) deliver(ctx context.Context, p auth.Principal, req *fieldsyncv1.SyncRequest) (*fieldsyncv1.SyncResponse, error) {
 	status := &storagev1.DeviceStatus{
 		SeenAt: timestamppb.New(e.store.Now()), Queue: req.GetQueue(), AppVersion: req.GetAppVersion(), Clock: req.GetClock(),

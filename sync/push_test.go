@@ -181,42 +181,38 @@ func TestMovedMemberIsJudgedByTheTimeOfAuthorship(t *testing.T) {
 	}
 }
 
-// Protects the outbox of whoever has become a dispatcher, or something that syncs nothing, since: it is judged by the time of authorship,
+// Protects the outbox of whoever has become a dispatcher since: it is judged by the time of authorship,
 // as of a member who was moved; what needs a dispatcher's eye is the last crew's; and nothing is open to it that no crew has.
 func TestMemberWhoLeftTheCrews(t *testing.T) {
-	for _, role := range []fieldsyncv1.Role{fieldsyncv1.Role_ROLE_DISPATCHER, fieldsyncv1.Role_ROLE_ADMIN} {
-		t.Run(role.String(), func(t *testing.T) {
-			h := newHouse(t)
-			h.task(t, "t")
-			h.assign(t, "t", "old")
-			h.task(t, "nobodys")
-			h.device(t, "d", "old")
-			left := h.now
-			h.update(t, func(tx *store.Tx) error {
-				return store.Put(tx, store.MemberHistoryKey("member-d"), &storagev1.MemberHistory{Memberships: []*storagev1.Membership{
-					{CrewId: "old", From: timestamppb.New(left.Add(-48 * time.Hour)), Until: timestamppb.New(left)},
-				}})
-			})
-			h.now = h.now.Add(30 * 24 * time.Hour)
-			by := auth.Principal{DeviceID: "d", MemberID: "member-d", Role: role, UnitID: "unit"}
-			batch := []*fieldsyncv1.Mutation{note(1, "t", "trước khi lên làm điều phối"), note(2, "nobodys", "?"), note(3, "t", "sau đó")}
-			for i, at := range []time.Time{left.Add(-time.Hour), left.Add(-time.Hour), left.Add(25 * time.Hour)} {
-				batch[i].Recorded = &fieldsyncv1.CaptureTime{ServerTime: timestamppb.New(at)}
-			}
-			if _, err := h.engine.Sync(auth.WithPrincipal(t.Context(), by), &fieldsyncv1.SyncRequest{Mutations: batch, InstallEpoch: 1}); fault.KindOf(err) != fault.Denied {
-				t.Errorf("without a crew ever: %v", err)
-			}
-			by.LeftCrews = true
-			verdicts := h.mustPush(auth.WithPrincipal(t.Context(), by), t, batch...)
-			for i, want := range []judgement{keptLate, unknownTask, afterMove} {
-				if verdicts[i].GetCode() != want.code {
-					t.Errorf("number %d: %s, want %s", i+1, verdicts[i].GetCode(), want.code)
-				}
-			}
-			if kept := h.mustList(h.desk(t, "unit"), t); len(kept) != 1 {
-				t.Errorf("the unit's dispatchers see %v in quarantine", kept)
-			}
-		})
+	h := newHouse(t)
+	h.task(t, "t")
+	h.assign(t, "t", "old")
+	h.task(t, "nobodys")
+	h.device(t, "d", "old")
+	left := h.now
+	h.update(t, func(tx *store.Tx) error {
+		return store.Put(tx, store.MemberHistoryKey("member-d"), &storagev1.MemberHistory{Memberships: []*storagev1.Membership{
+			{CrewId: "old", From: timestamppb.New(left.Add(-48 * time.Hour)), Until: timestamppb.New(left)},
+		}})
+	})
+	h.now = h.now.Add(30 * 24 * time.Hour)
+	by := auth.Principal{DeviceID: "d", MemberID: "member-d", Role: fieldsyncv1.Role_ROLE_DISPATCHER, UnitID: "unit"}
+	batch := []*fieldsyncv1.Mutation{note(1, "t", "trước khi lên làm điều phối"), note(2, "nobodys", "?"), note(3, "t", "sau đó")}
+	for i, at := range []time.Time{left.Add(-time.Hour), left.Add(-time.Hour), left.Add(25 * time.Hour)} {
+		batch[i].Recorded = &fieldsyncv1.CaptureTime{ServerTime: timestamppb.New(at)}
+	}
+	if _, err := h.engine.Sync(auth.WithPrincipal(t.Context(), by), &fieldsyncv1.SyncRequest{Mutations: batch, InstallEpoch: 1}); fault.KindOf(err) != fault.Denied {
+		t.Errorf("without a crew ever: %v", err)
+	}
+	by.LeftCrews = true
+	verdicts := h.mustPush(auth.WithPrincipal(t.Context(), by), t, batch...)
+	for i, want := range []judgement{keptLate, unknownTask, afterMove} {
+		if verdicts[i].GetCode() != want.code {
+			t.Errorf("number %d: %s, want %s", i+1, verdicts[i].GetCode(), want.code)
+		}
+	}
+	if kept := h.mustList(h.desk(t, "unit"), t); len(kept) != 1 {
+		t.Errorf("the unit's dispatchers see %v in quarantine", kept)
 	}
 }
 

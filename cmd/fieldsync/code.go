@@ -54,7 +54,7 @@ enrol as the member, so show it to that person alone.`,
 				if err := showQR(out, invitation.String()); err != nil {
 					return err
 				}
-				until := answer.GetExpiresAt().AsTime().In(calendar.Zone).Format(time.TimeOnly)
+				until := answer.GetExpiresAt().AsTime().In(calendar.Zone).Format(time.TimeOnly + " -07")
 				fmt.Fprintf(out, sentence("Quét mã này, hoặc chạy lệnh sau, trước %s:\n", "Scan this, or run this, before %s:\n", language(cmd)), until)
 				fmt.Fprintf(out, "  fieldsync phone enrol '%s'\n", invitation)
 			}

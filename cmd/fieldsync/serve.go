@@ -81,7 +81,7 @@ func serve(cmd *cobra.Command, config server.Config) error {
 	if code != "" {
 		// On the terminal and not in the log, where it would outlive its ten minutes in other hands.
 		fmt.Fprintf(out, "No admin is enrolled yet. Until %s:\n  fieldsync enrol --server %s --code %s\n",
-			expires.In(calendar.Zone).Format(time.TimeOnly), s.URL(), code)
+			expires.In(calendar.Zone).Format(time.TimeOnly+" -07"), s.URL(), code)
 	}
 	if err := s.Serve(ctx); err != nil {
 		return err
