@@ -222,15 +222,14 @@ func (h *house) compare(recorders []*recorder) {
 	}
 	h.t.Logf("%d notes and %d photos over %d tasks", len(notes), len(photos), len(tasks))
 	for _, task := range slices.Sorted(maps.Keys(tasks)) {
-		got, err := h.desk(h.dispatcher).GetTask(h.t.Context(), &fieldsyncv1.GetTaskRequest{TaskId: task})
-		check(h.t, err)
-		for _, note := range got.GetTask().GetNotes() {
+		got := h.lookedInto(task)
+		for _, note := range got.GetNotes() {
 			if notes[note.GetText()] != task {
 				h.t.Errorf("task %s has the note %q once too often, or nobody wrote it", task, note.GetText())
 			}
 			delete(notes, note.GetText())
 		}
-		for _, photo := range got.GetTask().GetPhotos() {
+		for _, photo := range got.GetPhotos() {
 			if photos[photo.GetId()] != task || photo.GetState() != fieldsyncv1.PhotoState_PHOTO_STATE_VERIFIED {
 				h.t.Errorf("task %s has the photo %s (%v) once too often, or nobody took it, or it is not verified", task, photo.GetId(), photo.GetState())
 			}
@@ -242,6 +241,20 @@ func (h *house) compare(recorders []*recorder) {
 	}
 	for photo, task := range photos {
 		h.t.Errorf("the photo %s is missing in task %s", photo, task)
+	}
+}
+
+// lookedInto is a task as the dispatcher sees it once the server has looked into all of its photos: for those for which there was no
+// room within their upload it does so by and by, after a kill as well.
+func (h *house) lookedInto(task string) *fieldsyncv1.Task {
+	h.t.Helper()
+	received := func(p *fieldsyncv1.Photo) bool { return p.GetState() == fieldsyncv1.PhotoState_PHOTO_STATE_RECEIVED }
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // It only decides when one that is never looked into fails the test.
+		got, err := h.desk(h.dispatcher).GetTask(h.t.Context(), &fieldsyncv1.GetTaskRequest{TaskId: task})
+		check(h.t, err)
+		if !slices.ContainsFunc(got.GetTask().GetPhotos(), received) || time.Now().After(deadline) {
+			return got.GetTask()
+		}
 	}
 }
 
