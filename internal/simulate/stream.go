@@ -96,9 +96,7 @@ func (l *link) stream(c call) (*http.Response, error) {
 	defer end()
 	_, member := bearer(c)
 	s := &stream{w: w, call: c, member: member, header: make(http.Header), status: http.StatusOK, end: end}
-	if w.action != nil && w.action.op == opWatch && w.depth == 1 {
-		s.next = w.action.during
-	}
+	s.next = w.whileWaiting()
 	var stop func()
 	s.wake, stop = h.store.Subscribe(w.truth().scope(member).Topic())
 	defer stop()
@@ -129,6 +127,18 @@ func (l *link) stream(c call) (*http.Response, error) {
 	return &http.Response{
 		StatusCode: s.status, Header: maps.Clone(s.header), Body: io.NopCloser(body), ContentLength: -1, ProtoMajor: 1, ProtoMinor: 1,
 	}, nil
+}
+
+// maxWaits bounds how often what happens while the step's phone waits does so: a move ends the stream, and the phone opens another at once.
+const maxWaits = 20
+
+// whileWaiting is what happens while the step's phone waits for a change, nil where it is another that does.
+func (w *world) whileWaiting() *action {
+	if w.action == nil || w.action.op != opWatch || w.depth != 1 || w.waits == maxWaits {
+		return nil
+	}
+	w.waits++
+	return w.action.during
 }
 
 // brokenReader is the end of a connection that was cut.
@@ -194,11 +204,9 @@ func (w *world) headOf(scope store.Scope) (sequence uint64, err error) {
 // gives the request up.
 func (l *link) poll(c call) (*http.Response, error) {
 	w := l.w
-	if w.action != nil && w.action.op == opWatch && w.depth == 1 {
-		for a := w.action.during; a != nil; a = a.during {
-			w.now = w.now.Add(a.wait)
-			w.meanwhile(l.set, a)
-		}
+	for a := w.whileWaiting(); a != nil; a = a.during {
+		w.now = w.now.Add(a.wait)
+		w.meanwhile(l.set, a)
 	}
 	asked := &fieldsyncv1.AwaitChangeRequest{}
 	if err := proto.Unmarshal(c.body, asked); err != nil {

@@ -52,6 +52,7 @@ type world struct {
 	commits  int
 	writes   int
 	places   int
+	waits    int
 	cuts     []cut
 	off      bool // No faults any more.
 	harmed   bool // A commit of this step has met its fate.
@@ -157,7 +158,7 @@ func (w *world) close() error {
 // step performs one action with its faults, and then looks at everything.
 func (w *world) step(number int, a *action) {
 	w.now = w.now.Add(a.wait)
-	w.action, w.commits, w.writes, w.places, w.cuts, w.harmed = a, 0, 0, 0, a.cuts, false
+	w.action, w.commits, w.writes, w.places, w.waits, w.cuts, w.harmed = a, 0, 0, 0, 0, a.cuts, false
 	w.logf("%d %s", number+1, a)
 	w.depth++
 	if a.how%2 == 0 { // What has fallen due meanwhile comes ahead of the action, or behind it.
