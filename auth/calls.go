@@ -111,8 +111,8 @@ func (c *calls) bases() map[basis]struct{} {
 	return all
 }
 
-// cut ends the calls that rested on what is no more: their contexts end with the reason, a body that is being read ends at once, and a client that
-// does not read gets little time for the last words.
+// cut ends the calls that rested on what is no more: their contexts end with the reason, a body that is being read ends at once, and
+// a client that does not read gets little time for the last words.
 func (c *calls) cut(lost basis, reason error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

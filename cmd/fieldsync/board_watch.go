@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -79,7 +81,8 @@ func watchBoard(ctx context.Context, o operator, filter *fieldsyncv1.BoardFilter
 		return nil, err
 	}
 	if !stream.Receive() { // The first message says that it has begun.
-		return nil, errors.Join(stream.Err(), stream.Close())
+		ended := connect.NewError(connect.CodeUnavailable, io.ErrUnexpectedEOF)
+		return nil, errors.Join(cmp.Or(stream.Err(), error(ended)), stream.Close())
 	}
 	return stream, nil
 }

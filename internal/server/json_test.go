@@ -8,6 +8,7 @@ import (
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	storagev1 "github.com/cong1022/fieldsync/gen/fieldsync/storage/v1"
@@ -34,26 +35,7 @@ func TestUnknownJSONIsKept(t *testing.T) {
 			{"number": "7", "taskId": "TASK", "addNote": {"text": "sáu"}}
 		]}`, "TASK", task)
 	want := []string{"applied", "intent_unknown", "mutation_invalid", "intent_unknown", "applied", "intent_unknown", "applied"}
-	var first string
-	for range 2 {
-		got := do(t, client(t, false, token), http.MethodPost, r.url+syncPath, "application/json; charset=utf-8", strings.NewReader(body))
-		answer := &fieldsyncv1.SyncResponse{}
-		if err := protojson.Unmarshal([]byte(got.body), answer); err != nil || got.status != http.StatusOK {
-			t.Fatalf("%d %s: %v", got.status, got.body, err)
-		}
-		said := ""
-		for i, v := range answer.GetVerdicts() {
-			said += v.String()
-			if v.GetCode() != want[i] || v.GetNumber() != uint64(i+1) {
-				t.Errorf("mutation %d: %v, want %s", i+1, v, want[i])
-			}
-		}
-		if first == "" {
-			first = said
-		} else if said != first {
-			t.Errorf("repeated: %s, was %s", said, first)
-		}
-	}
+	judgedTheSame(t, r, token, "application/json; charset=utf-8", body, protojson.Unmarshal, want)
 	kept, err := fieldsyncv1connect.NewSupportServiceClient(client(t, false, r.token(t, "sep")), r.url).
 		ListQuarantined(t.Context(), &fieldsyncv1.ListQuarantinedRequest{})
 	if err != nil || len(kept.GetMutations()) != 4 {
@@ -71,6 +53,31 @@ func TestUnknownJSONIsKept(t *testing.T) {
 		got := do(t, client(t, false, token), http.MethodPost, r.url+syncPath, jsonType, strings.NewReader(bad))
 		if got.code() != "invalid_argument" {
 			t.Errorf("%s: %d %s", bad, got.status, got.body)
+		}
+	}
+}
+
+// judgedTheSame sends a batch twice: each mutation has the verdict that is wanted, both times the same.
+func judgedTheSame(t *testing.T, r *running, token, contentType, body string, read func([]byte, proto.Message) error, want []string) {
+	t.Helper()
+	var first string
+	for range 2 {
+		got := do(t, client(t, false, token), http.MethodPost, r.url+syncPath, contentType, strings.NewReader(body))
+		answer := &fieldsyncv1.SyncResponse{}
+		if err := read([]byte(got.body), answer); err != nil || got.status != http.StatusOK || len(answer.GetVerdicts()) != len(want) {
+			t.Fatalf("%d %q: %v", got.status, got.body, err)
+		}
+		said := ""
+		for i, v := range answer.GetVerdicts() {
+			said += v.String()
+			if v.GetCode() != want[i] || v.GetNumber() != uint64(i+1) {
+				t.Errorf("mutation %d: %v, want %s", i+1, v, want[i])
+			}
+		}
+		if first == "" {
+			first = said
+		} else if said != first {
+			t.Errorf("repeated: %s, was %s", said, first)
 		}
 	}
 }

@@ -32,26 +32,7 @@ func TestUnreadProtobufIsKept(t *testing.T) {
 	torn = append(torn, 0x0f, 0xff)
 	body = protowire.AppendBytes(protowire.AppendTag(body, 2, protowire.BytesType), torn)
 	want := []string{"applied", "intent_unknown", "applied", "intent_unknown"}
-	var first string
-	for range 2 {
-		got := do(t, client(t, false, token), http.MethodPost, r.url+syncPath, protoType, strings.NewReader(string(body)))
-		answer := &fieldsyncv1.SyncResponse{}
-		if err := proto.Unmarshal([]byte(got.body), answer); err != nil || got.status != http.StatusOK || len(answer.GetVerdicts()) != len(want) {
-			t.Fatalf("%d %q: %v", got.status, got.body, err)
-		}
-		said := ""
-		for i, v := range answer.GetVerdicts() {
-			said += v.String()
-			if v.GetCode() != want[i] || v.GetNumber() != uint64(i+1) {
-				t.Errorf("mutation %d: %v, want %s", i+1, v, want[i])
-			}
-		}
-		if first == "" {
-			first = said
-		} else if said != first {
-			t.Errorf("repeated: %s, was %s", said, first)
-		}
-	}
+	judgedTheSame(t, r, token, protoType, string(body), proto.Unmarshal, want)
 	kept, err := fieldsyncv1connect.NewSupportServiceClient(client(t, false, r.token(t, "sep")), r.url).
 		ListQuarantined(t.Context(), &fieldsyncv1.ListQuarantinedRequest{})
 	if err != nil || len(kept.GetMutations()) != 2 {
