@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -71,5 +73,19 @@ func TestWatchOverRestart(t *testing.T) {
 	}
 	if code := <-ended; code == 0 || !strings.Contains(said.String(), "connecting again") {
 		t.Errorf("exit status %d, %s", code, said.String())
+	}
+}
+
+// Protects a watched board behind a proxy that ends the stream before its first message: that is an error, and one to try again after.
+func TestWatchThatNeverBegins(t *testing.T) {
+	h := newHouse(t, "--listen", "127.0.0.1:0")
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/connect+proto")
+		_, _ = w.Write([]byte("\x02\x00\x00\x00\x02{}")) // The end of a stream, and nothing before it.
+	}))
+	defer proxy.Close()
+	stream, err := watchBoard(t.Context(), operator{h.dispatcher, proxy.URL}, nil)
+	if stream != nil || err == nil || !again(err) {
+		t.Errorf("%v, %v", stream, err)
 	}
 }
